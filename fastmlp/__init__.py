@@ -1,0 +1,7 @@
+"""A JIT-compiled multi-layer perceptron behind scikit-learn's interface."""
+
+__version__ = "0.1.0"
+
+from .estimators import MLPClassifier, MLPRegressor
+
+__all__ = ["MLPClassifier", "MLPRegressor", "__version__"]

@@ -1,0 +1,158 @@
+"""The CPU device: compiled code over flat buffers, no BLAS."""
+
+import time
+
+import numpy as np
+
+from ...formulas.losses import LOSSES
+from ...formulas.optimizers import OPTIMIZERS
+from .epoch import CHUNK, SETTINGS, add_gradient, predict, train
+from .layout import Layout
+from .rows import Sources
+
+# Rows of one pass of `loss_and_gradient`: enough to keep the gradient's tiles busy.
+GRADIENT_ROWS = 1024
+
+
+class _Pace:
+    """Cuts a walk over rows into calls that last no longer than about a fifth of a second.
+
+    A compiled call does not hear Ctrl-C; Python does, between two of them.
+    """
+
+    seconds = 0.2
+
+    def __init__(self, step: int):
+        self.step, self.steps = step, 1
+
+    def runs(self, end: int):
+        """Yield (begin, end) of runs of whole steps, each timed to choose the next one's length."""
+        begin = 0
+        while begin < end:
+            stop = min(end, begin + self.steps * self.step)
+            start = time.perf_counter()
+            yield begin, stop
+            elapsed = time.perf_counter() - start
+            affordable = self.steps * self.seconds / max(elapsed, 1e-9)
+            self.steps = max(1, int(min(8 * self.steps, affordable)))
+            begin = stop
+
+
+class CpuDevice:
+    """One network on the CPU: its parameters, moments and work memory.
+
+    Parameters
+    ----------
+    network : Network
+        Shape, activations and loss.
+    parameters : ndarray of shape (network.size,)
+        Packed first parameters; their dtype is the one everything is computed in.
+    optimizer : Optimizer, optional
+        What `train_epoch` updates with; its moments are taken over, its step count is kept current.
+    alpha : float, default=0.0
+        L2 penalty.
+    batch_size : int, default=CHUNK
+        Rows of a training batch.
+    sparse : bool, default=False
+        Whether X will be a sparse matrix.
+    """
+
+    name = "cpu"
+
+    def __init__(
+        self, network, parameters, *, optimizer=None, alpha=0.0, batch_size=CHUNK, sparse=False
+    ):
+        self.network, self.optimizer = network, optimizer
+        self.alpha, self.batch_size = alpha, batch_size
+        self.dtype = parameters.dtype
+        self._layout = Layout(network, self.dtype, max(batch_size, CHUNK), sparse)
+        self._buffers = self._layout.buffers(moments=optimizer is not None)
+        self._gradient = None
+        self._pace = _Pace(batch_size)
+        self._write(parameters)
+        if optimizer is not None:
+            self._layout.write(self._buffers.first, optimizer.moments[0])
+            self._layout.write(self._buffers.second, optimizer.moments[1])
+
+    def _write(self, parameters):
+        self._layout.write(self._buffers.weights, parameters)
+        self._layout.write_transposed(self._buffers.transposed, parameters)
+
+    def _settings(self):
+        settings = np.zeros(1, SETTINGS)
+        values = settings[0]
+        values["batch_size"], values["alpha"] = self.batch_size, self.alpha
+        values["loss"] = LOSSES[self.network.loss]
+        values["clip"] = np.finfo(self.dtype).eps
+        if self.optimizer is not None:
+            values["optimizer"] = OPTIMIZERS[self.optimizer.name]
+            for name in self.optimizer.hyperparameters:
+                values[name] = getattr(self.optimizer, name)
+        return settings
+
+    def train_epoch(self, X, targets, weights, order):
+        """One pass over the rows in `order`, batch by batch; returns the mean loss over the rows.
+
+        Raises
+        ------
+        ZeroDivisionError
+            If the weights of a batch sum to zero.
+        """
+        sources = Sources(X, targets, weights, order).table
+        settings = self._settings()
+        layers = self._layout.layers
+        for begin, end in self._pace.runs(len(order)):
+            done = train(layers, self._buffers, sources, settings, begin, end)
+            self.optimizer.step = int(settings[0]["step"])
+            if not done:
+                raise ZeroDivisionError("Weights sum to zero, can't be normalized")
+        return float(settings[0]["loss_sum"]) / len(order)
+
+    def loss_and_gradient(self, parameters, X, targets, weights):
+        """Mean loss over all rows, with penalty, and its gradient, at the given parameters."""
+        self._write(parameters)
+        if self._gradient is None:
+            self._gradient = self._layout.buffers(moments=False, gradient=True).gradient
+        self._gradient[:] = 0
+        buffers = self._buffers._replace(gradient=self._gradient)
+        sources = Sources(X, targets, weights).table
+        settings = self._settings()
+        total = total_weight = 0.0
+        for begin, end in self._pace.runs(X.shape[0]):
+            loss, weight = add_gradient(
+                self._layout.layers, buffers, sources, settings, begin, end
+            )
+            total += loss
+            total_weight += weight
+        if total_weight == 0:
+            raise ZeroDivisionError("Weights sum to zero, can't be normalized")
+        gradient = self._layout.read(self._gradient, np.empty_like(parameters))
+        penalty = 0.0
+        matrices = zip(self.network.views(gradient)[0], self.network.views(parameters)[0])
+        for slope, matrix in matrices:
+            slope += self.dtype.type(self.alpha) * matrix
+            penalty += 0.5 * self.alpha * float(np.vdot(matrix, matrix))
+        gradient /= self.dtype.type(total_weight)
+        return (total + penalty) / total_weight, gradient
+
+    def forward(self, X, out, order=None):
+        """out = the network's outputs for the rows in `order`, or for all rows."""
+        sources = Sources(X, order=order).table
+        loss = LOSSES[self.network.loss]
+        pace = _Pace(8 * CHUNK)
+        for begin, end in pace.runs(len(out)):
+            predict(self._layout.layers, self._buffers, sources, loss, out[begin:end], begin)
+        return out
+
+    def parameters(self):
+        """The parameters now, packed."""
+        return self._layout.read(self._buffers.weights, np.empty(self.network.size, self.dtype))
+
+    def moments(self):
+        """The optimiser's moments now, each packed."""
+        return np.stack(
+            [
+                self._layout.read(buffer, np.empty(self.network.size, self.dtype))
+                for buffer in (self._buffers.first, self._buffers.second)
+            ]
+        )

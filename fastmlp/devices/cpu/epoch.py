@@ -1,0 +1,193 @@
+"""The compiled walks over a data set: training, gradient and prediction.
+
+A batch is two phases, whatever the depth. *Rows*: each chunk of the batch's rows goes through all
+layers forward and backward, and stays in the cache meanwhile. *Weights*: each panel of weights gets
+its gradient over the whole batch and its update at once; a layer's gradient is never stored.
+"""
+
+import numpy as np
+
+from ..._jit import entry, kernel
+from ...formulas.losses import SQUARED_ERROR
+from .head import output_backward, output_forward
+from .layers import (
+    activate,
+    backward,
+    deltas_of,
+    multiply,
+    multiply_sparse,
+    panel_gradient,
+    panel_gradient_sparse,
+    update_panel,
+    values_of,
+)
+from .layout import pointers
+from .microkernel import ROWS
+from .optimizer import next_step
+from .products import panel_width
+from .rows import ABSENT, gather, row_number
+
+# Rows that go through all layers together: many enough that a panel of weights, read from L2, serves
+# several tiles; few enough that their values stay in L2.
+CHUNK = 8 * ROWS if ROWS < 12 else 4 * ROWS
+
+SETTINGS = np.dtype(
+    [
+        ("batch_size", np.int64),
+        ("loss", np.int64),
+        ("optimizer", np.int64),
+        ("nesterov", np.int64),
+        ("step", np.int64),
+        ("alpha", np.float64),
+        ("learning_rate", np.float64),
+        ("momentum", np.float64),
+        ("beta_1", np.float64),
+        ("beta_2", np.float64),
+        ("epsilon", np.float64),
+        ("clip", np.float64),  # machine epsilon: how near to 0 and 1 a log loss sees probabilities
+        ("loss_sum", np.float64),  # of loss times rows, over the batches done
+    ],
+    align=True,
+)
+
+
+@kernel
+def forward(layers, buffers, sources, loss, position, first, rows):
+    """Gather `rows` rows from `position` of the order on, and run them through all layers.
+
+    They become the batch's rows from `first` on. Hidden values are left in the inputs of the layers
+    after, outputs in the compact output rows.
+    """
+    X, order = sources[0], sources[3]
+    if not layers[0]["sparse"]:
+        A = values_of(layers[0], buffers, first, rows)
+        for r in range(rows):
+            gather(X, row_number(order, position + r), A.data, A.start + r * A.row)
+    last = layers.size - 1
+    for index in range(layers.size):
+        layer = layers[index]
+        if index < last:
+            Z = values_of(layers[index + 1], buffers, first, rows)
+        else:
+            Z = deltas_of(layer, buffers, first, rows)
+        if layer["sparse"]:
+            multiply_sparse(layer, buffers, sources, position, Z)
+        else:
+            multiply(layer, buffers, first, Z)
+        if index < last:
+            activate(layer["activation"], Z)
+        else:
+            output_forward(loss, Z, buffers.outputs, first)
+
+
+@kernel
+def gather_targets(sources, buffers, position, first, rows, outputs):
+    """Targets and weights of the batch's rows from `first` on; without weights, ones."""
+    targets, weights, order = sources[1], sources[2], sources[3]
+    one = type(buffers.row_weights[0])(1)
+    for r in range(rows):
+        row = row_number(order, position + r)
+        gather(targets, row, buffers.targets, (first + r) * outputs)
+        if weights["kind"] == ABSENT:
+            buffers.row_weights[first + r] = one
+        else:
+            gather(weights, row, buffers.row_weights, first + r)
+
+
+@kernel
+def rows_phase(layers, buffers, sources, settings, position, rows):
+    """Values and deltas of all layers for the `rows` rows from `position` of the order on.
+
+    Returns the sum of weight times loss, and the sum of weights.
+    """
+    last = layers[layers.size - 1]
+    outputs = last["fan_out"]
+    code = settings["loss"]
+    clip = type(buffers.outputs[0])(settings["clip"])
+    loss = weight = 0.0
+    for first in range(0, rows, CHUNK):
+        count = min(CHUNK, rows - first)
+        forward(layers, buffers, sources, code, position + first, first, count)
+        gather_targets(sources, buffers, position + first, first, count, outputs)
+        D = deltas_of(last, buffers, first, count)
+        loss += output_backward(code, D, buffers, first, clip)
+        for index in range(layers.size - 1, 0, -1):
+            backward(layers[index], layers[index - 1], buffers, first, count)
+        for r in range(first, first + count):
+            weight += np.float64(buffers.row_weights[r])
+    if code == SQUARED_ERROR:
+        loss /= outputs
+    return loss, weight
+
+
+@kernel
+def weights_phase(layers, buffers, sources, step, position, rows):
+    """Gradient and update of all weights; returns the sum of squared weights before it."""
+    full = panel_width(buffers.weights)
+    squares = 0.0
+    for index in range(layers.size):
+        layer = layers[index]
+        for column in range(0, layer["width"], full):
+            squares += update_panel(layer, buffers, sources, step, position, column, rows)
+    return squares
+
+
+@entry
+def train(layers, buffers, sources, settings, begin, end):
+    """Train on the rows at [begin, end) of the order, batch by batch.
+
+    Returns False where it stopped before a batch whose weights sum to zero.
+    """
+    buffers = pointers(buffers)
+    settings = settings[0]
+    for position in range(begin, end, settings["batch_size"]):
+        rows = min(settings["batch_size"], end - position)
+        loss, weight = rows_phase(layers, buffers, sources, settings, position, rows)
+        if weight == 0.0:
+            return False
+        step = next_step(settings, weight, buffers.weights[0])
+        squares = weights_phase(layers, buffers, sources, step, position, rows)
+        penalty = 0.5 * settings["alpha"] * squares
+        settings["loss_sum"] += (loss + penalty) / weight * rows
+    return True
+
+
+@entry
+def add_gradient(layers, buffers, sources, settings, begin, end):
+    """Add up loss and gradient, both without penalty, over the rows at [begin, end) of the order.
+
+    The gradient goes to its buffer, in the layout of the weights. Returns the sum of weight times
+    loss, and the sum of weights.
+    """
+    buffers = pointers(buffers)
+    settings = settings[0]
+    full = panel_width(buffers.weights)
+    total = total_weight = 0.0
+    for position in range(begin, end, settings["batch_size"]):
+        rows = min(settings["batch_size"], end - position)
+        loss, weight = rows_phase(layers, buffers, sources, settings, position, rows)
+        total += loss
+        total_weight += weight
+        for index in range(layers.size):
+            layer = layers[index]
+            height = 1 + layer["fan_in"]
+            for column in range(0, layer["width"], full):
+                start = layer["weights"] + height * column
+                if layer["sparse"]:
+                    panel_gradient_sparse(layer, buffers, sources, position, column, rows, start)
+                else:
+                    panel_gradient(layer, buffers, column, rows, start, 0, height, True)
+    return total, total_weight
+
+
+@entry
+def predict(layers, buffers, sources, loss, out, begin):
+    """out = outputs for the rows from `begin` of the order on, as many as `out` has."""
+    buffers = pointers(buffers)
+    outputs = out.shape[1]
+    for position in range(0, len(out), CHUNK):
+        count = min(CHUNK, len(out) - position)
+        forward(layers, buffers, sources, loss, begin + position, 0, count)
+        for r in range(count):
+            for k in range(outputs):
+                out[position + r, k] = buffers.outputs[r * outputs + k]

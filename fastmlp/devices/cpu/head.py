@@ -1,0 +1,62 @@
+"""The output end of a network: output activation, loss, and the first deltas.
+
+Few outputs would waste most of a vector in padded rows, so this end works on compact ones:
+``outputs`` and ``targets`` are (batch, outputs) without gaps, and loops run over all their numbers.
+"""
+
+import numpy as np
+
+from ..._jit import kernel
+from ...formulas.elementary import exp
+from ...formulas.losses import LOG_LOSS, delta, loss, output_activation
+
+
+@kernel
+def _softmax(p, start, count):
+    """p_k = exp(z_k - max z) / sum of these, for one row; a NaN makes the whole row NaN."""
+    largest = p[start]
+    for k in range(start + 1, start + count):
+        largest = p[k] if p[k] > largest else largest
+    total = type(largest)(0)
+    for k in range(start, start + count):
+        p[k] = exp(p[k] - largest)
+        total += p[k]
+    for k in range(start, start + count):
+        p[k] /= total
+
+
+@kernel
+def output_forward(code, Z, p, first):
+    """p(z) of the rows Z, into the compact rows of `p` from row `first` on."""
+    outputs = Z.columns
+    start = first * outputs
+    for r in range(Z.rows):
+        for k in range(outputs):
+            p[start + r * outputs + k] = Z.data[Z.start + r * Z.row + k]
+    if code == LOG_LOSS:
+        for r in range(Z.rows):
+            _softmax(p, start + r * outputs, outputs)
+    else:
+        for k in range(start, start + Z.rows * outputs):
+            p[k] = output_activation(code, p[k])
+
+
+@kernel
+def output_backward(code, D, buffers, first, epsilon):
+    """δ = w ∂loss/∂z of the rows from `first` on, into D; returns the sum of w times loss."""
+    outputs = D.columns
+    start = first * outputs
+    p, t, w = buffers.outputs, buffers.targets, buffers.row_weights
+    for r in range(D.rows):
+        for k in range(outputs):
+            e = start + r * outputs + k
+            D.data[D.start + r * D.row + k] = delta(p[e], t[e]) * w[first + r]
+    for e in range(start, start + D.rows * outputs):
+        t[e] = loss(code, p[e], t[e], epsilon)  # the target has served
+    total = 0.0
+    for r in range(D.rows):
+        row = 0.0
+        for k in range(outputs):
+            row += np.float64(t[start + r * outputs + k])
+        total += np.float64(w[first + r]) * row
+    return total

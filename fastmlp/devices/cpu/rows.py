@@ -1,0 +1,145 @@
+"""How a user's rows come in: the only code that sees arrays which are not the device's own.
+
+Compiling for each dtype, memory order, writeable flag and index type of every input would make
+hundreds of variants of the same epoch. So an array enters as an address, two strides and a kind, and
+one compilation gathers them all; the values take the device's dtype on the way.
+"""
+
+import numpy as np
+from numba import types
+from scipy import sparse
+
+from ..._jit import intrinsic, kernel
+
+ABSENT, FLOAT32, FLOAT64, BOOL, INT64 = range(5)
+FEATURES, TARGETS, WEIGHTS, ORDER = range(4)
+
+_KINDS = {np.dtype(np.float32): FLOAT32, np.dtype(np.float64): FLOAT64, np.dtype(bool): BOOL}
+
+SOURCE = np.dtype(
+    [
+        (name, np.int64)
+        for name in ("kind", "address", "row", "column", "columns", "indices", "starts")
+    ],
+    align=True,
+)
+
+
+class Sources:
+    """Descriptions of the user's arrays for compiled code; keeps the arrays alive.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, features) or CSR matrix
+    targets : ndarray of shape (n, outputs), optional
+    weights : ndarray of shape (n,), optional
+    order : ndarray of int64, optional
+        The rows to visit, one after the other; without it all rows, from the first to the last.
+    """
+
+    def __init__(self, X, targets=None, weights=None, order=None):
+        self.table = np.zeros(4, SOURCE)
+        self._alive = []
+        for source, array in zip(self.table[:ORDER], (X, targets, weights), strict=True):
+            if sparse.issparse(array):
+                self._describe_sparse(source, array)
+            elif array is not None:
+                self._describe(source, array.reshape(len(array), -1) if array.ndim < 2 else array)
+        if order is not None:
+            self.follow(order)
+
+    def follow(self, order):
+        """Visit the rows in this order from now on."""
+        self._order = np.ascontiguousarray(order, np.int64)
+        self.table[ORDER]["kind"], self.table[ORDER]["address"] = INT64, self._order.ctypes.data
+
+    def _describe(self, source, array):
+        if array.dtype not in _KINDS or not array.flags.aligned:
+            array = np.asarray(array, np.float64).copy()
+        self._alive.append(array)
+        source["kind"] = _KINDS[array.dtype]
+        source["address"] = array.ctypes.data
+        source["row"], source["column"] = array.strides
+        source["columns"] = array.shape[1]
+
+    def _describe_sparse(self, source, matrix):
+        matrix = matrix.tocsr()
+        self._describe(source, matrix.data.reshape(-1, 1))
+        # Column numbers fit 32 bits, the number of values may not.
+        indices = np.ascontiguousarray(matrix.indices, np.int32)
+        starts = np.ascontiguousarray(matrix.indptr, np.int64)
+        self._alive += [indices, starts]
+        source["columns"] = matrix.shape[1]
+        source["indices"], source["starts"] = indices.ctypes.data, starts.ctypes.data
+
+
+def _peek_python(address, index, like):
+    """Number `index` of the array of `like`'s type at `address`."""
+    dtype = np.asarray(like).dtype
+    c_type = np.ctypeslib.as_ctypes_type(dtype)
+    return dtype.type(c_type.from_address(int(address + index * dtype.itemsize)).value)
+
+
+@intrinsic(_peek_python)
+def peek(typingctx, address, index, like):
+    """Read number `index` of the array of `like`'s type at `address`."""
+    signature = like(types.int64, types.int64, like)
+
+    def codegen(context, builder, signature, args):
+        base = builder.inttoptr(args[0], context.get_data_type(like).as_pointer())
+        return context.unpack_value(builder, like, builder.gep(base, [args[1]]))
+
+    return signature, codegen
+
+
+@kernel
+def row_number(order, position):
+    """The row at `position` of the order."""
+    if order["kind"] == ABSENT:
+        return position
+    return peek(order["address"], position, np.int64(0))
+
+
+@kernel
+def gather(source, row, out, start):
+    """out[start:start + columns] = row number `row` of a dense source."""
+    like = out[0]
+    kind, step, columns = source["kind"], source["column"], source["columns"]
+    address = source["address"] + row * source["row"]
+    # A stride that is the item's own size lets the loop vectorise.
+    if kind == FLOAT32 and step == 4:
+        for j in range(columns):
+            out[start + j] = type(like)(peek(address, j, np.float32(0)))
+    elif kind == FLOAT32:
+        for j in range(columns):
+            out[start + j] = type(like)(peek(address + j * step, 0, np.float32(0)))
+    elif kind == FLOAT64 and step == 8:
+        for j in range(columns):
+            out[start + j] = type(like)(peek(address, j, np.float64(0)))
+    elif kind == FLOAT64:
+        for j in range(columns):
+            out[start + j] = type(like)(peek(address + j * step, 0, np.float64(0)))
+    else:
+        for j in range(columns):
+            out[start + j] = type(like)(peek(address + j * step, 0, np.uint8(0)))
+
+
+@kernel
+def stored(source, row):
+    """First and last (excluded) position of a sparse row's stored values."""
+    starts = source["starts"]
+    return peek(starts, row, np.int64(0)), peek(starts, row + 1, np.int64(0))
+
+
+@kernel
+def stored_column(source, position):
+    """Column of the value stored at `position`."""
+    return np.int64(peek(source["indices"], position, np.int32(0)))
+
+
+@kernel
+def stored_value(source, position, like):
+    """Value stored at `position`, in `like`'s dtype."""
+    if source["kind"] == FLOAT32:
+        return type(like)(peek(source["address"], position, np.float32(0)))
+    return type(like)(peek(source["address"], position, np.float64(0)))

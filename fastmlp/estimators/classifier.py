@@ -1,0 +1,284 @@
+"""The classifier."""
+
+import numpy as np
+import sklearn.neural_network
+from sklearn.base import ClassifierMixin
+from sklearn.preprocessing import LabelBinarizer
+from sklearn.utils import column_or_1d
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.multiclass import type_of_target, unique_labels
+from sklearn.utils.validation import validate_data
+
+from .base import FLOATS, OWN_CONSTRAINTS, BaseMLP, all_or_nothing
+
+
+def _is_stochastic(estimator):
+    if estimator.solver == "lbfgs":
+        raise AttributeError(
+            "partial_fit is only available for stochastic optimizers. "
+            f"{estimator.solver} is not stochastic."
+        )
+    return True
+
+
+class MLPClassifier(ClassifierMixin, BaseMLP):
+    """Multi-layer perceptron classifier.
+
+    Takes the place of `sklearn.neural_network.MLPClassifier`: same parameters, attributes, random
+    draws and training trajectory, computed by compiled code. It minimises the log loss, with a
+    softmax output for several classes and a logistic one for two, or for each of several labels.
+    @PARAMETERS@
+    @ATTRIBUTES@
+    classes_ : ndarray or list of ndarray of shape (n_classes,)
+        Class labels.
+
+    See Also
+    --------
+    MLPRegressor : The same for real targets.
+    sklearn.neural_network.MLPClassifier : What it takes the place of.
+
+    Examples
+    --------
+    >>> from fastmlp import MLPClassifier
+    >>> from sklearn.datasets import load_iris
+    >>> X, y = load_iris(return_X_y=True)
+    >>> classifier = MLPClassifier((20,), solver="lbfgs", random_state=0).fit(X, y)
+    >>> classifier.predict(X[:2])
+    array([0, 0])
+    >>> classifier.score(X, y) > 0.95
+    True
+    """
+
+    _parameter_constraints = (
+        sklearn.neural_network.MLPClassifier._parameter_constraints | OWN_CONSTRAINTS
+    )
+    loss = "log_loss"
+
+    def __init__(
+        self,
+        hidden_layer_sizes=(100,),
+        activation="relu",
+        *,
+        solver="adam",
+        alpha=0.0001,
+        batch_size="auto",
+        learning_rate="constant",
+        learning_rate_init=0.001,
+        power_t=0.5,
+        max_iter=200,
+        shuffle=True,
+        random_state=None,
+        tol=1e-4,
+        verbose=False,
+        warm_start=False,
+        momentum=0.9,
+        nesterovs_momentum=True,
+        early_stopping=False,
+        validation_fraction=0.1,
+        beta_1=0.9,
+        beta_2=0.999,
+        epsilon=1e-8,
+        n_iter_no_change=10,
+        max_fun=15000,
+        device="auto",
+        n_jobs=None,
+    ):
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.solver = solver
+        self.alpha = alpha
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.learning_rate_init = learning_rate_init
+        self.power_t = power_t
+        self.max_iter = max_iter
+        self.shuffle = shuffle
+        self.random_state = random_state
+        self.tol = tol
+        self.verbose = verbose
+        self.warm_start = warm_start
+        self.momentum = momentum
+        self.nesterovs_momentum = nesterovs_momentum
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.beta_1 = beta_1
+        self.beta_2 = beta_2
+        self.epsilon = epsilon
+        self.n_iter_no_change = n_iter_no_change
+        self.max_fun = max_fun
+        self.device = device
+        self.n_jobs = n_jobs
+
+    def fit(self, X, y, sample_weight=None):
+        """Fit the network to data X and labels y.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Training data. float32 and float64 are kept, everything else becomes float64. CSR and CSC
+            matrices are used as they are.
+        y : array-like of shape (n_samples,) or (n_samples, n_labels)
+            Class labels, or an indicator matrix of labels.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weight of each row in the loss.
+
+        Returns
+        -------
+        self : MLPClassifier
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            For invalid parameters or data, or if training diverged to weights that are not finite.
+            The estimator is then as it was before.
+        """
+        return self._fit(X, y, sample_weight, incremental=False)
+
+    @available_if(_is_stochastic)
+    def partial_fit(self, X, y, sample_weight=None, classes=None):
+        """Train for one epoch on the given rows, from the weights and moments of the last call.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Training data.
+        y : array-like of shape (n_samples,) or (n_samples, n_labels)
+            Labels.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weight of each row in the loss.
+        classes : array-like of shape (n_classes,), default=None
+            All labels that any call will bring. Needed in the first call, optional afterwards.
+
+        Returns
+        -------
+        self : MLPClassifier
+            The estimator after one more epoch.
+
+        Raises
+        ------
+        ValueError
+            As `fit`; or if `classes` is missing in the first call, differs from the first call's, or
+            lacks a label of y.
+        """
+        with all_or_nothing(self):
+            self._know_classes(classes, y)
+            return self._fit(X, y, sample_weight, incremental=True)
+
+    def _know_classes(self, classes, y):
+        """Take over the classes of a first partial_fit, or compare those of a later one."""
+        known = getattr(self, "classes_", None)
+        if known is None and classes is None:
+            raise ValueError("classes must be passed on the first call to partial_fit.")
+        if known is None:
+            labels = y if type_of_target(y).startswith("multilabel") else classes
+            self._label_binarizer = LabelBinarizer().fit(labels)
+            self.classes_ = unique_labels(classes)
+        elif classes is not None and not np.array_equal(known, unique_labels(classes)):
+            raise ValueError(
+                f"`classes={classes!r}` is not the same as on last call "
+                f"to partial_fit, was: {known!r}"
+            )
+
+    def _encode(self, X, y, incremental, reset):
+        X, y = validate_data(
+            self,
+            X,
+            y,
+            accept_sparse=["csr", "csc"],
+            multi_output=True,
+            dtype=FLOATS,
+            reset=reset,
+        )
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y, warn=True)
+        if hasattr(self, "classes_") and (self.warm_start or incremental):
+            self._check_labels(unique_labels(y))
+        else:
+            self._label_binarizer = LabelBinarizer().fit(y)
+            self.classes_ = self._label_binarizer.classes_
+        return X, self._label_binarizer.transform(y).astype(bool)
+
+    def _check_labels(self, labels):
+        """Labels that continue a fit: all those of before in a warm start, else some of them."""
+        if self.warm_start:
+            if set(labels) != set(self.classes_):
+                raise ValueError(
+                    "warm_start can only be used where `y` has the same "
+                    "classes as in the previous call to fit. Previously "
+                    f"got {self.classes_}, `y` has {labels}"
+                )
+        elif len(np.setdiff1d(labels, self.classes_, assume_unique=True)):
+            raise ValueError(
+                "`y` has classes not in `self.classes_`. "
+                f"`self.classes_` has {self.classes_}. 'y' has {labels}."
+            )
+
+    def _network_loss(self):
+        several = self._label_binarizer.y_type_ == "multiclass"
+        return "log_loss" if several else "binary_log_loss"
+
+    def _score_outputs(self, outputs, targets, weights):
+        if self._network_loss() == "log_loss":
+            right = outputs.argmax(axis=1) == targets.argmax(axis=1)
+        else:
+            right = ((outputs > 0.5) == targets).all(axis=1)
+        return float(np.average(right, weights=weights))
+
+    def predict(self, X):
+        """Predict labels.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Data.
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples,) or (n_samples, n_labels)
+            The most probable class, or an indicator matrix of the labels above probability 1/2.
+        """
+        outputs = self._outputs(X)
+        return self._label_binarizer.inverse_transform(
+            outputs.ravel() if self.n_outputs_ == 1 else outputs
+        )
+
+    def predict_proba(self, X):
+        """Predict probabilities.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Data.
+
+        Returns
+        -------
+        probabilities : ndarray of shape (n_samples, n_classes)
+            In the order of `classes_`; with several labels, of each label.
+        """
+        outputs = self._outputs(X)
+        if self.n_outputs_ == 1:
+            outputs = outputs.ravel()
+            return np.vstack([1 - outputs, outputs]).T
+        return outputs
+
+    def predict_log_proba(self, X):
+        """Predict the logarithms of the probabilities.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Data.
+
+        Returns
+        -------
+        log_probabilities : ndarray of shape (n_samples, n_classes)
+            ``log(predict_proba(X))``, -inf where a probability is 0.
+        """
+        probabilities = self.predict_proba(X)
+        return np.log(probabilities, out=probabilities)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags

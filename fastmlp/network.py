@@ -1,0 +1,84 @@
+"""The shape of a network, and its parameters as one packed vector.
+
+The packed vector holds all weight matrices, then all biases: scikit-learn's order in L-BFGS. Moments,
+gradients and saved weights share it, so that an optimiser, a copy or a file deals with one array.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from .formulas.losses import OUTPUT_ACTIVATIONS
+
+
+@dataclass(frozen=True)
+class Network:
+    """Layer widths and what acts between them.
+
+    Parameters
+    ----------
+    units : tuple of int
+        Width of every layer: features, hidden layers, outputs.
+    activation : {"identity", "logistic", "tanh", "relu"}
+        Activation of the hidden layers.
+    loss : {"squared_error", "poisson", "log_loss", "binary_log_loss"}
+        Loss; it decides the output activation.
+    """
+
+    units: tuple[int, ...]
+    activation: str
+    loss: str
+
+    @property
+    def shapes(self) -> list[tuple[int, int]]:
+        """(fan_in, fan_out) of every layer."""
+        return list(pairwise(self.units))
+
+    @property
+    def output_activation(self) -> str:
+        """The output activation that goes with the loss."""
+        return OUTPUT_ACTIVATIONS[self.loss]
+
+    @property
+    def size(self) -> int:
+        """Number of parameters."""
+        return sum((fan_in + 1) * fan_out for fan_in, fan_out in self.shapes)
+
+    def views(self, packed: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Weight matrices (fan_in, fan_out) and biases (fan_out,), as views into `packed`."""
+        weights, biases, start = [], [], 0
+        for fan_in, fan_out in self.shapes:
+            stop = start + fan_in * fan_out
+            weights.append(packed[start:stop].reshape(fan_in, fan_out))
+            start = stop
+        for _, fan_out in self.shapes:
+            biases.append(packed[start : start + fan_out])
+            start += fan_out
+        return weights, biases
+
+    def pack(self, weights: Sequence, biases: Sequence, dtype) -> np.ndarray:
+        """The packed vector of the given weights and biases, a copy of `dtype`.
+
+        Raises
+        ------
+        ValueError
+            If an array's shape does not fit the network.
+        """
+        packed = np.empty(self.size, dtype)
+        own_weights, own_biases = self.views(packed)
+        if len(weights) != len(own_weights) or len(biases) != len(own_biases):
+            raise ValueError(
+                f"The network has {len(own_weights)} layers of weights, but there are "
+                f"{len(weights)} weight matrices and {len(biases)} bias vectors."
+            )
+        for kind, own, given in (("weights", own_weights, weights), ("biases", own_biases, biases)):
+            for layer, (target, source) in enumerate(zip(own, given, strict=True)):
+                if np.shape(source) != target.shape:
+                    raise ValueError(
+                        f"The {kind} of layer {layer} have shape {np.shape(source)}, "
+                        f"expected {target.shape}."
+                    )
+                target[...] = source
+        return packed

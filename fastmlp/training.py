@@ -1,0 +1,187 @@
+"""The fit loops: epochs of an optimiser, or L-BFGS."""
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import scipy.optimize
+
+from .schedules import Constant
+
+
+@dataclass
+class Optimizer:
+    """An optimiser's settings, and what it carries from step to step."""
+
+    name: str
+    schedule: Constant
+    learning_rate: float
+    moments: np.ndarray
+    nesterov: bool = True
+    momentum: float = 0.9
+    beta_1: float = 0.9
+    beta_2: float = 0.999
+    epsilon: float = 1e-8
+    step: int = 0
+
+    #: What a step depends on besides the moments.
+    hyperparameters = (
+        "learning_rate", "nesterov", "momentum", "beta_1", "beta_2", "epsilon", "step",
+    )  # fmt: skip
+
+
+class Rows(NamedTuple):
+    """The data of a fit: features, encoded targets, and weights or None."""
+
+    X: Any
+    targets: np.ndarray
+    weights: np.ndarray | None
+
+
+@dataclass
+class Progress:
+    """What a fit has reached; it goes on over warm starts and partial fits, but for `epochs`."""
+
+    epochs: int = 0
+    rows_seen: int = 0
+    loss: float = np.inf
+    loss_curve: list = field(default_factory=list)
+    best_loss: float | None = np.inf
+    scores: list | None = None
+    best_score: float | None = None
+    stalled: int = 0
+
+    def record_loss(self, loss: float, rows: int, tol: float) -> None:
+        """Count an epoch; without validation, notice whether the loss still falls."""
+        self.epochs += 1
+        self.rows_seen += rows
+        self.loss = loss
+        self.loss_curve.append(loss)
+        if self.scores is None:
+            self.stalled = self.stalled + 1 if loss > self.best_loss - tol else 0
+            if loss < self.best_loss:
+                self.best_loss = loss
+
+    def record_score(self, score: float, tol: float) -> bool:
+        """Keep a validation score; returns whether it is the best so far."""
+        self.scores.append(score)
+        self.stalled = self.stalled + 1 if score < self.best_score + tol else 0
+        best = score > self.best_score
+        if best:
+            self.best_score = score
+        return best
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long to train, and when to stop."""
+
+    max_iter: int
+    tol: float
+    n_iter_no_change: float
+    shuffle: bool = True
+    one_epoch: bool = False
+    verbose: bool = False
+
+    def say(self, message: str) -> None:
+        """Print, if the user wants to hear."""
+        if self.verbose:
+            print(message)
+
+
+def fit_epochs(
+    device,
+    rows: Rows,
+    order: np.ndarray,
+    plan: Plan,
+    progress: Progress,
+    random_state: np.random.RandomState,
+    score: Callable[[], float] | None = None,
+) -> tuple[np.ndarray | None, bool]:
+    """Train epoch by epoch until nothing improves any more.
+
+    Parameters
+    ----------
+    device : device
+        Holds the parameters and updates them; its optimizer's learning rate follows the schedule.
+    rows : Rows
+        The data.
+    order : ndarray of int64
+        The rows to train on. Each epoch's shuffle permutes the order of the epoch before.
+    plan : Plan
+        How long to train.
+    progress : Progress
+        Continued in place.
+    random_state : RandomState
+        Draws one permutation an epoch.
+    score : callable, optional
+        Returns the validation score of the device's parameters; with it, stopping goes by the score.
+
+    Returns
+    -------
+    best : ndarray or None
+        Packed parameters at the best validation score, if one was reached.
+    exhausted : bool
+        Whether the epochs ran out before training converged.
+    """
+    best = None
+    progress.epochs = 0
+    try:
+        for _ in range(plan.max_iter):
+            if plan.shuffle:
+                order = order[random_state.permutation(len(order))]
+            loss = device.train_epoch(*rows, order)
+            progress.record_loss(loss, len(order), plan.tol)
+            plan.say(f"Iteration {progress.epochs}, loss = {loss:.8f}")
+            if score is not None:
+                if progress.record_score(score(), plan.tol):
+                    best = device.parameters()
+                plan.say(f"Validation score: {progress.scores[-1]:f}")
+            if not _go_on(device.optimizer, plan, progress):
+                return best, False
+            if plan.one_epoch:
+                return best, False
+        return best, True
+    except KeyboardInterrupt:
+        warnings.warn("Training interrupted by user.", stacklevel=2)
+        return best, False
+
+
+def _go_on(optimizer: Optimizer, plan: Plan, progress: Progress) -> bool:
+    """Move the learning rate along its schedule; False where training has stalled for good."""
+    schedule = optimizer.schedule
+    optimizer.learning_rate = schedule.after_epoch(optimizer.learning_rate, progress.rows_seen)
+    if progress.stalled <= plan.n_iter_no_change:
+        return True
+    what = "Training loss" if progress.scores is None else "Validation score"
+    message = (
+        f"{what} did not improve more than tol={plan.tol:f} for "
+        f"{plan.n_iter_no_change:.0f} consecutive epochs. "
+    )
+    smaller = schedule.after_stall(optimizer.learning_rate)
+    if smaller is None:
+        plan.say(message + schedule.farewell)
+        return False
+    optimizer.learning_rate = smaller
+    progress.stalled = 0
+    plan.say(message + f"Setting learning rate to {smaller:f}")
+    return True
+
+
+def fit_lbfgs(
+    device, parameters: np.ndarray, rows: Rows, *, max_iter: int, max_fun: int, tol: float
+) -> scipy.optimize.OptimizeResult:
+    """Minimise the loss over all rows by L-BFGS-B, from `parameters`.
+
+    SciPy keeps its own state in float64 and asks for loss and gradient in the parameters' dtype.
+    """
+    return scipy.optimize.minimize(
+        device.loss_and_gradient,
+        parameters,
+        args=tuple(rows),
+        method="L-BFGS-B",
+        jac=True,
+        options={"maxfun": max_fun, "maxiter": max_iter, "gtol": tol},
+    )
