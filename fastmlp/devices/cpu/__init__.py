@@ -29,6 +29,7 @@ class _Pace:
         """Yield (begin, end) of runs of whole steps, each timed to choose the next one's length."""
         begin = 0
         while begin < end:
+            self.steps = min(self.steps, -(-(end - begin) // self.step))
             stop = min(end, begin + self.steps * self.step)
             start = time.perf_counter()
             yield begin, stop

@@ -1,0 +1,203 @@
+"""One table of functions and dtypes under the same laws."""
+
+import platform
+import re
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from llvmlite import binding
+from numba import from_dtype
+
+from fastmlp._jit import JIT_DISABLED, kernel
+from fastmlp.formulas import elementary
+
+INF, NAN = np.inf, np.nan
+# Plain Python rounds its fma through fractions, a hundred thousand times as slowly.
+COUNT = 200 if JIT_DISABLED else 300_000
+EXAMPLES = settings(max_examples=30 if JIT_DISABLED else 200, deadline=None)
+
+
+def logistic(x):
+    decayed = np.exp(-abs(x))
+    return np.where(x < 0, decayed, 1) / (1 + decayed)
+
+
+class Law(NamedTuple):
+    """What a function shall be: its definition, the docstring's bound, and values at the edges."""
+
+    definition: Callable
+    ulp: float
+    special: dict[float, float]
+    monotone: bool = False  # in every single step, as found for float32 by trying them all
+
+
+LAWS = {
+    "exp": Law(np.exp, 1.1, {0: 1, INF: INF, -INF: 0, 1e4: INF, -1e4: 0, NAN: NAN}, True),
+    "log": Law(np.log, 0.8, {1: 0, INF: INF, 0: -INF, -1: NAN, -INF: NAN, NAN: NAN}, True),
+    "tanh": Law(np.tanh, 2.7, {0: 0, INF: 1, -INF: -1, 1e4: 1, -1e4: -1, NAN: NAN}),
+    "logistic": Law(logistic, 2.5, {0: 0.5, INF: 1, -INF: 0, 1e4: 1, -1e4: 0, NAN: NAN}),
+}
+DTYPES = (np.float32, np.float64)
+
+
+def _loop(function):
+    @kernel
+    def loop(x, y):
+        for i in range(x.size):
+            y[i] = function(x[i])
+
+    return loop
+
+
+LOOPS = {name: _loop(getattr(elementary, name)) for name in LAWS}
+
+every_function = pytest.mark.parametrize("name", LAWS)
+every_dtype = pytest.mark.parametrize("dtype", DTYPES)
+
+
+def computed(name, x):
+    y = np.full_like(x, 7)
+    with np.errstate(all="ignore"):
+        LOOPS[name](x, y)
+    return y
+
+
+def ulps(name, x):
+    """Errors at x in units in the last place: 0 where both are the same infinity or NaN."""
+    wide = np.float64 if x.dtype == np.float32 else np.longdouble
+    if np.finfo(wide).nmant <= np.finfo(x.dtype).nmant:
+        pytest.skip("long double is no wider than float64 here")
+    y = computed(name, x)
+    with np.errstate(all="ignore"):
+        exact = LAWS[name].definition(x.astype(wide))
+        rounded = exact.astype(x.dtype)
+        same = (y == rounded) | (np.isnan(y) & np.isnan(rounded))
+        error = np.abs(y - exact) / np.spacing(np.abs(rounded))
+    return np.where(np.isfinite(rounded), error, np.where(same, 0, INF))
+
+
+def runs(dtype, starts, length):
+    """The `length` successive numbers of `dtype` at each of `starts`, upwards in size."""
+    bits = np.asarray(starts, dtype).view(f"i{np.dtype(dtype).itemsize}")
+    return (bits[:, None] + np.arange(length, dtype=bits.dtype)).view(dtype)
+
+
+def samples(dtype):
+    """Numbers of every exponent, the ranges where something happens, and the edges' neighbours."""
+    random = np.random.default_rng(0)
+    limits = np.finfo(dtype)
+    anything = random.bytes(COUNT * np.dtype(dtype).itemsize)
+    edges = [1, 2**0.5, 0.5**0.5, 20, limits.tiny, limits.smallest_subnormal * 9]
+    edges += [np.log(limits.max), -np.log(limits.tiny), -np.log(limits.smallest_subnormal)]
+    near = runs(dtype, edges, 16).ravel()
+    near = np.concatenate([near, near - 8 * np.spacing(near)])
+    return np.concatenate(
+        [
+            np.frombuffer(anything, dtype),
+            random.uniform(*np.log([limits.smallest_subnormal, limits.max]), COUNT).astype(dtype),
+            random.normal(0, 1, COUNT).astype(dtype),
+            random.uniform(0.3, 3, COUNT).astype(dtype),
+            np.array([0, INF, limits.max], dtype),
+            near,
+            -near,
+        ]
+    )
+
+
+@every_dtype
+@every_function
+def test_accurate_over_the_whole_range(name, dtype):
+    x = samples(dtype)
+    error = ulps(name, x)
+    worst = np.argmax(error)
+    assert error[worst] <= LAWS[name].ulp, f"at {x[worst]!r}"
+
+
+@every_dtype
+@every_function
+def test_accurate_wherever_hypothesis_looks(name, dtype):
+    @EXAMPLES
+    @given(st.floats(width=8 * np.dtype(dtype).itemsize))
+    def law(x):
+        assert ulps(name, np.array([x], dtype)) <= LAWS[name].ulp
+
+    law()
+
+
+@every_dtype
+@every_function
+def test_special_values(name, dtype):
+    x, expected = np.array(list(LAWS[name].special.items()), dtype).T
+    np.testing.assert_array_equal(computed(name, np.ascontiguousarray(x)), expected)
+
+
+@every_dtype
+@every_function
+def test_dtype_is_kept(name, dtype):
+    function = getattr(elementary, name)
+    if JIT_DISABLED:
+        assert type(function(dtype(0.5))) is dtype
+    else:
+        scalar = from_dtype(np.dtype(dtype))
+        function.compile((scalar,))
+        assert function.overloads[scalar,].signature.return_type == scalar
+
+
+@every_dtype
+@pytest.mark.parametrize("name", [name for name, law in LAWS.items() if law.monotone])
+def test_monotone_from_each_number_to_the_next(name, dtype):
+    starts = np.abs(samples(dtype)[:: max(1, COUNT // 5000)])
+    for sign in (1, -1) if name == "exp" else (1,):
+        x = sign * runs(dtype, starts[starts < np.finfo(dtype).max / 2], 16)
+        y = computed(name, x.ravel()).reshape(x.shape)
+        assert (sign * y[:, 1:] >= sign * y[:, :-1]).all()
+
+
+@every_dtype
+def test_tanh_is_odd_and_stays_within_one(dtype):
+    x = samples(dtype)
+    y = computed("tanh", x)
+    np.testing.assert_array_equal(computed("tanh", -x), -y)
+    assert np.nanmax(np.abs(y)) == 1
+
+
+@every_dtype
+def test_tanh_of_a_small_number_is_that_number(dtype):
+    limits = np.finfo(dtype)
+    x = np.geomspace(limits.tiny, limits.eps, 50, dtype=dtype)
+    x = np.concatenate([x, limits.smallest_subnormal * np.arange(9, dtype=dtype)])
+    np.testing.assert_array_equal(computed("tanh", x), x)
+
+
+@every_dtype
+def test_logistic_stays_within_zero_and_one(dtype):
+    y = computed("logistic", samples(dtype))
+    assert np.nanmin(y) == 0
+    assert np.nanmax(y) == 1
+
+
+@pytest.mark.skipif(JIT_DISABLED, reason="nothing is compiled")
+@pytest.mark.skipif(platform.machine() not in {"x86_64", "AMD64"}, reason="reads x86 assembly")
+@pytest.mark.skipif(
+    not binding.get_host_cpu_features().get("fma"), reason="this processor has no fused vectors"
+)
+@every_dtype
+@every_function
+def test_loops_run_in_vectors_of_their_own_dtype(name, dtype):
+    x = np.ones(8, dtype)
+    computed(name, x)
+    loop = LOOPS[name]
+    array = next(s for s in loop.signatures if s[0].dtype == from_dtype(x.dtype))
+    assembly = loop.inspect_asm(array)
+    letter = "s" if dtype is np.float32 else "d"
+    assert re.search(rf"\bvfn?m(add|sub)\d+p{letter}\s.*%[yz]mm", assembly)
+    # A function left as a call would be loaded by its address.
+    assert not re.search(r"\$(exp|log|tanh|fma|floor)f?\b", assembly)
+    other = "d" if dtype is np.float32 else "s"
+    arithmetic = rf"\bv?(fn?m(add|sub)\d+|add|sub|mul|div|min|max|rndscale|round)[sp]{other}\b"
+    assert not re.search(arithmetic, assembly)
+    assert not re.search(r"\bv?cvt([sp]s2[sp]d|[sp]d2[sp]s)\b", assembly)
