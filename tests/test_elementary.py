@@ -150,7 +150,7 @@ def test_dtype_is_kept(name, dtype):
 @every_dtype
 @pytest.mark.parametrize("name", [name for name, law in LAWS.items() if law.monotone])
 def test_monotone_from_each_number_to_the_next(name, dtype):
-    starts = np.abs(samples(dtype)[:: max(1, COUNT // 5000)])
+    starts = np.abs(samples(dtype)[::20])
     for sign in (1, -1) if name == "exp" else (1,):
         x = sign * runs(dtype, starts[starts < np.finfo(dtype).max / 2], 16)
         y = computed(name, x.ravel()).reshape(x.shape)

@@ -119,7 +119,9 @@ class BaseMLP(BaseEstimator, ABC):
     def _minimise(self, network, parameters, rows, fresh):
         """Fit by L-BFGS; returns the parameters."""
         n = rows.X.shape[0]
-        device = self._device(network, parameters, rows.X, alpha=self.alpha, batch_size=min(n, 1024))
+        device = self._device(
+            network, parameters, rows.X, alpha=self.alpha, batch_size=min(n, 1024)
+        )
         result = fit_lbfgs(
             device,
             parameters,
@@ -134,8 +136,11 @@ class BaseMLP(BaseEstimator, ABC):
         if fresh:
             self.t_ = 0
         if result.status != 0:
-            warnings.warn(_lbfgs_message(result, self.n_iter_, self.max_iter), ConvergenceWarning,
-                          stacklevel=4)
+            warnings.warn(
+                _lbfgs_message(result, self.n_iter_, self.max_iter),
+                ConvergenceWarning,
+                stacklevel=4,
+            )
         return result.x
 
     def _descend(self, network, parameters, rows, fresh, incremental, random_state):
@@ -357,8 +362,7 @@ def _lbfgs_message(result, n_iter, max_iter):
     )
     if n_iter == max_iter:
         message += (
-            "\nIncrease the number of iterations to improve the convergence "
-            f"(max_iter={max_iter})."
+            f"\nIncrease the number of iterations to improve the convergence (max_iter={max_iter})."
         )
     return message + (
         "\nYou might also want to scale the data as shown in:\n"

@@ -27,8 +27,94 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     Takes the place of `sklearn.neural_network.MLPClassifier`: same parameters, attributes, random
     draws and training trajectory, computed by compiled code. It minimises the log loss, with a
     softmax output for several classes and a logistic one for two, or for each of several labels.
-    @PARAMETERS@
-    @ATTRIBUTES@
+
+    Parameters
+    ----------
+    hidden_layer_sizes : array-like of int or int, default=(100,)
+        Units of each hidden layer; empty for a linear model.
+    activation : {"identity", "logistic", "tanh", "relu"}, default="relu"
+        Activation of the hidden layers.
+    solver : {"adam", "sgd", "lbfgs"}, default="adam"
+        Adam, stochastic gradient descent with momentum, or L-BFGS over all rows.
+    alpha : float, default=0.0001
+        L2 penalty: ``alpha / 2`` times the sum of squared weights is added to a batch's summed loss,
+        so that its effect depends on the batch size.
+    batch_size : int or "auto", default="auto"
+        Rows of a batch; "auto" is ``min(200, n_samples)``. Not used by "lbfgs".
+    learning_rate : {"constant", "invscaling", "adaptive"}, default="constant"
+        Schedule of the learning rate, for "sgd": constant; ``learning_rate_init / (t + 1)**power_t``
+        with t the rows seen; or divided by 5 whenever training stalls.
+    learning_rate_init : float, default=0.001
+        First learning rate.
+    power_t : float, default=0.5
+        Exponent of "invscaling".
+    max_iter : int, default=200
+        Most epochs, or L-BFGS iterations.
+    shuffle : bool, default=True
+        Whether to shuffle the rows before each epoch.
+    random_state : int, RandomState or None, default=None
+        Draws the weights, the validation rows and the shuffles; the same numbers as scikit-learn.
+    tol : float, default=0.0001
+        Improvement of loss or score below which an epoch counts as stalled; for "lbfgs" the largest
+        component of the gradient at which it stops.
+    verbose : bool or int, default=False
+        Whether to print the progress.
+    warm_start : bool, default=False
+        Whether `fit` goes on from the weights of the last call.
+    momentum : float, default=0.9
+        Momentum of "sgd", in [0, 1].
+    nesterovs_momentum : bool, default=True
+        Whether "sgd" looks ahead along its momentum.
+    early_stopping : bool, default=False
+        Whether to hold out validation rows, stop by their score, and keep the best weights.
+    validation_fraction : float, default=0.1
+        Share of rows held out, in [0, 1).
+    beta_1, beta_2 : float, default=0.9, 0.999
+        Decay of Adam's first and second moments, in [0, 1).
+    epsilon : float, default=1e-8
+        Added to the denominator in Adam.
+    n_iter_no_change : int or inf, default=10
+        Stalled epochs in a row that are let pass.
+    max_fun : int, default=15000
+        Most evaluations of the loss, for "lbfgs".
+    device : {"auto", "cpu", "reference"}, default="auto"
+        Where to compute: compiled code on the CPU, or plain NumPy. "auto" takes the fastest there is;
+        a device that is named never becomes another one.
+    n_jobs : int or None, default=None
+        Most CPU threads to use, -1 for all. This version computes on one.
+
+    Attributes
+    ----------
+    coefs_ : list of ndarray of shape (fan_in, fan_out)
+        Weights of each layer.
+    intercepts_ : list of ndarray of shape (fan_out,)
+        Biases of each layer.
+    n_features_in_ : int
+        Number of features.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, where X had string column names.
+    n_layers_ : int
+        Number of layers, input and output included.
+    n_outputs_ : int
+        Number of outputs.
+    out_activation_ : str
+        Activation of the output layer.
+    n_iter_ : int
+        Epochs or iterations of the last call.
+    t_ : int
+        Rows seen in training, over all calls.
+    loss_ : float
+        Loss of the last epoch, penalty included.
+    loss_curve_ : list of float
+        Loss of every epoch ("adam" and "sgd").
+    best_loss_ : float or None
+        Least loss of an epoch; None with early stopping.
+    validation_scores_ : list of float or None
+        Score of every epoch on the held-out rows; None without early stopping.
+    best_validation_score_ : float or None
+        Best of these.
+    device_ : str
+        Device that the last fit ran on.
     classes_ : ndarray or list of ndarray of shape (n_classes,)
         Class labels.
 

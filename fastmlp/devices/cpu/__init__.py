@@ -120,9 +120,7 @@ class CpuDevice:
         settings = self._settings()
         total = total_weight = 0.0
         for begin, end in self._pace.runs(X.shape[0]):
-            loss, weight = add_gradient(
-                self._layout.layers, buffers, sources, settings, begin, end
-            )
+            loss, weight = add_gradient(self._layout.layers, buffers, sources, settings, begin, end)
             total += loss
             total_weight += weight
         if total_weight == 0:

@@ -16,18 +16,14 @@ from .rows import row_number, stored, stored_column, stored_value
 def inputs_of(layer, buffers, first, rows):
     """[1, A]: what comes into a layer, (rows, 1 + fan_in)."""
     row = layer["inputs_row"]
-    return Matrix(
-        buffers.inputs, layer["inputs"] + first * row, rows, 1 + layer["fan_in"], row, 1
-    )
+    return Matrix(buffers.inputs, layer["inputs"] + first * row, rows, 1 + layer["fan_in"], row, 1)
 
 
 @kernel
 def values_of(layer, buffers, first, rows):
     """A: what comes into a layer, without the constant, (rows, fan_in)."""
     row = layer["inputs_row"]
-    return Matrix(
-        buffers.inputs, layer["inputs"] + 1 + first * row, rows, layer["fan_in"], row, 1
-    )
+    return Matrix(buffers.inputs, layer["inputs"] + 1 + first * row, rows, layer["fan_in"], row, 1)
 
 
 @kernel
@@ -83,9 +79,7 @@ def backward(layer, before, buffers, first, rows):
     D = deltas_of(layer, buffers, first, rows)
     D_before = deltas_of(before, buffers, first, rows)
     A = values_of(layer, buffers, first, rows)
-    W = Matrix(
-        buffers.transposed, layer["transposed"], layer["fan_out"], layer["back_width"], 0, 0
-    )
+    W = Matrix(buffers.transposed, layer["transposed"], layer["fan_out"], layer["back_width"], 0, 0)
     product(D_before, D, W)
     code, deltas, values = before["activation"], D_before.data, A.data
     for r in range(rows):
@@ -101,9 +95,7 @@ def panel_gradient(layer, buffers, column, rows, start, i, count, accumulate):
     Written to the gradient buffer from `start` on.
     """
     width = min(panel_width(buffers.weights), layer["width"] - column)
-    D = Matrix(
-        buffers.deltas, layer["deltas"] + column, rows, width, layer["deltas_row"], 1
-    )
+    D = Matrix(buffers.deltas, layer["deltas"] + column, rows, width, layer["deltas_row"], 1)
     AT = Matrix(buffers.inputs, layer["inputs"] + i, count, rows, 1, layer["inputs_row"])
     G = Matrix(buffers.gradient, start, count, width, width, 1)
     panel_product(G, AT, D, accumulate)

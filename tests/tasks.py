@@ -1,0 +1,84 @@
+"""Small data sets of every kind of target, and how to compare two fitted estimators."""
+
+from typing import NamedTuple
+
+import numpy as np
+import sklearn.neural_network as sk
+
+import fastmlp
+
+
+class Task(NamedTuple):
+    """Which estimator, with which loss, on which targets."""
+
+    estimator: str
+    targets: str
+    settings: dict
+
+    def theirs(self, **settings):
+        return getattr(sk, self.estimator)(**self.settings | settings)
+
+    def ours(self, **settings):
+        device = settings.pop("device", "cpu")
+        return getattr(fastmlp, self.estimator)(**self.settings | settings, device=device)
+
+    def data(self, dtype=np.float64, rows=60, features=7, seed=0):
+        rng = np.random.default_rng(seed)
+        X = rng.standard_normal((rows, features))
+        X[rng.random(X.shape) < 0.3] = 0  # as sparse data are
+        signal = X @ rng.standard_normal((features, 3)) + 0.3 * rng.standard_normal((rows, 3))
+        y = {
+            "binary": lambda: np.where(signal[:, 0] > 0, "yes", "no"),
+            "multiclass": lambda: signal.argmax(axis=1) * 10,
+            "multilabel": lambda: (signal > 0).astype(int),
+            "single": lambda: signal[:, 0],
+            "several": lambda: signal,
+            "counts": lambda: rng.poisson(np.exp(signal[:, 0] / 3)).astype(float),
+        }[self.targets]()
+        weights = rng.random(rows) + 0.5
+        return X.astype(dtype), y.astype(dtype) if y.dtype == float else y, weights.astype(dtype)
+
+
+TASKS = {
+    "binary": Task("MLPClassifier", "binary", {}),
+    "multiclass": Task("MLPClassifier", "multiclass", {}),
+    "multilabel": Task("MLPClassifier", "multilabel", {}),
+    "squared_error": Task("MLPRegressor", "single", {}),
+    "several_outputs": Task("MLPRegressor", "several", {}),
+    "poisson": Task("MLPRegressor", "counts", {"loss": "poisson"}),
+}
+
+
+def outputs(estimator, X):
+    """Probabilities or predictions."""
+    return getattr(estimator, "predict_proba", estimator.predict)(X)
+
+
+def assert_same_fit(ours, theirs, X, **tolerance):
+    """Every fitted attribute that scikit-learn's estimator has, and the outputs, are the same."""
+    for name in ("n_iter_", "t_", "n_layers_", "n_outputs_", "out_activation_", "n_features_in_"):
+        assert getattr(ours, name) == getattr(theirs, name), name
+    for name in (
+        "loss_",
+        "loss_curve_",
+        "best_loss_",
+        "validation_scores_",
+        "best_validation_score_",
+    ):
+        assert hasattr(ours, name) == hasattr(theirs, name), name
+        own, expected = getattr(ours, name, None), getattr(theirs, name, None)
+        if expected is None:
+            assert own is None, name
+        else:
+            np.testing.assert_allclose(own, expected, err_msg=name, **tolerance)
+    for name in ("coefs_", "intercepts_"):
+        for own, expected in zip(getattr(ours, name), getattr(theirs, name), strict=True):
+            assert own.dtype == expected.dtype
+            np.testing.assert_allclose(own, expected, err_msg=name, **tolerance)
+    if hasattr(theirs, "classes_"):
+        np.testing.assert_array_equal(ours.classes_, theirs.classes_)
+        np.testing.assert_array_equal(ours.predict(X), theirs.predict(X))
+    own, expected = outputs(ours, X), outputs(theirs, X)
+    assert own.dtype == expected.dtype
+    assert own.shape == expected.shape
+    np.testing.assert_allclose(own, expected, **tolerance)
