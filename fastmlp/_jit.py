@@ -13,6 +13,7 @@ Three decorators say what a function is:
 and ``intrinsic`` pairs an LLVM intrinsic with the plain Python function that it stands for.
 """
 
+import contextlib
 import hashlib
 import os
 import pickle
@@ -20,6 +21,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 
 import llvmlite
@@ -93,53 +95,62 @@ def _cache_roots():
     """
     place = hashlib.sha256(str(PACKAGE).encode()).hexdigest()[:12]
     if chosen := os.environ.get("FASTMLP_CACHE_DIR"):
-        yield Path(chosen) / place
+        yield Path(chosen).absolute() / place
         return
     yield PACKAGE / "__pycache__" / "compiled"
     home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     if os.path.isabs(home):
         yield Path(home) / "fastmlp" / place
-    user = os.getuid() if hasattr(os, "getuid") else os.environ.get("USERNAME", "")
-    yield Path(tempfile.gettempdir()) / f"fastmlp-{user}" / place
+    with contextlib.suppress(FileNotFoundError):  # no folder for temporary files either
+        user = os.getuid() if hasattr(os, "getuid") else os.environ.get("USERNAME", "")
+        yield Path(tempfile.gettempdir()) / f"fastmlp-{user}-{place}"
 
 
-def _writable(folder: Path) -> bool:
-    """Whether files can be made in `folder`, which is created; tried, since permissions can lie."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if hasattr(os, "getuid") and folder.stat().st_uid not in (os.getuid(), 0):
-            return False  # another user's folder under /tmp: its pickles are not ours to run
-        with tempfile.TemporaryFile(dir=folder):
-            return True
-    except OSError:
-        return False
+def _trusted(root: Path) -> bool:
+    """Whether code from `root` may be run: it is ours, the system's or the installation's owner's.
+
+    Under /tmp anyone can take our name first, for a folder of theirs or for a link to one of ours.
+    """
+    if not hasattr(os, "getuid"):
+        return True
+    return root.lstat().st_uid in (os.getuid(), 0, PACKAGE.stat().st_uid)
 
 
 class CacheFolder:
-    """Where compiled code lies on disk: found at first use, keyed by the sources' fingerprint."""
+    """Where compiled code lies on disk: named by the sources' fingerprint, found at first use."""
 
     def __init__(self):
-        self._known = None
+        # Of the sources as they are imported: this process does not run what is edited later.
+        self._name = fingerprint()
+
+    @property
+    def readable(self) -> list[Path]:
+        """The folders to look in; a read-only installation that was warmed up is one of them."""
+        return self._found[0]
 
     @property
     def path(self) -> Path | None:
-        """The folder in use, or None where nothing can be written and nothing was kept."""
-        if self._known is None:
-            self._known = (self._find(),)
-        return self._known[0]
+        """The folder that takes new code, or None where nothing can be written."""
+        return self._found[1]
 
-    @staticmethod
-    def _find() -> Path | None:
-        name = fingerprint()
+    @cached_property
+    def _found(self) -> tuple[list[Path], Path | None]:
+        readable = []
         for root in _cache_roots():
-            folder = root / name
-            # A read-only installation whose image was warmed up serves its readers as well.
-            if _writable(folder) or (folder.is_dir() and any(folder.iterdir())):
+            folder = root / self._name
+            with contextlib.suppress(OSError):
+                root.mkdir(mode=0o755, parents=True, exist_ok=True)
+                if not _trusted(root):
+                    continue
+                folder.mkdir(mode=0o755, exist_ok=True)
+                readable.append(folder)
+                with tempfile.TemporaryFile(dir=folder):  # tried, since permissions can lie
+                    pass
                 for stale in root.iterdir():
-                    if stale.name != name:
+                    if stale != folder:
                         shutil.rmtree(stale, ignore_errors=True)
-                return folder
-        return None
+                return readable, folder
+        return readable, None
 
 
 CACHE = CacheFolder()
@@ -165,38 +176,39 @@ class DiskCache(_Cache):
     def disable(self):
         """Nothing to do, see `enable`."""
 
-    def _file(self, signature, codegen) -> Path | None:
-        if CACHE.path is None:
-            return None
-        key = repr((signature, codegen.magic_tuple()))
-        return CACHE.path / f"{self._name}-{hashlib.sha256(key.encode()).hexdigest()[:20]}"
+    def _file(self, signature, codegen) -> str:
+        # Numba's own key leaves out the switch for bounds checks, which are part of the code.
+        key = repr((signature, codegen.magic_tuple(), config.BOUNDSCHECK))
+        return f"{self._name}-{hashlib.sha256(key.encode()).hexdigest()[:20]}"
 
     def load_overload(self, sig, target_context):
         """Return the compiled function for `sig`, or None."""
         target_context.refresh()
         file = self._file(sig, target_context.codegen())
-        try:
-            content = file.read_bytes()
-            checksum, payload = content[:32], content[32:]
-            if hashlib.sha256(payload).digest() == checksum:
-                return compiler.CompileResult._rebuild(target_context, *pickle.loads(payload))
-            file.unlink()
-        except Exception:  # a missing, cut, foreign or unreadable file: compile
-            pass
+        for folder in CACHE.readable:
+            # A file that is missing, cut, foreign or unreadable: look further, then compile.
+            with contextlib.suppress(Exception):
+                content = (folder / file).read_bytes()
+                checksum, payload = content[:32], content[32:]
+                if hashlib.sha256(payload).digest() == checksum:
+                    return compiler.CompileResult._rebuild(target_context, *pickle.loads(payload))
         return None
 
     def save_overload(self, sig, data):
         """Keep the compiled function `data` for `sig`, if a folder can take it."""
-        file = self._file(sig, data.codegen)
-        if file is None:
+        # Dynamic globals are addresses in this process.
+        if CACHE.path is None or data.library.has_dynamic_globals:
             return
         payload = pickle.dumps(data._reduce(), protocol=pickle.HIGHEST_PROTOCOL)
-        try:
-            with tempfile.NamedTemporaryFile(dir=file.parent, delete=False) as part:
-                part.write(hashlib.sha256(payload).digest() + payload)
-            os.replace(part.name, file)
-        except OSError:  # read-only, full, or removed by another process
-            pass
+        # The folder may be full, or removed by another process.
+        with (
+            contextlib.suppress(OSError),
+            tempfile.TemporaryDirectory(dir=CACHE.path, ignore_cleanup_errors=True) as desk,
+        ):
+            part = Path(desk, "part")
+            part.write_bytes(hashlib.sha256(payload).digest() + payload)
+            part.chmod(0o644)  # all users of the installation read it, none but its owner writes
+            part.replace(CACHE.path / self._file(sig, data.codegen))
 
     def flush(self):
         """Remove this function's files."""

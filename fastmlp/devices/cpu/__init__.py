@@ -99,11 +99,11 @@ class CpuDevice:
         ZeroDivisionError
             If the weights of a batch sum to zero.
         """
-        sources = Sources(X, targets, weights, order).table
+        sources = Sources(X, targets, weights, order)
         settings = self._settings()
         layers = self._layout.layers
         for begin, end in self._pace.runs(len(order)):
-            done = train(layers, self._buffers, sources, settings, begin, end)
+            done = train(layers, self._buffers, sources.table, settings, begin, end)
             self.optimizer.step = int(settings[0]["step"])
             if not done:
                 raise ZeroDivisionError("Weights sum to zero, can't be normalized")
@@ -116,11 +116,13 @@ class CpuDevice:
             self._gradient = self._layout.buffers(moments=False, gradient=True).gradient
         self._gradient[:] = 0
         buffers = self._buffers._replace(gradient=self._gradient)
-        sources = Sources(X, targets, weights).table
+        sources = Sources(X, targets, weights)
         settings = self._settings()
         total = total_weight = 0.0
         for begin, end in self._pace.runs(X.shape[0]):
-            loss, weight = add_gradient(self._layout.layers, buffers, sources, settings, begin, end)
+            loss, weight = add_gradient(
+                self._layout.layers, buffers, sources.table, settings, begin, end
+            )
             total += loss
             total_weight += weight
         if total_weight == 0:
@@ -136,11 +138,11 @@ class CpuDevice:
 
     def forward(self, X, out, order=None):
         """out = the network's outputs for the rows in `order`, or for all rows."""
-        sources = Sources(X, order=order).table
+        sources = Sources(X, order=order)
         loss = LOSSES[self.network.loss]
         pace = _Pace(8 * CHUNK)
         for begin, end in pace.runs(len(out)):
-            predict(self._layout.layers, self._buffers, sources, loss, out[begin:end], begin)
+            predict(self._layout.layers, self._buffers, sources.table, loss, out[begin:end], begin)
         return out
 
     def parameters(self):

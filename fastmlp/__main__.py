@@ -1,0 +1,128 @@
+"""The command line: ``python -m fastmlp``, or ``fastmlp``."""
+
+import argparse
+import os
+import sys
+
+from . import __version__, demo, info, warmup
+from .devices import DEVICES
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command that `argv` asks for, and return the exit status.
+
+    Parameters
+    ----------
+    argv : list of str, optional
+        Arguments after the program's name; the process's own by default.
+
+    Returns
+    -------
+    status : int
+        0 if all went well, 1 after an error that was reported.
+    """
+    arguments = _parser().parse_args(argv)
+    try:
+        arguments.command(arguments)
+        sys.stdout.flush()
+    except (demo.DemoError, warmup.WarmupError) as error:
+        print(f"fastmlp: error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("fastmlp: interrupted", file=sys.stderr)
+        return 130  # what a shell reports of a program that SIGINT has ended
+    except BrokenPipeError:
+        # Whoever read has read enough, as `head` does; the exit's flush must not fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="fastmlp",
+        description="A JIT-compiled multi-layer perceptron behind scikit-learn's interface.",
+    )
+    parser.add_argument("--version", action="version", version=f"fastmlp {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_demo(commands)
+    _add_info(commands)
+    _add_warmup(commands)
+    return parser
+
+
+def _add_demo(commands):
+    defaults = demo.Settings()
+    command = commands.add_parser(
+        "demo",
+        help="compare with scikit-learn on real data: results first, then time",
+        description="Train classifiers and a regressor on data that comes with scikit-learn, next "
+        "to scikit-learn with the same seed, and print times, scores and the largest difference "
+        "of the loss curves. The exit status is 1 if the two do not learn the same.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    command.add_argument(
+        "--device", choices=["auto", *DEVICES], default=defaults.device, help="where fastmlp runs"
+    )
+    command.add_argument(
+        "--dtype", choices=warmup.DTYPES, default=defaults.dtype, help="precision of both sides"
+    )
+    command.add_argument(
+        "--epochs", type=_positive, metavar="N", default=defaults.epochs, help="epochs of each fit"
+    )
+    command.add_argument(
+        "--repeats", type=_positive, metavar="N", default=defaults.repeats, help="timed fits each"
+    )
+    command.add_argument(
+        "--seed", type=_seed, metavar="N", default=defaults.seed, help="random_state of both sides"
+    )
+    command.set_defaults(command=_demo)
+
+
+def _add_info(commands):
+    command = commands.add_parser(
+        "info",
+        help="show versions, threads, cache folder and devices",
+        description="Show versions, processor, threads, the folder of compiled code, and the "
+        "devices found: what a report of a problem should contain.",
+    )
+    command.set_defaults(command=lambda arguments: info.show_versions())
+
+
+def _add_warmup(commands):
+    command = commands.add_parser(
+        "warmup",
+        help="compile ahead and keep the result on disk",
+        description="Compile everything ahead and keep it on disk, so that no later process has "
+        "to: a line for a container's build. FASTMLP_CACHE_DIR chooses the folder. The exit "
+        "status is 1 if the compiled code could not be kept.",
+    )
+    command.add_argument(
+        "--dtype", choices=warmup.DTYPES, help="compile for one precision only (default: both)"
+    )
+    command.set_defaults(command=_warmup)
+
+
+def _demo(arguments):
+    chosen = {name: getattr(arguments, name) for name in demo.Settings._fields}
+    demo.run(demo.Settings(**chosen))
+
+
+def _warmup(arguments):
+    warmup.run([arguments.dtype] if arguments.dtype else warmup.DTYPES)
+
+
+def _positive(text):
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive whole number")
+    return int(text)
+
+
+def _seed(text):
+    if not text.isdecimal() or int(text) >= 2**32:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to 2**32 - 1")
+    return int(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,132 @@
+"""What fastmlp runs on: versions, processor, threads, cache and devices."""
+
+import os
+import platform
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import joblib
+import numba
+from llvmlite import binding
+from threadpoolctl import threadpool_info
+
+from . import devices
+from ._jit import CACHE, JIT_DISABLED
+from .devices.cpu.microkernel import VECTOR_BYTES
+
+PACKAGES = ("numpy", "scipy", "scikit-learn", "numba", "llvmlite", "threadpoolctl", "numba-cuda")
+
+
+def show_versions() -> None:
+    """Print what a report of a problem should tell: versions, machine, threads, cache, devices.
+
+    ``python -m fastmlp info`` prints the same.
+    """
+    sections = {
+        "versions": versions(),
+        "machine": _machine(),
+        "threads": _threads(),
+        "compiled code": _compiled_code(),
+        "devices": _devices(),
+    }
+    width = max(len(name) for entries in sections.values() for name in entries)
+    for title, entries in sections.items():
+        print(title)
+        for name, text in entries.items():
+            print(f"  {name:{width}}  {text}")
+
+
+def versions() -> dict[str, str]:
+    """Versions of fastmlp, Python and the packages that matter to it."""
+    # Looked up rather than imported: the package itself imports this module.
+    fastmlp = sys.modules[__package__]
+    found = {"fastmlp": fastmlp.__version__, "python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def cpu_name() -> str:
+    """The processor's name as its maker gives it, and as the compiler knows it."""
+    return f"{_marketing_name()} ({binding.get_host_cpu_name()})"
+
+
+def _marketing_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
+    except OSError:  # not Linux
+        lines = []
+    for line in lines:
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def cpus() -> str:
+    """How many CPUs there are, and how many of them this process may use."""
+    # joblib minds affinity and a container's quota; os.cpu_count() minds neither.
+    return f"{joblib.cpu_count()} usable of {os.cpu_count()}"
+
+
+def vectors() -> str:
+    """Width of the vectors that the CPU device computes with."""
+    return f"{8 * VECTOR_BYTES} bits"
+
+
+def _machine():
+    return {
+        "system": platform.platform(),
+        "processor": cpu_name(),
+        "CPUs": cpus(),
+        "vectors": vectors(),
+    }
+
+
+def _threads():
+    threads = {"numba": str(numba.config.NUMBA_NUM_THREADS)}
+    # NumPy and SciPy may each bring a copy of the same library.
+    for pool in threadpool_info():
+        threads[pool["internal_api"]] = str(pool["num_threads"])
+    return threads
+
+
+def cache_files() -> dict[str, Path]:
+    """The files of compiled code that are kept for this version of the sources, by name."""
+    if JIT_DISABLED:
+        return {}
+    return {
+        file.name: file
+        for folder in reversed(CACHE.readable)  # of two with one name, the first folder's is used
+        for file in folder.iterdir()
+        if file.is_file()
+    }
+
+
+def _compiled_code():
+    if JIT_DISABLED:
+        return {"cache": "not in use: NUMBA_DISABLE_JIT is set, kernels run as plain Python"}
+    files = cache_files()
+    megabytes = sum(file.stat().st_size for file in files.values()) / 1e6
+    return {
+        "cache": str(CACHE.path or "none: no folder can be written; set FASTMLP_CACHE_DIR to one"),
+        "read from": "\n".ljust(19).join(map(str, CACHE.readable)) or "nowhere",
+        "files": f"{len(files)}, {megabytes:.1f} MB",
+    }
+
+
+def _devices():
+    return {name: _device(name) for name in devices.DEVICES} | {"auto": devices.choose("auto")}
+
+
+def _device(name):
+    """The first line that the device's module says of itself, or why there is no such device."""
+    try:
+        module = sys.modules[devices.load(name).__module__]
+    except Exception as error:  # whatever a driver or a package lacks is what the user asks for
+        return f"not usable: {error}"
+    summary = (module.__doc__ or "present").splitlines()[0]
+    return (summary.partition(": ")[2] or summary).rstrip(".")

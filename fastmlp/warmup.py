@@ -1,0 +1,69 @@
+"""Compile ahead, so that no later process has to: for container images and shared installations."""
+
+import time
+import warnings
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+
+from ._jit import CACHE, JIT_DISABLED
+from .devices.cpu.epoch import add_gradient, predict, train
+from .estimators import MLPClassifier
+from .info import cache_files
+
+DTYPES = ("float32", "float64")
+
+
+class WarmupError(RuntimeError):
+    """There is nothing to compile, or nowhere to keep it."""
+
+
+def run(dtypes=DTYPES) -> None:
+    """Compile the CPU device for each of `dtypes`, print what it took, and where it is kept.
+
+    Raises
+    ------
+    WarmupError
+        If compiled code was not kept, so that the next process would compile again.
+    """
+    if JIT_DISABLED:
+        raise WarmupError("NUMBA_DISABLE_JIT is set, so that there is nothing to compile")
+    # Without a folder, half a minute of compiling would be for nothing.
+    if CACHE.path is None and not cache_files():
+        raise WarmupError(
+            "no folder for compiled code can be written; set FASTMLP_CACHE_DIR to one that can"
+        )
+    for dtype in dtypes:
+        kept_before = cache_files()
+        start = time.perf_counter()
+        compile_for(dtype)
+        seconds = time.perf_counter() - start
+        added = len(cache_files().keys() - kept_before.keys())
+        state = f"{added} files added" if added else "was there already"
+        print(f"{dtype}  {seconds:5.1f} s  {state}", flush=True)
+    _check_kept()
+    folders = sorted({str(file.parent) for file in cache_files().values()})
+    print(f"kept in {', '.join(folders)}")
+
+
+def compile_for(dtype) -> None:
+    """Compile all that a network of this dtype needs, whatever its shape, data and settings."""
+    X = np.linspace(-1, 1, 32, dtype=dtype).reshape(16, 2)
+    y = np.arange(16) % 2
+    # Compiled code depends on the dtype alone: layers, losses and data enter as numbers.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        for solver in ("adam", "lbfgs"):
+            network = MLPClassifier((2,), solver=solver, max_iter=1, random_state=0, device="cpu")
+            network.fit(X, y).predict(X)
+
+
+def _check_kept():
+    """A cache that cannot be written to, or a full disk, is silent everywhere but here."""
+    compiled = sum(len(entry.signatures) for entry in (train, add_gradient, predict))
+    kept = len(cache_files())
+    if kept < compiled:
+        raise WarmupError(
+            f"only {kept} of {compiled} compiled functions were kept: the cache folder "
+            f"({CACHE.path}) cannot be written, or its disk is full; set FASTMLP_CACHE_DIR to another"
+        )

@@ -1,0 +1,83 @@
+"""The house: imports flow downwards only, each floor knows what it may know, and nothing more."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import fastmlp
+
+PACKAGE = Path(fastmlp.__file__).parent
+FILES = sorted(PACKAGE.rglob("*.py"))
+#: From the roof down; what stands on one floor does not import what stands on a higher one.
+FLOORS = [
+    {"__main__"},
+    {"demo", "warmup"},
+    {"info"},
+    {"__init__"},
+    {"estimators"},
+    {"training"},
+    {"initializers", "schedules"},
+    {"network"},
+    {"devices"},
+    {"formulas"},
+    {"_jit"},
+]
+
+
+def room(path):
+    """The room of the house that a file stands in: the first part of its path in the package."""
+    return Path(path.relative_to(PACKAGE).parts[0]).stem
+
+
+def floor(name):
+    return next(i for i, rooms in enumerate(FLOORS) if name in rooms)
+
+
+def imports(path):
+    """(module, names) of every import in a file; the package's own modules begin with a dot."""
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name, []
+        elif isinstance(node, ast.ImportFrom):
+            names = [alias.name for alias in node.names]
+            if not node.level:
+                yield node.module, names
+                continue
+            above = parts[: len(parts) - node.level]
+            module = [*above, *(node.module or "").split(".")] if node.module else [*above]
+            yield "." + ".".join(module), names
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_flow_downwards(path):
+    here = floor(room(path))
+    for module, names in imports(path):
+        if module.startswith("."):
+            targets = [module[1:].split(".")[0]] if module != "." else names
+            for target in targets:
+                target = target if any(target in rooms for rooms in FLOORS) else "__init__"
+                assert floor(target) >= here, f"{module} {names}"
+        assert not module.startswith("fastmlp"), "inside the package, imports are relative"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_each_floor_knows_its_own_business(path):
+    above_estimators = floor(room(path)) <= floor("estimators")
+    for module, names in imports(path):
+        if module.split(".")[0] == "sklearn":
+            assert above_estimators, "only the estimators know scikit-learn"
+            private = [n for n in [*module.split("."), *names] if n.startswith("_")]
+            assert not private, "scikit-learn's public names only"
+        assert not module.startswith("numba.cuda"), "importing fastmlp must not touch CUDA"
+    if room(path) != "_jit":
+        text = path.read_text()
+        for word in ("@njit", "numba.njit", "fastmath="):
+            assert word not in text, "every compiler option is chosen in _jit.py"
+
+
+def test_every_file_has_a_floor():
+    rooms = {room(path) for path in FILES}
+    assert rooms == set().union(*FLOORS)

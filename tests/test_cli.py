@@ -1,0 +1,214 @@
+"""The command line: its commands, their exit statuses, and what they print."""
+
+import re
+import subprocess
+import sys
+import warnings
+
+import numpy as np
+import pytest
+
+import fastmlp
+from fastmlp import _jit, demo, info, warmup
+from fastmlp.__main__ import main
+
+
+def output_of(capsys, *argv, status=0):
+    """What a command has printed, after it ended with the given status."""
+    assert main(list(argv)) == status
+    printed = capsys.readouterr()
+    return printed.err if status else printed.out
+
+
+def exit_of(capsys, *argv):
+    """Exit status and output of a command that argparse ends."""
+    with pytest.raises(SystemExit) as ended:
+        main(list(argv))
+    printed = capsys.readouterr()
+    return ended.value.code, printed.out + printed.err
+
+
+@pytest.fixture
+def nowhere(monkeypatch):
+    """A machine on which no folder can be written."""
+    monkeypatch.setattr(_jit, "_cache_roots", list)
+    folder = _jit.CacheFolder()
+    for module in (_jit, info, warmup):
+        monkeypatch.setattr(module, "CACHE", folder)
+
+
+@pytest.fixture
+def jit_disabled(monkeypatch):
+    for module in (demo, info, warmup):
+        monkeypatch.setattr(module, "JIT_DISABLED", True)
+
+
+# ---- arguments ----------------------------------------------------------------------------------
+
+
+def test_module_runs_as_a_program():
+    command = [sys.executable, "-m", "fastmlp", "--version"]
+    assert subprocess.check_output(command, text=True) == f"fastmlp {fastmlp.__version__}\n"
+
+
+@pytest.mark.parametrize("argv", [(), ("demo",), ("info",), ("warmup",)])
+def test_help(capsys, argv):
+    status, text = exit_of(capsys, *argv, "--help")
+    assert status == 0
+    assert text.startswith(" ".join(["usage: fastmlp", *argv]))
+
+
+@pytest.mark.parametrize(
+    ("argv", "complaint"),
+    [
+        ((), "required: COMMAND"),
+        (("train",), "invalid choice: 'train'"),
+        (("demo", "--device", "abacus"), "invalid choice: 'abacus'"),
+        (("demo", "--epochs", "0"), "'0' is not a positive whole number"),
+        (("demo", "--repeats", "few"), "'few' is not a positive whole number"),
+        (("demo", "--seed", "-1"), "'-1' is not a whole number from 0"),
+        (("warmup", "--dtype", "int8"), "invalid choice: 'int8'"),
+    ],
+)
+def test_wrong_arguments(capsys, argv, complaint):
+    status, text = exit_of(capsys, *argv)
+    assert status == 2
+    assert text.startswith("usage: fastmlp")
+    assert complaint in text
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(KeyboardInterrupt(), 130), (demo.DemoError("they differ"), 1)]
+)
+def test_ends_without_traceback(capsys, monkeypatch, error, status):
+    def fail(settings):
+        raise error
+
+    monkeypatch.setattr(demo, "run", fail)
+    assert str(error) in output_of(capsys, "demo", status=status)
+
+
+# ---- info ---------------------------------------------------------------------------------------
+
+
+def test_info(capsys):
+    text = output_of(capsys, "info")
+    for line in (
+        rf"fastmlp +{fastmlp.__version__}",
+        r"python +3\.",
+        rf"numpy +{np.__version__}",
+        r"scikit-learn +\d",
+        r"CPUs +\d+ usable of \d+",
+        r"vectors +\d+ bits",
+        r"numba +\d+\n",
+        r"cache +\S",
+        r"cpu +\S",
+        r"reference +\S",
+        r"auto +\S",
+    ):
+        assert re.search(rf"^  {line}", text, re.MULTILINE), line
+
+
+def test_info_tells_why_there_is_no_cache(capsys, nowhere):
+    if not _jit.JIT_DISABLED:
+        assert "no folder can be written" in output_of(capsys, "info")
+
+
+def test_info_with_the_jit_off(capsys, jit_disabled):
+    assert "NUMBA_DISABLE_JIT is set" in output_of(capsys, "info")
+
+
+def test_info_tells_why_a_device_is_not_usable(capsys, monkeypatch):
+    def load(name):
+        raise ImportError(f"no driver for {name}")
+
+    monkeypatch.setattr(info.devices, "load", load)
+    assert "not usable: no driver for cpu" in output_of(capsys, "info")
+
+
+# ---- warmup -------------------------------------------------------------------------------------
+
+
+@pytest.mark.compiled
+def test_warmup(capsys):
+    output_of(capsys, "warmup")
+    text = output_of(capsys, "warmup", "--dtype", "float32")
+    assert re.fullmatch(r"float32 +\d+\.\d s  was there already\nkept in \S.*\n", text)
+
+
+@pytest.mark.compiled
+def test_nothing_compiles_after_warmup():
+    """A process that is warmed up compiles no more, whatever the task."""
+    warmup.compile_for("float64")
+    before = info.cache_files()
+    settings = demo.Settings(epochs=1)
+    for example in demo.EXAMPLES:
+        data = demo._data(example, settings)
+        for estimator in demo._estimators(example, settings):
+            demo._fit(estimator, data.X, data.y).predict(data.X)
+    assert info.cache_files() == before
+
+
+@pytest.mark.compiled
+def test_warmup_needs_a_folder(capsys, nowhere):
+    assert "FASTMLP_CACHE_DIR" in output_of(capsys, "warmup", status=1)
+
+
+@pytest.mark.compiled
+def test_warmup_notices_that_nothing_was_kept(capsys, monkeypatch):
+    monkeypatch.setattr(warmup, "cache_files", dict)
+    text = output_of(capsys, "warmup", "--dtype", "float64", status=1)
+    assert re.search(r"only 0 of \d+ compiled functions were kept", text)
+
+
+def test_warmup_with_the_jit_off(capsys, jit_disabled):
+    assert "NUMBA_DISABLE_JIT is set" in output_of(capsys, "warmup", status=1)
+
+
+# ---- demo ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("device", ["reference", pytest.param("cpu", marks=pytest.mark.compiled)])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_demo(capsys, device, dtype):
+    quick = ["demo", "--epochs", "2", "--repeats", "1"]
+    text = output_of(capsys, *quick, "--device", device, "--dtype", dtype)
+    assert max(map(len, text.splitlines())) <= 100
+    for example in demo.EXAMPLES:
+        row = re.search(rf"^{example.name} +{device} .*$", text, re.MULTILINE).group()
+        assert re.search(r" \d+\.\d\d( +\d+\.\d){2} +\d+\.\d x  ", row)
+        theirs, ours, difference = map(float, row.split()[-3:])
+        assert theirs == pytest.approx(ours, abs=1e-2)
+        assert difference < (1e-4 if dtype == "float32" else 1e-12)
+    assert "weighted avg" in text
+
+
+@pytest.mark.parametrize("wrong", [1.0, np.nan])
+def test_demo_shows_no_times_where_results_differ(capsys, monkeypatch, wrong):
+    monkeypatch.setattr(demo, "_difference", lambda theirs, ours: wrong)
+    assert main(["demo", "--epochs", "1", "--device", "reference"]) == 1
+    printed = capsys.readouterr()
+    assert "digits: the losses of fastmlp and scikit-learn differ" in printed.err
+    assert "speed-up" not in printed.out
+
+
+def test_curves_of_other_lengths_differ():
+    class Fitted:
+        def __init__(self, *losses):
+            self.loss_curve_ = losses
+
+    assert demo._difference(Fitted(1.0, 0.5), Fitted(1.0)) == np.inf
+    assert demo._difference(Fitted(1.0, 0.5), Fitted(1.0, 0.25)) == 0.25
+
+
+def test_demo_with_the_jit_off(capsys, jit_disabled):
+    assert "NUMBA_DISABLE_JIT is set" in output_of(capsys, "demo", status=1)
+
+
+def test_demo_hears_an_interrupt_that_a_fit_swallows():
+    class Interrupted:
+        def fit(self, X, y):
+            warnings.warn("Training interrupted by user.", stacklevel=2)
+
+    with pytest.raises(KeyboardInterrupt):
+        demo._fit(Interrupted(), None, None)

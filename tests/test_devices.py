@@ -1,0 +1,317 @@
+"""Every device under the same laws: every activation x loss x optimiser x dtype, awkward shapes."""
+
+import numpy as np
+import pytest
+from scipy import sparse
+
+from fastmlp import devices
+from fastmlp._jit import JIT_DISABLED
+from fastmlp.devices.cpu.microkernel import ROWS, VECTORS, lanes
+from fastmlp.devices.reference import ReferenceDevice
+from fastmlp.formulas.activations import ACTIVATIONS
+from fastmlp.formulas.losses import LOSSES
+from fastmlp.formulas.optimizers import OPTIMIZERS
+from fastmlp.network import Network
+from fastmlp.schedules import Constant
+from fastmlp.training import Optimizer
+
+FAST = [name for name in devices.DEVICES if name != "reference"]
+DTYPES = [np.float32, np.float64]
+CLOSE = {np.float32: {"rtol": 2e-4, "atol": 2e-5}, np.float64: {"rtol": 1e-10, "atol": 1e-12}}
+# One panel of float32, one row of tiles, and their neighbours; primes.
+WIDE = VECTORS * lanes(np.float32)
+SHAPES = [
+    (1, 1),
+    (3, 2, 1),
+    (7, ROWS - 1, 3),
+    (ROWS - 1, ROWS, ROWS + 1, 2),
+    (WIDE, WIDE + 1, 5),
+    (WIDE - 1, 2 * WIDE - 1, WIDE, WIDE + 7),
+    (2, 1, 1, 1, 2),
+]
+BATCHES = [1, ROWS, 5 * ROWS + 1]
+if JIT_DISABLED:  # a kernel in plain Python takes a microsecond for what is a nanosecond compiled
+    SHAPES, BATCHES = [(1, 1), (3, 2, 1), (4, ROWS, 3), (3, WIDE + 1, 2, 2)], [1, ROWS + 2]
+
+
+def make_data(network, rows, dtype, seed=0):
+    rng = np.random.default_rng(seed)
+    X = rng.standard_normal((rows, network.units[0])).astype(dtype)
+    outputs = network.units[-1]
+    if network.loss == "log_loss":
+        targets = np.eye(outputs, dtype=bool)[rng.integers(0, outputs, rows)]
+    elif network.loss == "binary_log_loss":
+        targets = rng.random((rows, outputs)) < 0.5
+    elif network.loss == "poisson":
+        targets = rng.poisson(1.5, (rows, outputs)).astype(dtype)
+    else:
+        targets = rng.standard_normal((rows, outputs)).astype(dtype)
+    return X, targets, (rng.random(rows) + 0.5).astype(dtype)
+
+
+def make_parameters(network, dtype, seed=1):
+    rng = np.random.default_rng(seed)
+    parameters = np.empty(network.size)
+    for weights, biases in zip(*network.views(parameters), strict=True):
+        weights[...] = rng.standard_normal(weights.shape) / np.sqrt(len(weights))
+        biases[...] = 0.3 * rng.standard_normal(biases.shape)
+    return parameters.astype(dtype)
+
+
+def make_optimizer(name, parameters, **settings):
+    moments = np.zeros((2, parameters.size), parameters.dtype)
+    settings = {"learning_rate": 0.01} | settings
+    return Optimizer(name, Constant(0.01), moments=moments, **settings)
+
+
+def run_epochs(device_name, network, data, optimizer="adam", batch_size=ROWS, epochs=2, **settings):
+    """Losses, parameters, moments and outputs after a few epochs in a shuffled order."""
+    X, targets, weights = data
+    dtype = settings.pop("dtype", X.dtype)
+    parameters = make_parameters(network, dtype)
+    settings = {"alpha": 0.01, "sparse": sparse.issparse(X)} | settings
+    device = devices.load(device_name)(
+        network,
+        parameters,
+        optimizer=make_optimizer(optimizer, parameters),
+        batch_size=min(batch_size, X.shape[0]),
+        **settings,
+    )
+    rng = np.random.default_rng(3)
+    losses = [
+        device.train_epoch(X, targets, weights, rng.permutation(X.shape[0])) for _ in range(epochs)
+    ]
+    outputs = device.forward(X, np.empty((X.shape[0], network.units[-1]), dtype))
+    return losses, device.parameters(), device.moments(), outputs
+
+
+def assert_equals_reference(device, network, data, close, **settings):
+    results = run_epochs(device, network, data, **settings)
+    expected = run_epochs("reference", network, data, **settings)
+    for name, own, theirs in zip(
+        ("losses", "parameters", "moments", "outputs"), results, expected, strict=True
+    ):
+        np.testing.assert_allclose(own, theirs, err_msg=name, **close)
+        if name != "losses":
+            assert own.dtype == theirs.dtype
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("device", FAST)
+def test_training_equals_reference(device, activation, loss, optimizer, dtype):
+    network = Network((5, 7, 4, 3), activation, loss)
+    data = make_data(network, 2 * ROWS + 5, dtype)
+    assert_equals_reference(device, network, data, CLOSE[dtype], optimizer=optimizer)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("batch_size", BATCHES)
+@pytest.mark.parametrize("units", SHAPES)
+@pytest.mark.parametrize("device", FAST)
+def test_awkward_shapes(device, units, batch_size, dtype):
+    network = Network(units, "tanh", "squared_error")
+    X, targets, _ = make_data(network, max(2 * batch_size - 1, 2), dtype)
+    settings = {"batch_size": batch_size, "epochs": 1, "optimizer": "sgd"}
+    assert_equals_reference(device, network, (X, targets, None), CLOSE[dtype], **settings)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("device", devices.DEVICES)
+def test_gradient_equals_central_difference(device, activation, loss, weighted):
+    network = Network((3, 4, 2, 2), activation, loss)
+    X, targets, weights = make_data(network, 6, np.float64)
+    weights = weights if weighted else None
+    parameters = make_parameters(network, np.float64)
+    device = devices.load(device)(network, parameters, alpha=0.1, batch_size=6)
+
+    def loss_at(p):
+        return device.loss_and_gradient(p, X, targets, weights)[0]
+
+    _, gradient = device.loss_and_gradient(parameters, X, targets, weights)
+    if loss == "squared_error":  # its loss is the outputs' mean, its gradient belongs to their sum
+        alone = Network((3, 4, 2, 1), activation, loss)
+        parameters = make_parameters(alone, np.float64)
+        device = devices.load(device.name)(alone, parameters, alpha=0.1, batch_size=6)
+        targets = targets[:, :1]
+        _, gradient = device.loss_and_gradient(parameters, X, targets, weights)
+    step = 1e-6
+    numerical = [
+        (loss_at(parameters + step * unit) - loss_at(parameters - step * unit)) / (2 * step)
+        for unit in np.eye(parameters.size)
+    ]
+    np.testing.assert_allclose(gradient, numerical, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("rows", [1, ROWS + 1, 2500])
+@pytest.mark.parametrize("device", FAST)
+def test_whole_gradient_equals_reference(device, rows, loss, dtype):
+    if JIT_DISABLED and rows > 100:
+        pytest.skip("minutes with kernels run as plain Python")
+    network = Network((4, WIDE + 3, 3), "relu", loss)
+    X, targets, weights = make_data(network, rows, dtype)
+    parameters = make_parameters(network, dtype)
+    settings = {"alpha": 0.1, "batch_size": min(rows, 1024)}
+    results = []
+    for name in (device, "reference"):
+        made = devices.load(name)(network, np.zeros_like(parameters), **settings)
+        made.loss_and_gradient(np.full_like(parameters, 0.01), X, targets, weights)  # no trace
+        results.append(made.loss_and_gradient(parameters, X, targets, weights))
+    np.testing.assert_allclose(results[0][0], results[1][0], rtol=1e-5)
+    np.testing.assert_allclose(results[0][1], results[1][1], **CLOSE[dtype])
+    assert results[0][1].dtype == dtype
+
+
+def read_only(X):
+    X = X.copy()
+    X.setflags(write=False)
+    return X
+
+
+def strided(X):
+    wide = np.full((3 * len(X), 2 * X.shape[1]), np.nan, X.dtype)
+    wide[1::3, ::2] = X
+    return wide[1::3, ::2]
+
+
+WAYS_IN = {
+    "C": np.ascontiguousarray,
+    "Fortran": np.asfortranarray,
+    "read_only": read_only,
+    "strided": strided,
+    "reversed": lambda X: X[::-1, ::-1].copy()[::-1, ::-1],
+    "other_dtype": lambda X: X.astype(np.float32 if X.dtype == np.float64 else np.float64),
+    "strided_other_dtype": lambda X: strided(
+        X.astype(np.float32 if X.dtype == np.float64 else np.float64)
+    ),
+    "byte_order": lambda X: X.astype(X.dtype.newbyteorder()),
+    "unaligned": lambda X: unaligned(X),
+    "csr": sparse.csr_matrix,
+    "csr_array": sparse.csr_array,
+    "csr_other_dtype": lambda X: sparse.csr_matrix(
+        X.astype(np.float32 if X.dtype == np.float64 else np.float64)
+    ),
+    "csr_64_bit": lambda X: wide_indices(sparse.csr_matrix(X)),
+}
+
+
+def unaligned(X):
+    raw = np.empty(X.nbytes + 1, np.uint8)
+    view = raw[1:].view(X.dtype).reshape(X.shape)
+    view[...] = X
+    return view
+
+
+def wide_indices(matrix):
+    matrix.indices, matrix.indptr = matrix.indices.astype("i8"), matrix.indptr.astype("i8")
+    return matrix
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("way", WAYS_IN)
+@pytest.mark.parametrize("device", FAST)
+def test_every_way_in(device, way, dtype):
+    network = Network((5, 4, 1), "relu", "binary_log_loss")
+    X, targets, weights = make_data(network, 3 * ROWS, dtype)
+    X = np.where(X > 0.5, 0, X).astype(np.float32).astype(dtype)  # the same numbers in both dtypes
+    before = X.copy()
+    expected = run_epochs(device, network, (X, targets, weights))
+    data = WAYS_IN[way](X), np.asfortranarray(targets), weights[::-1].copy()[::-1]
+    results = run_epochs(device, network, data, dtype=dtype)
+    close = CLOSE[dtype] if way.startswith("csr") else {"rtol": 0, "atol": 0}
+    for own, theirs in zip(results, expected, strict=True):
+        np.testing.assert_allclose(own, theirs, **close)
+    np.testing.assert_array_equal(X, before)
+
+
+@pytest.mark.parametrize("device", FAST)
+@pytest.mark.parametrize("form", [sparse.csr_matrix, np.asarray])
+def test_sparse_shapes(device, form):
+    """Empty rows, empty columns, no stored value at all; wider than a panel."""
+    network = Network((WIDE + 2, WIDE + 3, 2), "relu", "squared_error")
+    X, targets, _ = make_data(network, ROWS + 3, np.float64)
+    X[:, 3] = X[4] = X[0] = 0
+    for matrix in (X, np.zeros_like(X)):
+        data = form(matrix), targets, None
+        assert_equals_reference(device, network, data, CLOSE[np.float64], epochs=1)
+
+
+@pytest.mark.parametrize("device", devices.DEVICES)
+def test_batch_of_zero_weight(device):
+    network = Network((2, 2, 1), "relu", "squared_error")
+    X, targets, weights = make_data(network, 8, np.float64)
+    weights[:4] = [1, -1, 2, -2]
+    parameters = make_parameters(network, np.float64)
+    made = devices.load(device)(
+        network, parameters, optimizer=make_optimizer("adam", parameters), batch_size=4
+    )
+    with pytest.raises(ZeroDivisionError, match="Weights sum to zero, can't be normalized"):
+        made.train_epoch(X, targets, weights, np.arange(8))
+    with pytest.raises(ZeroDivisionError, match="Weights sum to zero, can't be normalized"):
+        made.loss_and_gradient(parameters, X[:4], targets[:4], weights[:4])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("device", devices.DEVICES)
+def test_saturated_units_stay_finite(device, activation, loss, dtype):
+    if loss in ("poisson", "squared_error") or activation in ("identity", "relu"):
+        scale = 1.0
+    else:
+        scale = 1e4
+    network = Network((3, 4, 2), activation, loss)
+    X, targets, weights = make_data(network, 6, dtype)
+    _, parameters, _, outputs = run_epochs(
+        device, network, (X * dtype(scale), targets, weights), epochs=1
+    )
+    assert np.isfinite(parameters).all()
+    assert np.isfinite(outputs).all()
+
+
+@pytest.mark.parametrize("device", devices.DEVICES)
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.filterwarnings("ignore:.*encountered:RuntimeWarning")
+def test_divergence_shows(device, loss):
+    """A NaN goes through every activation, loss and update: a diverged fit must be noticed."""
+    for activation in ACTIVATIONS:
+        network = Network((3, 4, 2), activation, loss)
+        X, targets, weights = make_data(network, 6, np.float64)
+        X[2, 1] = np.nan
+        losses, parameters, _, _ = run_epochs(device, network, (X, targets, weights), epochs=1)
+        assert np.isnan(losses[0])
+        assert np.isnan(parameters).any()
+
+
+def test_moments_and_step_continue():
+    """A device that takes over parameters and moments goes on as if nothing had happened."""
+    network = Network((3, 4, 2), "tanh", "log_loss")
+    X, targets, weights = make_data(network, 10, np.float64)
+    order = np.arange(10)
+    for name, load in devices.DEVICES.items():
+        parameters = make_parameters(network, np.float64)
+        whole = load(
+            network, parameters, optimizer=make_optimizer("adam", parameters), batch_size=3
+        )
+        for _ in range(2):
+            whole.train_epoch(X, targets, weights, order)
+        optimizer = make_optimizer("adam", parameters)
+        first = load(network, parameters, optimizer=optimizer, batch_size=3)
+        first.train_epoch(X, targets, weights, order)
+        optimizer.moments = first.moments()
+        second = load(network, first.parameters(), optimizer=optimizer, batch_size=3)
+        second.train_epoch(X, targets, weights, order)
+        assert optimizer.step == 8, name
+        np.testing.assert_array_equal(second.parameters(), whole.parameters())
+
+
+def test_choice():
+    assert devices.choose("auto") == "cpu"
+    assert devices.choose("reference") == "reference"
+    assert devices.load("reference") is ReferenceDevice

@@ -1,0 +1,371 @@
+"""The estimators beyond the trajectory: parameters, wrong input, interruption, persistence."""
+
+import inspect
+import pickle
+import re
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+import sklearn
+import sklearn.neural_network as sk
+from scipy import sparse
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from tasks import TASKS, outputs
+
+import fastmlp
+from fastmlp import MLPClassifier, MLPRegressor
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+#: Where the device makes no difference, the one that compiles nothing serves.
+NUMPY = {"device": "reference", "random_state": 0, "max_iter": 3, "hidden_layer_sizes": 4}
+PAIRS = [(MLPClassifier, sk.MLPClassifier), (MLPRegressor, sk.MLPRegressor)]
+
+
+def state(estimator):
+    return pickle.dumps(vars(estimator))
+
+
+@pytest.mark.parametrize(("ours", "theirs"), PAIRS)
+def test_same_face(ours, theirs):
+    """Same parameters in the same order with the same defaults, and two more at the end."""
+    own = list(inspect.signature(ours).parameters.values())
+    expected = list(inspect.signature(theirs).parameters.values())
+    assert [str(p) for p in own[:-2]] == [str(p) for p in expected]
+    assert [str(p) for p in own[-2:]] == ["device='auto'", "n_jobs=None"]
+    public = {name for name in dir(theirs) if not name.startswith("_")}
+    assert public <= {name for name in dir(ours) if not name.startswith("_")}
+    for name in public & {"fit", "partial_fit", "predict", "predict_proba", "score"}:
+        assert str(inspect.signature(getattr(ours, name))) == str(
+            inspect.signature(getattr(theirs, name))
+        )
+    assert clone(ours(alpha=3)).get_params() == theirs(alpha=3).get_params() | {
+        "device": "auto",
+        "n_jobs": None,
+    }
+    assert repr(ours(alpha=3)) == repr(theirs(alpha=3))
+    assert "alpha" in ours(alpha=3)._repr_html_()
+
+
+@pytest.mark.parametrize(("ours", "theirs"), PAIRS)
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"hidden_layer_sizes": 0},
+        {"hidden_layer_sizes": (3, -1)},
+        {"activation": "swish"},
+        {"solver": "newton"},
+        {"alpha": -1},
+        {"alpha": "much"},
+        {"batch_size": 0},
+        {"learning_rate": "fast"},
+        {"learning_rate_init": 0},
+        {"power_t": -0.1},
+        {"max_iter": 0},
+        {"shuffle": 1},
+        {"random_state": np.random.default_rng(0)},
+        {"tol": -1},
+        {"verbose": -1},
+        {"warm_start": "yes"},
+        {"momentum": 1.5},
+        {"nesterovs_momentum": 0.5},
+        {"early_stopping": None},
+        {"early_stopping": True, "validation_fraction": 1.0},
+        {"early_stopping": True, "validation_fraction": 0.01},
+        {"beta_1": 1.0},
+        {"beta_2": -0.1},
+        {"epsilon": 0},
+        {"n_iter_no_change": 0},
+        {"max_fun": 0},
+    ],
+    ids=str,
+)
+def test_wrong_parameters(ours, theirs, wrong):
+    X, y = np.ones((30, 2)), np.arange(30) % 3
+    messages = []
+    for make in (ours, theirs):
+        estimator = make(**wrong)
+        before = state(estimator)
+        with pytest.raises((ValueError, TypeError)) as error:
+            estimator.fit(X, y)
+        messages.append(str(error.value))
+        if make is ours:
+            assert state(estimator) == before
+            assert not hasattr(estimator, "n_features_in_")
+    options = re.compile(r"\{.*\}")  # a set of options has no order
+    assert options.sub("", messages[0]) == options.sub("", messages[1])
+
+
+def test_validation_can_be_skipped():
+    with sklearn.config_context(skip_parameter_validation=True):
+        MLPRegressor(**NUMPY, tol=-1).fit(np.eye(6), np.arange(6.0))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"device": "tpu"}, "'device' parameter of MLPRegressor must be a str among"),
+        ({"device": 3}, "'device' parameter of MLPRegressor must be"),
+        ({"n_jobs": 0}, "'n_jobs' parameter of MLPRegressor must be"),
+        ({"n_jobs": 1.5}, "'n_jobs' parameter of MLPRegressor must be"),
+    ],
+)
+def test_wrong_own_parameters(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        MLPRegressor(**wrong).fit(np.ones((5, 2)), np.arange(5))
+
+
+def wrong_inputs():
+    X, y = np.random.default_rng(0).standard_normal((20, 3)), np.arange(20) % 2
+    nan = X.copy()
+    nan[3, 1] = np.nan
+    infinite = X.copy()
+    infinite[0, 0] = np.inf
+    weights = np.ones(20)
+    return {
+        "nan": (nan, y, None),
+        "infinity": (infinite, y, None),
+        "sparse_nan": (sparse.csr_matrix(nan), y, None),
+        "one_dimension": (X[:, 0], y, None),
+        "three_dimensions": (X[:, :, None], y, None),
+        "no_rows": (X[:0], y[:0], None),
+        "no_features": (X[:, :0], y, None),
+        "lengths": (X, y[:-1], None),
+        "complex": (X + 1j, y, None),
+        "text": (X.astype(str).astype(object) + "x", y, None),
+        "no_y": (X, None, None),
+        "nan_y": (X, np.where(y, np.nan, 1.0), None),
+        "cube_y": (X, np.ones((20, 2, 2)), None),
+        "weights_length": (X, y, weights[:-1]),
+        "weights_shape": (X, y, weights[:, None]),
+        "weights_nan": (X, y, weights * np.nan),
+        "weights_zero": (X, y, 0 * weights),
+    }
+
+
+@pytest.mark.parametrize("fitted", [False, True])
+@pytest.mark.parametrize("case", wrong_inputs())
+@pytest.mark.parametrize(("ours", "theirs"), PAIRS)
+def test_wrong_input(ours, theirs, case, fitted):
+    """scikit-learn's errors, and the estimator as it was before."""
+    X, y, weights = wrong_inputs()[case]
+    messages = []
+    for make in (ours, theirs):
+        settings = NUMPY.copy()
+        if make is theirs:
+            del settings["device"]
+        estimator = make(**settings)
+        if fitted:
+            estimator.fit(np.eye(7, 5), np.arange(7) % 3)
+        before = state(estimator)
+        with pytest.raises((ValueError, TypeError)) as error:
+            estimator.fit(X, y, weights)
+        messages.append(str(error.value))
+        if make is ours:
+            assert state(estimator) == before
+    assert messages[0] == messages[1]
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_one_class(method):
+    X = np.random.default_rng(0).standard_normal((12, 3))
+    results = []
+    for make in (MLPClassifier(**NUMPY), sk.MLPClassifier(4, max_iter=3, random_state=0)):
+        fit = getattr(make, method)
+        fit(X, ["only"] * 12, **({"classes": ["only"]} if method == "partial_fit" else {}))
+        assert make.predict(X).tolist() == ["only"] * 12
+        results.append(make.predict_proba(X))
+    np.testing.assert_allclose(*results)
+
+
+def test_partial_fit_classes():
+    X, y = np.random.default_rng(0).standard_normal((12, 3)), np.arange(12) % 3
+    estimator = MLPClassifier(**NUMPY)
+    before = state(estimator)
+    with pytest.raises(ValueError, match="classes must be passed on the first call"):
+        estimator.partial_fit(X, y)
+    with pytest.raises(ValueError, match="`y` has classes not in `self.classes_`"):
+        estimator.partial_fit(X, y, classes=[0, 1])
+    assert state(estimator) == before
+    estimator.partial_fit(X, y, classes=[2, 0, 1, 5])
+    before = state(estimator)
+    with pytest.raises(ValueError, match="is not the same as on last call to partial_fit"):
+        estimator.partial_fit(X, y, classes=[0, 1, 2])
+    with pytest.raises(ValueError, match="`y` has classes not in `self.classes_`"):
+        estimator.partial_fit(X, y + 1)
+    assert state(estimator) == before
+    estimator.partial_fit(X[:4], y[:4], classes=[0, 1, 2, 5]).partial_fit(X, y % 2)
+    assert estimator.predict_proba(X).shape == (12, 4)
+    np.testing.assert_array_equal(
+        estimator.predict_log_proba(X), np.log(estimator.predict_proba(X))
+    )
+    with pytest.raises(ValueError, match="partial_fit does not support early_stopping=True"):
+        estimator.set_params(early_stopping=True).partial_fit(X, y % 2)
+
+
+def test_partial_fit_of_lbfgs():
+    assert not hasattr(MLPClassifier(solver="lbfgs"), "partial_fit")
+    X, y = np.eye(6), np.arange(6.0)
+    ours = MLPRegressor(solver="lbfgs", **NUMPY).partial_fit(X, y)  # as in scikit-learn
+    assert ours.n_iter_ == 3
+
+
+@pytest.mark.parametrize("device", ["cpu", "reference"])
+@pytest.mark.filterwarnings("ignore:.*encountered:RuntimeWarning")
+@pytest.mark.compiled
+def test_divergence_is_an_error(device):
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((40, 3)), rng.standard_normal(40)
+    estimator = MLPRegressor(**NUMPY | {"device": device}).fit(X, y)
+    before = state(estimator)
+    estimator.set_params(solver="sgd", learning_rate_init=1e300)
+    with pytest.raises(ValueError, match="Solver produced non-finite parameter weights"):
+        estimator.fit(1e10 * X, y)
+    estimator.set_params(solver="adam", learning_rate_init=0.001)
+    assert state(estimator) == before
+
+
+@pytest.mark.compiled
+def test_ctrl_c_keeps_the_weights():
+    """A long fit stops within a second, warns, and can be used."""
+    program = """
+        import os, signal, sys, threading, time, warnings
+        import numpy as np
+        from fastmlp import MLPClassifier
+        rng = np.random.default_rng(0)
+        X, y = rng.standard_normal((40_000, 50)), rng.integers(0, 2, 40_000)
+        model = MLPClassifier((200, 200), max_iter=1000, random_state=0, n_iter_no_change=1000)
+        model.partial_fit(X[:10], y[:10], classes=[0, 1])  # compiles
+        print("go", flush=True)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            model.fit(X, y)
+        print(time.time(), [str(w.message) for w in caught], flush=True)
+        model.predict(X[:5])
+        assert model.n_iter_ < 1000 and all(np.isfinite(w).all() for w in model.coefs_)
+        """
+    with subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(program)], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout.readline() == "go\n"
+        time.sleep(1.5)
+        sent = time.time()
+        process.send_signal(signal.SIGINT)
+        said = process.stdout.readline()
+        assert process.wait(60) == 0
+    stopped, warned = said.split(" ", 1)
+    assert warned.strip() == "['Training interrupted by user.']"
+    assert float(stopped) - sent < 1 + 4  # a second, and the patience that a busy machine needs
+
+
+def test_interruption_between_epochs_keeps_attributes(monkeypatch):
+    from fastmlp.devices.reference import ReferenceDevice
+
+    train_epoch = ReferenceDevice.train_epoch
+
+    def interrupted(self, *data):
+        if self.optimizer.step >= 2:
+            raise KeyboardInterrupt
+        return train_epoch(self, *data)
+
+    monkeypatch.setattr(ReferenceDevice, "train_epoch", interrupted)
+    X, y = np.eye(6), np.arange(6.0)
+    estimator = MLPRegressor(**NUMPY)
+    with pytest.warns(UserWarning, match="Training interrupted by user."):
+        estimator.fit(X, y)
+    assert estimator.n_iter_ == len(estimator.loss_curve_) == 2
+    assert estimator.predict(X).shape == (6,)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_pickle_clone_and_go_on(task):
+    X, y, weights = TASKS[task].data()
+    estimator = TASKS[task].ours(**NUMPY).fit(X, y, weights)
+    other = pickle.loads(pickle.dumps(estimator))
+    np.testing.assert_array_equal(outputs(other, X), outputs(estimator, X))
+    estimator.partial_fit(X, y)
+    other.partial_fit(X, y)
+    np.testing.assert_array_equal(outputs(other, X), outputs(estimator, X))
+    with pytest.raises(NotFittedError):
+        clone(estimator).predict(X)
+    assert clone(estimator).get_params() == estimator.get_params()
+
+
+def test_names_of_features():
+    X = pd.DataFrame(np.random.default_rng(0).standard_normal((20, 2)), columns=["a", "b"])
+    estimator = MLPRegressor(**NUMPY).fit(X, X["a"])
+    assert estimator.feature_names_in_.tolist() == ["a", "b"]
+    with pytest.raises(ValueError, match="feature names"):
+        estimator.predict(X[["b", "a"]])
+    with pytest.warns(UserWarning, match="does not have valid feature names"):
+        estimator.predict(X.to_numpy())
+
+
+def test_metadata_routing():
+    with sklearn.config_context(enable_metadata_routing=True):
+        X, y, weights = TASKS["binary"].data()
+        estimator = MLPClassifier(**NUMPY).set_fit_request(sample_weight=True)
+        assert estimator.get_metadata_routing().fit.requests == {"sample_weight": True}
+        scaler = StandardScaler().set_fit_request(sample_weight=False)
+        make_pipeline(scaler, estimator).fit(X, y, sample_weight=weights)
+        requests = estimator.set_partial_fit_request(classes=True).get_metadata_routing()
+        assert set(requests.partial_fit.requests) == {"classes", "sample_weight"}
+
+
+def test_in_a_grid_search():
+    X, y, _ = TASKS["multiclass"].data()
+    search = GridSearchCV(
+        make_pipeline(StandardScaler(), MLPClassifier(**NUMPY)),
+        {"mlpclassifier__alpha": [0.0, 1.0]},
+        cv=2,
+    ).fit(X, y)
+    assert search.best_estimator_[-1].device_ == "reference"
+
+
+@pytest.mark.parametrize("device", ["cpu", "reference"])
+@pytest.mark.parametrize("dtype", [np.int64, np.uint8, bool, np.float16, np.longdouble, object])
+def test_any_dtype_of_X(device, dtype):
+    rng = np.random.default_rng(0)
+    X, y = rng.integers(0, 2, (30, 4)).astype(dtype), rng.integers(0, 2, 30)
+    settings = NUMPY | {"device": device}
+    ours = MLPClassifier(**settings).fit(X, y)
+    theirs = sk.MLPClassifier(4, random_state=0, max_iter=3).fit(X, y)
+    own, expected = ours.predict_proba(X), theirs.predict_proba(X)
+    assert ours.coefs_[0].dtype == theirs.coefs_[0].dtype == np.float64
+    np.testing.assert_allclose(own, expected.astype(float), rtol=1e-9)
+    narrow = MLPClassifier(**settings).fit(X.astype(np.float32), y)
+    assert narrow.coefs_[0].dtype == np.float32
+    wide = X.astype(np.float64)
+    assert narrow.predict_proba(wide).dtype == np.float64  # as NumPy promotes
+
+
+@pytest.mark.compiled
+def test_memory_map_is_read_in_place(tmp_path):
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((300, 5)).astype(np.float32), rng.standard_normal(300)
+    np.save(tmp_path / "X.npy", X)
+    mapped = np.load(tmp_path / "X.npy", mmap_mode="r")
+    settings = NUMPY | {"device": "cpu"}
+    np.testing.assert_array_equal(
+        MLPRegressor(**settings).fit(mapped, y).predict(mapped),
+        MLPRegressor(**settings).fit(X, y).predict(X),
+    )
+
+
+def test_batch_larger_than_the_data():
+    with pytest.warns(UserWarning, match="Got `batch_size` less than 1 or larger"):
+        MLPRegressor(**NUMPY, batch_size=99).fit(np.eye(6), np.arange(6.0))
+
+
+def test_version():
+    assert re.fullmatch(r"\d+\.\d+\.\d+", fastmlp.__version__)
