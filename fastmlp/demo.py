@@ -98,7 +98,7 @@ def run(settings=None) -> None:
         print(
             "Nothing is compiled yet: the first fit takes some ten or twenty seconds.\n", flush=True
         )
-    # One thread each: at these sizes more of them slow BLAS down, and the times would not compare.
+    # One thread each, or the times would compare machines rather than code.
     with threadpool_limits(1):
         datas = [_data(example, settings) for example in EXAMPLES]
         results = []

@@ -1,7 +1,8 @@
 """The shape of a network, and its parameters as one packed vector.
 
-The packed vector holds all weight matrices, then all biases: scikit-learn's order in L-BFGS. Moments,
-gradients and saved weights share it, so that an optimiser, a copy or a file deals with one array.
+The packed vector holds all weight matrices, then all biases: scikit-learn's order in L-BFGS.
+Moments, gradients and saved weights share it, so that an optimiser, a copy or a file deals with
+one array.
 """
 
 from collections.abc import Sequence

@@ -26,6 +26,7 @@ class InverseScaling(Constant):
     power: float
 
     def after_epoch(self, learning_rate: float, rows_seen: int) -> float:
+        """Learning rate of the next epoch, which depends on the rows seen alone."""
         return self.initial / (rows_seen + 1) ** self.power
 
 
@@ -38,6 +39,7 @@ class Adaptive(Constant):
     farewell = "Learning rate too small. Stopping."
 
     def after_stall(self, learning_rate: float) -> float | None:
+        """A smaller learning rate, or None at the least."""
         return learning_rate / self.divisor if learning_rate > self.least else None
 
 

@@ -117,7 +117,8 @@ def fit_epochs(
     random_state : RandomState
         Draws one permutation an epoch.
     score : callable, optional
-        Returns the validation score of the device's parameters; with it, stopping goes by the score.
+        Returns the validation score of the device's parameters; with it, the score decides when
+        to stop.
 
     Returns
     -------

@@ -64,6 +64,6 @@ def _check_kept():
     kept = len(cache_files())
     if kept < compiled:
         raise WarmupError(
-            f"only {kept} of {compiled} compiled functions were kept: the cache folder "
-            f"({CACHE.path}) cannot be written, or its disk is full; set FASTMLP_CACHE_DIR to another"
+            f"only {kept} of {compiled} compiled functions were kept: the cache folder, "
+            f"{CACHE.path}, cannot be written or is full; set FASTMLP_CACHE_DIR to another"
         )

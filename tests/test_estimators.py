@@ -194,14 +194,14 @@ def test_partial_fit_classes():
     before = state(estimator)
     with pytest.raises(ValueError, match="classes must be passed on the first call"):
         estimator.partial_fit(X, y)
-    with pytest.raises(ValueError, match="`y` has classes not in `self.classes_`"):
+    with pytest.raises(ValueError, match=r"`y` has classes not in `self\.classes_`"):
         estimator.partial_fit(X, y, classes=[0, 1])
     assert state(estimator) == before
     estimator.partial_fit(X, y, classes=[2, 0, 1, 5])
     before = state(estimator)
     with pytest.raises(ValueError, match="is not the same as on last call to partial_fit"):
         estimator.partial_fit(X, y, classes=[0, 1, 2])
-    with pytest.raises(ValueError, match="`y` has classes not in `self.classes_`"):
+    with pytest.raises(ValueError, match=r"`y` has classes not in `self\.classes_`"):
         estimator.partial_fit(X, y + 1)
     assert state(estimator) == before
     estimator.partial_fit(X[:4], y[:4], classes=[0, 1, 2, 5]).partial_fit(X, y % 2)
@@ -334,7 +334,7 @@ def test_in_a_grid_search():
 
 @pytest.mark.parametrize("device", ["cpu", "reference"])
 @pytest.mark.parametrize("dtype", [np.int64, np.uint8, bool, np.float16, np.longdouble, object])
-def test_any_dtype_of_X(device, dtype):
+def test_any_dtype(device, dtype):
     rng = np.random.default_rng(0)
     X, y = rng.integers(0, 2, (30, 4)).astype(dtype), rng.integers(0, 2, 30)
     settings = NUMPY | {"device": device}

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -260,8 +261,9 @@ print([name for name in sys.modules if name.startswith(("numba.cuda", "numba_cud
 
 def test_without_the_jit_the_plain_python_runs(fresh):
     after = "assert type(kernels.total) is type(kernels.weigh) is type(lambda: 0)"
-    assert fresh.run(after=after, NUMBA_DISABLE_JIT=1).value == 16
-    assert not fresh.beside.exists()
+    run = fresh.run(after=after, NUMBA_DISABLE_JIT=1)
+    assert run[:3] == (16, None, None)
+    assert fresh.files() == [Path(run.path)]
 
 
 # What the compiler may assume
@@ -509,6 +511,7 @@ def test_processes_at_once_on_an_empty_cache(fresh, removed):
     processes = [fresh.start() for _ in range(4)]
     while removed and any(process.poll() is None for process in processes):
         shutil.rmtree(fresh.beside, ignore_errors=True)
+        time.sleep(0.001)
     for process in processes:
         assert outcome(process).value == 16
     if not removed:

@@ -73,7 +73,7 @@ class ReferenceDevice:
             self._moments = optimizer.moments.copy()
 
     def train_epoch(self, X, targets, weights, order):
-        """One pass over the rows in `order`, batch by batch; returns the mean loss over the rows."""
+        """One pass over the rows in `order`, batch by batch; returns their mean loss."""
         loss_sum = 0.0
         for start in range(0, len(order), self.batch_size):
             rows = order[start : start + self.batch_size]

@@ -37,13 +37,13 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     solver : {"adam", "sgd", "lbfgs"}, default="adam"
         Adam, stochastic gradient descent with momentum, or L-BFGS over all rows.
     alpha : float, default=0.0001
-        L2 penalty: ``alpha / 2`` times the sum of squared weights is added to a batch's summed loss,
-        so that its effect depends on the batch size.
+        L2 penalty: ``alpha / 2`` times the sum of squared weights is added to a batch's summed
+        loss, so that its effect depends on the batch size.
     batch_size : int or "auto", default="auto"
         Rows of a batch; "auto" is ``min(200, n_samples)``. Not used by "lbfgs".
     learning_rate : {"constant", "invscaling", "adaptive"}, default="constant"
-        Schedule of the learning rate, for "sgd": constant; ``learning_rate_init / (t + 1)**power_t``
-        with t the rows seen; or divided by 5 whenever training stalls.
+        Schedule of the learning rate, for "sgd": constant; with t the rows seen,
+        ``learning_rate_init / (t + 1)**power_t``; or divided by 5 whenever training stalls.
     learning_rate_init : float, default=0.001
         First learning rate.
     power_t : float, default=0.5
@@ -78,8 +78,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     max_fun : int, default=15000
         Most evaluations of the loss, for "lbfgs".
     device : {"auto", "cpu", "reference"}, default="auto"
-        Where to compute: compiled code on the CPU, or plain NumPy. "auto" takes the fastest there is;
-        a device that is named never becomes another one.
+        Where to compute: compiled code on the CPU, or plain NumPy. "auto" takes the fastest there
+        is; a device that is named never becomes another one.
     n_jobs : int or None, default=None
         Most CPU threads to use, -1 for all. This version computes on one.
 
@@ -201,8 +201,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Training data. float32 and float64 are kept, everything else becomes float64. CSR and CSC
-            matrices are used as they are.
+            Training data. float32 and float64 are kept, everything else becomes float64. Sparse
+            matrices are not densified.
         y : array-like of shape (n_samples,) or (n_samples, n_labels)
             Class labels, or an indicator matrix of labels.
         sample_weight : array-like of shape (n_samples,), default=None
@@ -244,8 +244,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Raises
         ------
         ValueError
-            As `fit`; or if `classes` is missing in the first call, differs from the first call's, or
-            lacks a label of y.
+            As `fit`; or if `classes` is missing in the first call, differs from the first call's,
+            or lacks a label of y.
         """
         with all_or_nothing(self):
             self._know_classes(classes, y)

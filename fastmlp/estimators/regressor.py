@@ -14,8 +14,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     """Multi-layer perceptron regressor.
 
     Takes the place of `sklearn.neural_network.MLPRegressor`: same parameters, attributes, random
-    draws and training trajectory, computed by compiled code. It minimises the squared error, or half
-    the Poisson deviance of counts.
+    draws and training trajectory, computed by compiled code. It minimises the squared error, or
+    half the Poisson deviance of counts.
 
     Parameters
     ----------
@@ -29,13 +29,13 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     solver : {"adam", "sgd", "lbfgs"}, default="adam"
         Adam, stochastic gradient descent with momentum, or L-BFGS over all rows.
     alpha : float, default=0.0001
-        L2 penalty: ``alpha / 2`` times the sum of squared weights is added to a batch's summed loss,
-        so that its effect depends on the batch size.
+        L2 penalty: ``alpha / 2`` times the sum of squared weights is added to a batch's summed
+        loss, so that its effect depends on the batch size.
     batch_size : int or "auto", default="auto"
         Rows of a batch; "auto" is ``min(200, n_samples)``. Not used by "lbfgs".
     learning_rate : {"constant", "invscaling", "adaptive"}, default="constant"
-        Schedule of the learning rate, for "sgd": constant; ``learning_rate_init / (t + 1)**power_t``
-        with t the rows seen; or divided by 5 whenever training stalls.
+        Schedule of the learning rate, for "sgd": constant; with t the rows seen,
+        ``learning_rate_init / (t + 1)**power_t``; or divided by 5 whenever training stalls.
     learning_rate_init : float, default=0.001
         First learning rate.
     power_t : float, default=0.5
@@ -70,8 +70,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     max_fun : int, default=15000
         Most evaluations of the loss, for "lbfgs".
     device : {"auto", "cpu", "reference"}, default="auto"
-        Where to compute: compiled code on the CPU, or plain NumPy. "auto" takes the fastest there is;
-        a device that is named never becomes another one.
+        Where to compute: compiled code on the CPU, or plain NumPy. "auto" takes the fastest there
+        is; a device that is named never becomes another one.
     n_jobs : int or None, default=None
         Most CPU threads to use, -1 for all. This version computes on one.
 
@@ -119,7 +119,9 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     >>> from sklearn.datasets import load_diabetes
     >>> X, y = load_diabetes(return_X_y=True)
     >>> y = (y - y.mean()) / y.std()
-    >>> regressor = MLPRegressor(hidden_layer_sizes=(20,), alpha=1.0, solver="lbfgs", random_state=0)
+    >>> regressor = MLPRegressor(
+    ...     hidden_layer_sizes=(20,), alpha=1.0, solver="lbfgs", random_state=0
+    ... )
     >>> regressor.fit(X, y).score(X, y) > 0.5
     True
     """
@@ -191,8 +193,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Training data. float32 and float64 are kept, everything else becomes float64. CSR and CSC
-            matrices are used as they are.
+            Training data. float32 and float64 are kept, everything else becomes float64. Sparse
+            matrices are not densified.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Targets.
         sample_weight : array-like of shape (n_samples,), default=None

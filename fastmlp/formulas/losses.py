@@ -3,8 +3,8 @@
 Every pair is canonical: for all of them the derivative by the last layer's z is the same, see
 `delta`. (Bishop, Pattern Recognition and Machine Learning, 2006, section 5.2.)
 
-A batch's loss is the weighted mean over its rows of the sum over the outputs; squared error takes
-the mean over the outputs instead, though its delta stays that of the sum: scikit-learn's definition.
+A batch's loss is the weighted mean over its rows of the sum over the outputs. Squared error takes
+the mean over the outputs, though its delta stays that of the sum: scikit-learn's definition.
 """
 
 from .._jit import formula

@@ -92,7 +92,7 @@ class CpuDevice:
         return settings
 
     def train_epoch(self, X, targets, weights, order):
-        """One pass over the rows in `order`, batch by batch; returns the mean loss over the rows.
+        """One pass over the rows in `order`, batch by batch; returns their mean loss.
 
         Raises
         ------
@@ -129,7 +129,9 @@ class CpuDevice:
             raise ZeroDivisionError("Weights sum to zero, can't be normalized")
         gradient = self._layout.read(self._gradient, np.empty_like(parameters))
         penalty = 0.0
-        matrices = zip(self.network.views(gradient)[0], self.network.views(parameters)[0])
+        matrices = zip(
+            self.network.views(gradient)[0], self.network.views(parameters)[0], strict=True
+        )
         for slope, matrix in matrices:
             slope += self.dtype.type(self.alpha) * matrix
             penalty += 0.5 * self.alpha * float(np.vdot(matrix, matrix))

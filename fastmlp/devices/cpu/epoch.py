@@ -27,8 +27,8 @@ from .optimizer import next_step
 from .products import panel_width
 from .rows import ABSENT, gather, row_number
 
-# Rows that go through all layers together: many enough that a panel of weights, read from L2, serves
-# several tiles; few enough that their values stay in L2.
+# Rows that go through all layers together: many enough that a panel of weights, read from L2,
+# serves several tiles; few enough that their values stay in L2.
 CHUNK = 8 * ROWS if ROWS < 12 else 4 * ROWS
 
 SETTINGS = np.dtype(

@@ -1,9 +1,9 @@
 """Matrix products, tile by tile, on panels.
 
 The right factor Y of a product lies in *panels*: its columns are cut into panels of
-``VECTORS`` vectors (the last may be one vector wide), and each panel is stored on its own, row after
-row, so that the tile reads Y from front to back. Weights live in this layout all the time: nothing
-is packed while training.
+``VECTORS`` vectors (the last may be one vector wide), and each panel is stored on its own, row
+after row, so that the tile reads Y from front to back. Weights live in this layout all the time:
+nothing is packed while training.
 """
 
 from ..._jit import formula, kernel

@@ -1,8 +1,8 @@
 """How a user's rows come in: the only code that sees arrays which are not the device's own.
 
 Compiling for each dtype, memory order, writeable flag and index type of every input would make
-hundreds of variants of the same epoch. So an array enters as an address, two strides and a kind, and
-one compilation gathers them all; the values take the device's dtype on the way.
+hundreds of variants of the same epoch. So an array enters as an address, two strides and a kind,
+and one compilation gathers them all; the values take the device's dtype on the way.
 """
 
 import numpy as np
