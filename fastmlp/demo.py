@@ -259,9 +259,8 @@ def table(rows):
 
 
 def _notes(settings, kept_before):
-    yield (
-        f"compile      a first tiny fit and predict, less a second one; {_where_kept(kept_before)}"
-    )
+    compiled = _compiled_state(settings, kept_before)
+    yield f"compile      a first tiny fit and predict, less a second one; {compiled}"
     yield (
         f"fit          {settings.epochs} epochs of adam in {settings.dtype}; wall time, median of "
         f"{settings.repeats} fits in turns; one thread each"
@@ -270,7 +269,9 @@ def _notes(settings, kept_before):
     yield "losses       the largest difference in any epoch, checked before the times were taken"
 
 
-def _where_kept(kept_before):
+def _compiled_state(settings, kept_before):
+    if devices.choose(settings.device) == "reference":
+        return "there is nothing to compile"
     if cache_files().keys() - kept_before.keys():
         return "kept on disk for the next time"
     return "found on disk" if kept_before else "not kept on disk"

@@ -39,7 +39,7 @@ def run(dtypes=DTYPES) -> None:
         compile_for(dtype)
         seconds = time.perf_counter() - start
         added = len(cache_files().keys() - kept_before.keys())
-        state = f"{added} files added" if added else "was there already"
+        state = f"files added: {added}" if added else "was there already"
         print(f"{dtype}  {seconds:5.1f} s  {state}", flush=True)
     _check_kept()
     folders = sorted({str(file.parent) for file in cache_files().values()})

@@ -1,0 +1,101 @@
+"""The cases that are measured, and the proof that all sides compute the same."""
+
+import warnings
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+import sklearn.neural_network
+from sklearn.exceptions import ConvergenceWarning
+
+import fastmlp
+
+
+class Case(NamedTuple):
+    """A classification task, and how to train on it."""
+
+    rows: int
+    features: int
+    hidden: tuple
+    classes: int
+    batch: int
+    epochs: int
+    activation: str = "relu"
+    solver: str = "adam"
+
+    def __str__(self):
+        hidden = "-".join(map(str, self.hidden))
+        name = f"{self.rows} x {self.features}, {hidden}, {self.classes}, {self.batch}"
+        extra = [v for v, usual in ((self.activation, "relu"), (self.solver, "adam")) if v != usual]
+        return ", ".join([name, *extra])
+
+    def data(self, dtype, rows=None):
+        """Features with a signal in them, and labels."""
+        rng = np.random.default_rng(0)
+        rows = rows or self.rows
+        X = rng.standard_normal((rows, self.features)).astype(dtype)
+        signal = X[:, :8] @ rng.standard_normal((min(8, self.features), self.classes))
+        return X, (signal + rng.standard_normal(signal.shape)).argmax(axis=1)
+
+    def flops(self) -> float:
+        """Floating-point operations of one epoch: products of forward, delta and gradient."""
+        units = [self.features, *self.hidden, self.classes if self.classes > 2 else 1]
+        products = [a * b for a, b in pairwise(units)]
+        return 2.0 * self.rows * (3 * sum(products) - products[0])
+
+
+GRID = [
+    Case(10_000, 20, (100,), 2, 200, epochs=20),
+    Case(10_000, 50, (100,), 5, 200, epochs=20),
+    Case(10_000, 64, (64, 64, 64), 2, 256, epochs=20),
+    Case(10_000, 784, (256, 128), 10, 256, epochs=3),
+    Case(4_000, 784, (1024, 1024), 10, 256, epochs=2),
+    Case(2_000, 20, (32,), 2, 32, epochs=20),
+]
+VARIANTS = [
+    Case(10_000, 20, (100,), 2, 200, epochs=20, activation="tanh"),
+    Case(10_000, 20, (100,), 2, 200, epochs=20, activation="logistic"),
+    Case(10_000, 20, (100,), 2, 200, epochs=20, solver="sgd"),
+]
+
+LIBRARIES = {
+    "fastmlp": lambda **settings: fastmlp.MLPClassifier(device="cpu", **settings),
+    "reference": lambda **settings: fastmlp.MLPClassifier(device="reference", **settings),
+    "scikit-learn": sklearn.neural_network.MLPClassifier,
+}
+
+
+def make(library: str, case: Case, **settings):
+    """An unfitted estimator of the library for the case."""
+    return LIBRARIES[library](
+        hidden_layer_sizes=case.hidden,
+        activation=case.activation,
+        solver=case.solver,
+        batch_size=case.batch,
+        random_state=0,
+        n_iter_no_change=1000,
+        **{"max_iter": case.epochs} | settings,
+    )
+
+
+def fit(library: str, case: Case, X, y, **settings):
+    """Fit; that the epochs run out is meant."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return make(library, case, **settings).fit(X, y)
+
+
+def verify(case: Case, dtype, libraries=tuple(LIBRARIES)) -> float:
+    """Train all libraries for two epochs; the largest relative difference of their losses.
+
+    Raises
+    ------
+    AssertionError
+        If they do not compute the same, to rounding: then there is nothing to compare.
+    """
+    X, y = case.data(dtype)
+    curves = [fit(library, case, X, y, max_iter=2).loss_curve_ for library in libraries]
+    worst = max(np.max(np.abs(np.divide(curve, curves[-1]) - 1)) for curve in curves)
+    limit = 1e-3 if dtype == np.float32 else 1e-9
+    assert worst < limit, f"{case}: losses differ by {worst:.1e}, more than rounding explains"
+    return worst
