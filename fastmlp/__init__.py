@@ -3,5 +3,6 @@
 __version__ = "0.1.0"
 
 from .estimators import MLPClassifier, MLPRegressor
+from .info import show_versions
 
-__all__ = ["MLPClassifier", "MLPRegressor", "__version__"]
+__all__ = ["MLPClassifier", "MLPRegressor", "__version__", "show_versions"]

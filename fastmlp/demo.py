@@ -5,7 +5,6 @@ First both are fitted with the same seed and must agree; only then are they time
 
 import statistics
 import time
-import warnings
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -13,7 +12,6 @@ import numpy as np
 import sklearn.neural_network
 from sklearn.base import is_classifier
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import classification_report, confusion_matrix
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
@@ -22,6 +20,7 @@ from threadpoolctl import threadpool_limits
 from . import devices, estimators
 from ._jit import JIT_DISABLED
 from .info import cache_files, cpu_name, cpus, vectors, versions
+from .warmup import fit_or_interrupt
 
 
 class Example(NamedTuple):
@@ -143,7 +142,9 @@ def _compare(example, data, settings) -> Result:
     """Check that both libraries learn the same, then time them."""
     theirs, ours = _estimators(example, settings)
     compiling = _compile_time(ours, data)
-    difference = _difference(_fit(theirs, data.X, data.y), _fit(ours, data.X, data.y))
+    difference = _difference(
+        fit_or_interrupt(theirs, data.X, data.y), fit_or_interrupt(ours, data.X, data.y)
+    )
     allowed = TOLERANCE[settings.dtype] * abs(theirs.loss_curve_[0])
     if not difference <= allowed:  # a NaN is a difference, too
         raise DemoError(
@@ -168,17 +169,6 @@ def _estimators(example, settings):
     return theirs, ours
 
 
-def _fit(estimator, X, y):
-    """Fit, and hear Ctrl-C, which a fit takes as a wish to stop early and keep the weights."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # a fixed number of epochs is meant
-        warnings.filterwarnings("error", "Training interrupted", UserWarning)
-        try:
-            return estimator.fit(X, y)
-        except UserWarning:
-            raise KeyboardInterrupt from None
-
-
 def _compile_time(estimator, data):
     """How much longer a first fit and predict of a few rows takes than a second one."""
     few = sklearn.base.clone(estimator).set_params(max_iter=1)
@@ -186,7 +176,7 @@ def _compile_time(estimator, data):
     seconds = []
     for _ in range(2):
         start = time.perf_counter()
-        _fit(few, X, y).predict(X)
+        fit_or_interrupt(few, X, y).predict(X)
         seconds.append(time.perf_counter() - start)
     return max(0.0, seconds[0] - seconds[1])
 
@@ -203,7 +193,7 @@ def _alternating_times(pair, data, repeats):
     for _ in range(repeats):
         for estimator, times in zip(pair, seconds, strict=True):
             start = time.perf_counter()
-            _fit(estimator, data.X, data.y)
+            fit_or_interrupt(estimator, data.X, data.y)
             times.append(time.perf_counter() - start)
     return [statistics.median(times) for times in seconds]
 

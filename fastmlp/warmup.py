@@ -51,11 +51,23 @@ def compile_for(dtype) -> None:
     X = np.linspace(-1, 1, 32, dtype=dtype).reshape(16, 2)
     y = np.arange(16) % 2
     # Compiled code depends on the dtype alone: layers, losses and data enter as numbers.
+    for solver in ("adam", "lbfgs"):
+        network = MLPClassifier((2,), solver=solver, max_iter=1, random_state=0, device="cpu")
+        fit_or_interrupt(network, X, y).predict(X)
+
+
+def fit_or_interrupt(estimator, X, y):
+    """Fit for the epochs that were asked for, whether or not they are enough to converge.
+
+    A fit takes Ctrl-C as the wish to stop early and keep the weights; here it ends the program.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        for solver in ("adam", "lbfgs"):
-            network = MLPClassifier((2,), solver=solver, max_iter=1, random_state=0, device="cpu")
-            network.fit(X, y).predict(X)
+        warnings.filterwarnings("error", "Training interrupted", UserWarning)
+        try:
+            return estimator.fit(X, y)
+        except UserWarning:
+            raise KeyboardInterrupt from None
 
 
 def _check_kept():

@@ -13,8 +13,8 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 FLOORS = [
     {"__main__"},
     {"demo", "warmup"},
-    {"info"},
     {"__init__"},
+    {"info"},
     {"estimators"},
     {"training"},
     {"initializers", "schedules"},

@@ -145,7 +145,7 @@ def test_nothing_compiles_after_warmup():
     for example in demo.EXAMPLES:
         data = demo._data(example, settings)
         for estimator in demo._estimators(example, settings):
-            demo._fit(estimator, data.X, data.y).predict(data.X)
+            warmup.fit_or_interrupt(estimator, data.X, data.y).predict(data.X)
     assert info.cache_files() == before
 
 
@@ -205,10 +205,10 @@ def test_demo_with_the_jit_off(capsys, jit_disabled):
     assert "NUMBA_DISABLE_JIT is set" in output_of(capsys, "demo", status=1)
 
 
-def test_demo_hears_an_interrupt_that_a_fit_swallows():
+def test_an_interrupt_that_a_fit_swallows_is_heard():
     class Interrupted:
         def fit(self, X, y):
             warnings.warn("Training interrupted by user.", stacklevel=2)
 
     with pytest.raises(KeyboardInterrupt):
-        demo._fit(Interrupted(), None, None)
+        warmup.fit_or_interrupt(Interrupted(), None, None)

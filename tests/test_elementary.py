@@ -18,7 +18,7 @@ from fastmlp.formulas import elementary
 
 INF, NAN = np.inf, np.nan
 # Plain Python rounds its fma through fractions, a hundred thousand times as slowly.
-COUNT = 200 if JIT_DISABLED else 300_000
+COUNT = 200 if JIT_DISABLED else 100_000
 X86 = platform.machine() in {"x86_64", "AMD64"}
 FEATURES = config.CPU_FEATURES or (
     "" if config.CPU_NAME else binding.get_host_cpu_features().flatten()
@@ -157,6 +157,7 @@ def test_dtype_is_kept(name, dtype):
         assert function.overloads[scalar,].signature.return_type == scalar
 
 
+@pytest.mark.skipif(not FUSED, reason="two roundings for one may step back")
 @every_dtype
 @pytest.mark.parametrize("name", [name for name, law in LAWS.items() if law.monotone])
 def test_monotone_from_each_number_to_the_next(name, dtype):
