@@ -12,19 +12,17 @@ from ...formulas.losses import SQUARED_ERROR
 from .head import output_backward, output_forward
 from .layers import (
     activate,
+    add_layer_gradient,
     backward,
     deltas_of,
     multiply,
     multiply_sparse,
-    panel_gradient,
-    panel_gradient_sparse,
-    update_panel,
+    update_layer,
     values_of,
 )
 from .layout import pointers
 from .microkernel import ROWS
 from .optimizer import next_step
-from .products import panel_width
 from .rows import ABSENT, gather, row_number
 
 # Rows that go through all layers together: many enough that a panel of weights, read from L2,
@@ -123,12 +121,9 @@ def rows_phase(layers, buffers, sources, settings, position, rows):
 @kernel
 def weights_phase(layers, buffers, sources, step, position, rows):
     """Gradient and update of all weights; returns the sum of squared weights before it."""
-    full = panel_width(buffers.weights)
     squares = 0.0
     for index in range(layers.size):
-        layer = layers[index]
-        for column in range(0, layer["width"], full):
-            squares += update_panel(layer, buffers, sources, step, position, column, rows)
+        squares += update_layer(layers[index], buffers, sources, step, position, rows)
     return squares
 
 
@@ -161,7 +156,6 @@ def add_gradient(layers, buffers, sources, settings, begin, end):
     """
     buffers = pointers(buffers)
     settings = settings[0]
-    full = panel_width(buffers.weights)
     total = total_weight = 0.0
     for position in range(begin, end, settings["batch_size"]):
         rows = min(settings["batch_size"], end - position)
@@ -169,14 +163,7 @@ def add_gradient(layers, buffers, sources, settings, begin, end):
         total += loss
         total_weight += weight
         for index in range(layers.size):
-            layer = layers[index]
-            height = 1 + layer["fan_in"]
-            for column in range(0, layer["width"], full):
-                start = layer["weights"] + height * column
-                if layer["sparse"]:
-                    panel_gradient_sparse(layer, buffers, sources, position, column, rows, start)
-                else:
-                    panel_gradient(layer, buffers, column, rows, start, 0, height, True)
+            add_layer_gradient(layers[index], buffers, sources, position, rows)
     return total, total_weight
 
 

@@ -12,17 +12,23 @@ from ...formulas.losses import LOG_LOSS, delta, loss, output_activation
 
 
 @kernel
-def _softmax(p, start, count):
-    """p_k = exp(z_k - max z) / sum of these, for one row; a NaN makes the whole row NaN."""
-    largest = p[start]
-    for k in range(start + 1, start + count):
-        largest = p[k] if p[k] > largest else largest
-    total = type(largest)(0)
-    for k in range(start, start + count):
-        p[k] = exp(p[k] - largest)
-        total += p[k]
-    for k in range(start, start + count):
-        p[k] /= total
+def _softmax(p, start, rows, outputs):
+    """p_k = exp(z_k - max z) / sum of these, in each row; a NaN makes its whole row NaN."""
+    for r in range(start, start + rows * outputs, outputs):
+        largest = p[r]
+        for k in range(r + 1, r + outputs):
+            largest = p[k] if p[k] > largest else largest
+        for k in range(r, r + outputs):
+            p[k] -= largest
+    for k in range(start, start + rows * outputs):  # over all rows at once, for whole vectors
+        p[k] = exp(p[k])
+    for r in range(start, start + rows * outputs, outputs):
+        total = type(p[r])(0)
+        for k in range(r, r + outputs):
+            total += p[k]
+        scale = type(total)(1) / total
+        for k in range(r, r + outputs):
+            p[k] *= scale
 
 
 @kernel
@@ -34,8 +40,7 @@ def output_forward(code, Z, p, first):
         for k in range(outputs):
             p[start + r * outputs + k] = Z.data[Z.start + r * Z.row + k]
     if code == LOG_LOSS:
-        for r in range(Z.rows):
-            _softmax(p, start + r * outputs, outputs)
+        _softmax(p, start, Z.rows, outputs)
     else:
         for k in range(start, start + Z.rows * outputs):
             p[k] = output_activation(code, p[k])

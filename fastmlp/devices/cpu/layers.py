@@ -7,6 +7,7 @@ calls on different rows, or on different panels, write to different memory.
 from ..._jit import kernel
 from ...formulas.activations import activation, slope
 from .microkernel import ROWS, Matrix
+from .narrow import multiply_narrow, narrow_gradient, narrow_start, update_narrow
 from .optimizer import update
 from .products import panel_product, panel_width, product
 from .rows import row_number, stored, stored_column, stored_value
@@ -34,11 +35,28 @@ def deltas_of(layer, buffers, first, rows):
 
 
 @kernel
+def weights_of(layer, buffers):
+    """[b; W]: the biases as the first row, (1 + fan_in, fan_out) in panels."""
+    return Matrix(buffers.weights, layer["weights"], 1 + layer["fan_in"], layer["width"], 0, 0)
+
+
+@kernel
+def transposed_weights_of(layer, buffers):
+    """Wᵀ, (fan_out, fan_in): in panels, or of a narrow layer in plain rows."""
+    width = layer["back_width"]
+    if layer["narrow"]:
+        start = narrow_start(layer, buffers)
+        return Matrix(buffers.weights, start, layer["fan_out"], width, width, 1)
+    return Matrix(buffers.transposed, layer["transposed"], layer["fan_out"], width, 0, 0)
+
+
+@kernel
 def multiply(layer, buffers, first, Z):
-    """Z = [1, A] W."""
-    A = inputs_of(layer, buffers, first, Z.rows)
-    W = Matrix(buffers.weights, layer["weights"], 1 + layer["fan_in"], layer["width"], 0, 0)
-    product(Z, A, W)
+    """Z = [1, A] [b; W]."""
+    if layer["narrow"]:
+        multiply_narrow(layer, buffers, values_of(layer, buffers, first, Z.rows), Z)
+    else:
+        product(Z, inputs_of(layer, buffers, first, Z.rows), weights_of(layer, buffers))
 
 
 @kernel
@@ -79,8 +97,7 @@ def backward(layer, before, buffers, first, rows):
     D = deltas_of(layer, buffers, first, rows)
     D_before = deltas_of(before, buffers, first, rows)
     A = values_of(layer, buffers, first, rows)
-    W = Matrix(buffers.transposed, layer["transposed"], layer["fan_out"], layer["back_width"], 0, 0)
-    product(D_before, D, W)
+    product(D_before, D, transposed_weights_of(layer, buffers))
     code, deltas, values = before["activation"], D_before.data, A.data
     for r in range(rows):
         d, a = D_before.start + r * D_before.row, A.start + r * A.row
@@ -164,6 +181,34 @@ def update_panel(layer, buffers, sources, step, position, column, rows):
             update(step, buffers, begin, begin + width, g, False)
             begin, g = begin + width, g + width
         squares += update(step, buffers, begin, end, g, True)
-        if layer["back_width"]:
+        if layer["passes_on"]:
             write_transposed(layer, buffers, column, i, count)
     return squares
+
+
+@kernel
+def update_layer(layer, buffers, sources, step, position, rows):
+    """Gradient and update of one layer; returns its squared weights' sum before."""
+    if layer["narrow"]:
+        A, D = values_of(layer, buffers, 0, rows), deltas_of(layer, buffers, 0, rows)
+        return update_narrow(layer, buffers, step, A, D)
+    squares = 0.0
+    for column in range(0, layer["width"], panel_width(buffers.weights)):
+        squares += update_panel(layer, buffers, sources, step, position, column, rows)
+    return squares
+
+
+@kernel
+def add_layer_gradient(layer, buffers, sources, position, rows):
+    """Add one layer's gradient over the batch to the gradient buffer, laid out like the weights."""
+    if layer["narrow"]:
+        A, D = values_of(layer, buffers, 0, rows), deltas_of(layer, buffers, 0, rows)
+        narrow_gradient(layer, buffers, A, D, layer["weights"], True)
+        return
+    height = 1 + layer["fan_in"]
+    for column in range(0, layer["width"], panel_width(buffers.weights)):
+        start = layer["weights"] + height * column
+        if layer["sparse"]:
+            panel_gradient_sparse(layer, buffers, sources, position, column, rows, start)
+        else:
+            panel_gradient(layer, buffers, column, rows, start, 0, height, True)

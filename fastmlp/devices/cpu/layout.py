@@ -11,7 +11,11 @@ inputs         (batch, 1 + fan_in) rows; what the layer before has given out is 
 deltas         (batch, fan_out) rows
 =============  ====================================================================================
 
-Padding columns of weights and deltas hold 0 and stay 0.
+A *narrow* layer, of a few units, would leave most lanes of its panels empty. Its weights lie the
+other way round, in vectors along fan_in: the biases in one vector, then (fan_out, fan_in) rows.
+They are their own transposed copy.
+
+Padding columns of weights, values and deltas hold 0 and stay 0.
 """
 
 from typing import NamedTuple
@@ -20,7 +24,7 @@ import numpy as np
 
 from ..._jit import formula
 from ...formulas.activations import ACTIVATIONS, IDENTITY
-from .microkernel import ROWS, VECTORS, lanes, pointer
+from .microkernel import FEW_ROWS, ROWS, VECTORS, lanes, pointer
 from .products import padded
 
 LAYER = np.dtype(
@@ -31,7 +35,9 @@ LAYER = np.dtype(
             "fan_out",
             "activation",
             "width",  # fan_out padded to whole vectors
-            "back_width",  # fan_in padded likewise; 0 in the first layer, which passes no deltas on
+            "back_width",  # fan_in padded likewise
+            "narrow",  # 1 where the weights lie the other way round
+            "passes_on",  # 1 where deltas go on to a layer before
             "sparse",  # 1 where the inputs are the user's sparse matrix
             "weights",  # the others: where the layer's part of a buffer begins, ...
             "transposed",
@@ -101,14 +107,21 @@ class Layout:
         layer["fan_in"], layer["fan_out"] = fan_in, fan_out
         layer["activation"] = IDENTITY if last else ACTIVATIONS[self.network.activation]
         layer["width"] = padded(fan_out, self.dtype)
-        layer["back_width"] = padded(fan_in, self.dtype) if index else 0
+        layer["back_width"] = padded(fan_in, self.dtype)
+        layer["passes_on"] = index > 0
         layer["sparse"] = self.sparse and not index
+        layer["narrow"] = fan_out <= FEW_ROWS and not layer["sparse"]
         # The 1 stands in the last number of a vector, so that the values after it are aligned.
         layer["inputs_row"] = _row_stride(one_vector + padded(fan_in, self.dtype), self.dtype)
         layer["deltas_row"] = _row_stride(layer["width"], self.dtype)
+        if layer["narrow"]:
+            weights, transposed = one_vector + fan_out * layer["back_width"], 0
+        else:
+            weights = (fan_in + 1) * layer["width"]
+            transposed = fan_out * layer["back_width"] if layer["passes_on"] else 0
         for name, start, size in (
-            ("weights", 0, (fan_in + 1) * layer["width"]),
-            ("transposed", 0, fan_out * layer["back_width"]),
+            ("weights", 0, weights),
+            ("transposed", 0, transposed),
             ("inputs", one_vector - 1, self.batch_rows * layer["inputs_row"]),
             ("deltas", 0, self.batch_rows * layer["deltas_row"]),
         ):
@@ -122,8 +135,11 @@ class Layout:
         rows, outputs = self.batch_rows, self.network.units[-1]
         vectors = VECTORS * lanes(self.dtype)
         scratch = ROWS * vectors
-        if self.sparse:  # the first layer's gradient, one panel at a time
-            scratch = max(scratch, (self.network.units[0] + 1) * vectors)
+        for layer in self.layers:
+            if layer["sparse"]:  # its gradient, one panel at a time
+                scratch = max(scratch, (layer["fan_in"] + 1) * vectors)
+            if layer["narrow"]:
+                scratch = max(scratch, lanes(self.dtype) + layer["fan_out"] * layer["back_width"])
 
         def zeros(size):
             return _aligned_zeros(size, self.dtype)
@@ -156,31 +172,42 @@ class Layout:
             view = buffer[begin : begin + rows * width].reshape(rows, width)
             yield column, view[:, : min(width, columns - column)]
 
-    def _weight_panels(self, buffer, layer):
-        return self._panels(buffer, layer["weights"], layer["fan_in"] + 1, layer["fan_out"])
+    def _parts(self, buffer, packed):
+        """Pairs of views of the same numbers, in a buffer of weights and in the packed vector."""
+        for layer, weights, biases in zip(self.layers, *self.network.views(packed), strict=True):
+            start = layer["weights"]
+            if layer["narrow"]:
+                yield buffer[start : start + layer["fan_out"]], biases
+                start += lanes(self.dtype)
+                stop = start + layer["fan_out"] * layer["back_width"]
+                matrix = buffer[start:stop].reshape(layer["fan_out"], layer["back_width"])
+                yield matrix[:, : layer["fan_in"]], weights.T
+                continue
+            for column, view in self._panels(buffer, start, layer["fan_in"] + 1, layer["fan_out"]):
+                stop = column + view.shape[1]
+                yield view[0], biases[column:stop]
+                yield view[1:], weights[:, column:stop]
 
     def write(self, buffer: np.ndarray, packed: np.ndarray) -> None:
         """Lay the packed vector out in `buffer`."""
-        for layer, weights, biases in zip(self.layers, *self.network.views(packed), strict=True):
-            for column, view in self._weight_panels(buffer, layer):
-                view[0] = biases[column : column + view.shape[1]]
-                view[1:] = weights[:, column : column + view.shape[1]]
+        for inside, outside in self._parts(buffer, packed):
+            inside[...] = outside
 
     def read(self, buffer: np.ndarray, packed: np.ndarray) -> np.ndarray:
         """Collect the packed vector from `buffer`; what `write` has laid out."""
-        for layer, weights, biases in zip(self.layers, *self.network.views(packed), strict=True):
-            for column, view in self._weight_panels(buffer, layer):
-                biases[column : column + view.shape[1]] = view[0]
-                weights[:, column : column + view.shape[1]] = view[1:]
+        for inside, outside in self._parts(buffer, packed):
+            outside[...] = inside
         return packed
 
     def write_transposed(self, buffer: np.ndarray, packed: np.ndarray) -> None:
-        """Lay out the transposed weights of all layers but the first."""
-        weights, _ = self.network.views(packed)
-        for layer, matrix in zip(self.layers[1:], weights[1:], strict=True):
-            panels = self._panels(buffer, layer["transposed"], layer["fan_out"], layer["fan_in"])
-            for column, view in panels:
-                view[...] = matrix.T[:, column : column + view.shape[1]]
+        """Lay out the transposed weights of all layers that need such a copy."""
+        for layer, matrix in zip(self.layers, self.network.views(packed)[0], strict=True):
+            if layer["passes_on"] and not layer["narrow"]:
+                panels = self._panels(
+                    buffer, layer["transposed"], layer["fan_out"], layer["fan_in"]
+                )
+                for column, view in panels:
+                    view[...] = matrix.T[:, column : column + view.shape[1]]
 
 
 def _aligned_zeros(size: int, dtype, alignment: int = 64) -> np.ndarray:

@@ -1,9 +1,9 @@
 """The register tile: the innermost loop of every product, and all that knows the CPU's vectors.
 
-A tile of the product C = X Y is ``ROWS`` rows by a few vectors of accumulators that stay in
+A tile of the product C = X Y is a few rows by a few vectors of accumulators that stay in
 registers while the shared dimension runs by::
 
-    C[i, j:j+width] (+)= sum over k of X[i, k] * Y[k, j:j+width]
+    C[i, :width] (+)= sum over k of X[i, k] * Y[k, :width]
 
 X is read one number at a time and may have any strides; Y and C are read and written in whole
 vectors along their rows. Loops over arrays do not keep the accumulators in registers, hence LLVM
@@ -87,6 +87,8 @@ VECTOR_BYTES, _REGISTERS = _registers()
 # mean fewer loads a multiplication; a short last block of rows wastes more of them.
 VECTORS = 2
 ROWS = 12 if _REGISTERS == 32 else 6
+#: Rows of the tile for products of a few rows: just enough sums to hide an addition's latency.
+FEW_ROWS = 4
 UNROLL = 4
 
 
@@ -95,10 +97,10 @@ def lanes(dtype) -> int:
     return VECTOR_BYTES // np.dtype(dtype).itemsize
 
 
-def _tile_python(C, X, Y, i, j, vectors, accumulate):
+def _tile_python(C, X, Y, i, rows, vectors, accumulate):
     """What `tile` computes, in NumPy."""
     width = vectors * lanes(C.data.dtype)
-    rows = min(ROWS, C.rows - i)
+    rows = min(rows, C.rows - i)
     depth = X.columns
     x = np.lib.stride_tricks.as_strided(
         X.data[X.start + i * X.row :],
@@ -106,10 +108,10 @@ def _tile_python(C, X, Y, i, j, vectors, accumulate):
         (X.row * X.data.itemsize, X.column * X.data.itemsize),
     )
     y = np.lib.stride_tricks.as_strided(
-        Y.data[Y.start + j :], (depth, width), (Y.row * Y.data.itemsize, Y.data.itemsize)
+        Y.data[Y.start :], (depth, width), (Y.row * Y.data.itemsize, Y.data.itemsize)
     )
     for r, product in enumerate(x @ y):
-        start = C.start + (i + r) * C.row + j
+        start = C.start + (i + r) * C.row
         if accumulate:
             product += C.data[start : start + width]
         C.data[start : start + width] = product
@@ -118,8 +120,8 @@ def _tile_python(C, X, Y, i, j, vectors, accumulate):
 class _Emitter:
     """The LLVM instructions of one tile."""
 
-    def __init__(self, context, builder, dtype, vectors):
-        self.context, self.builder, self.vectors = context, builder, vectors
+    def __init__(self, builder, dtype, vectors):
+        self.builder, self.vectors = builder, vectors
         self.bytes = dtype.bitwidth // 8
         self.lanes = VECTOR_BYTES // self.bytes
         scalar = ir.FloatType() if self.bytes == 4 else ir.DoubleType()
@@ -204,19 +206,21 @@ class _Step(NamedTuple):
 
 
 @intrinsic(_tile_python)
-def tile(typingctx, C, X, Y, i, j, vectors, accumulate):
-    """Compute the tile of C = X Y whose corner is (i, j), `vectors` (a literal) vectors wide.
+def tile(typingctx, C, X, Y, i, rows, vectors, accumulate):
+    """Compute rows [i, i + rows) of C (+)= X Y, in the first `vectors` vectors of columns.
 
-    Rows past the end of C re-read the last row of X and are not stored, so that one tile serves
-    every number of rows. Columns are not guarded: Y and C are padded to whole vectors.
+    `rows` and `vectors` are literals. Rows past the end of C re-read the last row of X and are not
+    stored, so that one tile serves every number of rows. Columns are not guarded: Y and C are
+    padded to whole vectors.
     """
-    if not isinstance(vectors, types.IntegerLiteral):
-        raise RequireLiteralValue("the tile's width must be a literal")
-    signature = types.void(C, X, Y, types.intp, types.intp, vectors, types.boolean)
+    if not (isinstance(rows, types.IntegerLiteral) and isinstance(vectors, types.IntegerLiteral)):
+        raise RequireLiteralValue("the tile's shape must be literal")
+    height = rows.literal_value
+    signature = types.void(C, X, Y, types.intp, rows, vectors, types.boolean)
 
     def codegen(context, builder, signature, args):
         b = builder
-        emit = _Emitter(context, b, signature.args[0].types[0].dtype, vectors.literal_value)
+        emit = _Emitter(b, signature.args[0].types[0].dtype, vectors.literal_value)
 
         def fields(position):
             return cgutils.unpack_tuple(b, args[position])
@@ -224,27 +228,26 @@ def tile(typingctx, C, X, Y, i, j, vectors, accumulate):
         c_data, c_start, c_rows, _, c_row, _ = fields(0)
         x_data, x_start, _, depth, x_row, x_column = fields(1)
         y_data, y_start, _, _, y_row, _ = fields(2)
-        i, j, accumulate = args[3], args[4], args[6]
+        i, accumulate = args[3], args[6]
 
-        corner = b.add(b.add(c_start, b.mul(i, c_row)), j)
-        c = b.gep(c_data, [corner])
+        c = b.gep(c_data, [b.add(c_start, b.mul(i, c_row))])
         x = b.gep(x_data, [b.add(x_start, b.mul(i, x_row))])
-        y = b.gep(y_data, [b.add(y_start, j)])
-        rows = b.sub(c_rows, i)
-        last = b.sub(rows, emit.integer(1))
+        y = b.gep(y_data, [y_start])
+        present = b.sub(c_rows, i)
+        last = b.sub(present, emit.integer(1))
         offsets = []
-        for r in range(ROWS):
-            inside = b.icmp_signed("<", emit.integer(r), rows)
+        for r in range(height):
+            inside = b.icmp_signed("<", emit.integer(r), present)
             offsets.append(b.mul(b.select(inside, emit.integer(r), last), x_row))
         step = _Step(offsets, x_column, y_row)
 
-        sums = [[emit.zero] * emit.vectors for _ in range(ROWS)]
+        sums = [[emit.zero] * emit.vectors for _ in range(height)]
         whole = b.sub(depth, b.urem(depth, emit.integer(UNROLL)))
         sums, x, y = emit.loop(emit.integer(0), whole, UNROLL, sums, x, y, step)
         sums, x, y = emit.loop(whole, depth, 1, sums, x, y, step)
 
-        for r in range(ROWS):
-            with b.if_then(b.icmp_signed("<", emit.integer(r), rows)):
+        for r in range(height):
+            with b.if_then(b.icmp_signed("<", emit.integer(r), present)):
                 for v in range(emit.vectors):
                     offset = b.add(b.mul(c_row, emit.integer(r)), emit.integer(v * emit.lanes))
                     target = b.gep(c, [offset])
