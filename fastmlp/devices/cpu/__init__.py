@@ -6,8 +6,8 @@ import numpy as np
 
 from ...formulas.losses import LOSSES
 from ...formulas.optimizers import OPTIMIZERS
-from .epoch import CHUNK, SETTINGS, add_gradient, predict, train
-from .layout import Layout
+from .epoch import CHUNK, SETTINGS, add_gradient, predict, train, transpose
+from .layout import exchange, layout
 from .rows import Sources
 
 # Rows of one pass of `loss_and_gradient`: enough to keep the gradient's tiles busy.
@@ -53,7 +53,7 @@ class CpuDevice:
     alpha : float, default=0.0
         L2 penalty.
     batch_size : int, default=CHUNK
-        Rows of a training batch.
+        Rows of a training batch; or the most rows that are computed together.
     sparse : bool, default=False
         Whether X will be a sparse matrix.
     """
@@ -66,18 +66,25 @@ class CpuDevice:
         self.network, self.optimizer = network, optimizer
         self.alpha, self.batch_size = alpha, batch_size
         self.dtype = parameters.dtype
-        self._layout = Layout(network, self.dtype, max(batch_size, CHUNK), sparse)
+        # Validation goes through whole chunks, however small the training batches are.
+        rows = batch_size if optimizer is None else max(batch_size, CHUNK)
+        self._layout = layout(network, self.dtype, rows, sparse)
         self._buffers = self._layout.buffers(moments=optimizer is not None)
         self._gradient = None
         self._pace = _Pace(batch_size)
-        self._write(parameters)
+        self._take(parameters)
         if optimizer is not None:
-            self._layout.write(self._buffers.first, optimizer.moments[0])
-            self._layout.write(self._buffers.second, optimizer.moments[1])
+            for buffer, moment in zip(self._buffers[2:4], optimizer.moments, strict=True):
+                exchange(self._layout.layers, buffer, moment, False)
 
-    def _write(self, parameters):
-        self._layout.write(self._buffers.weights, parameters)
-        self._layout.write_transposed(self._buffers.transposed, parameters)
+    def _take(self, parameters):
+        exchange(self._layout.layers, self._buffers.weights, parameters, False)
+        transpose(self._layout.layers, self._buffers)
+
+    def _packed(self, buffer):
+        packed = np.empty(self.network.size, self.dtype)
+        exchange(self._layout.layers, buffer, packed, True)
+        return packed
 
     def _settings(self):
         settings = np.zeros(1, SETTINGS)
@@ -111,9 +118,9 @@ class CpuDevice:
 
     def loss_and_gradient(self, parameters, X, targets, weights):
         """Mean loss over all rows, with penalty, and its gradient, at the given parameters."""
-        self._write(parameters)
+        self._take(parameters)
         if self._gradient is None:
-            self._gradient = self._layout.buffers(moments=False, gradient=True).gradient
+            self._gradient = self._layout.whole_gradient()
         self._gradient[:] = 0
         buffers = self._buffers._replace(gradient=self._gradient)
         sources = Sources(X, targets, weights)
@@ -127,7 +134,7 @@ class CpuDevice:
             total_weight += weight
         if total_weight == 0:
             raise ZeroDivisionError("Weights sum to zero, can't be normalized")
-        gradient = self._layout.read(self._gradient, np.empty_like(parameters))
+        gradient = self._packed(self._gradient)
         penalty = 0.0
         matrices = zip(
             self.network.views(gradient)[0], self.network.views(parameters)[0], strict=True
@@ -142,20 +149,16 @@ class CpuDevice:
         """out = the network's outputs for the rows in `order`, or for all rows."""
         sources = Sources(X, order=order)
         loss = LOSSES[self.network.loss]
-        pace = _Pace(8 * CHUNK)
-        for begin, end in pace.runs(len(out)):
-            predict(self._layout.layers, self._buffers, sources.table, loss, out[begin:end], begin)
+        layers, chunk = self._layout.layers, min(CHUNK, self._layout.batch_rows)
+        for begin, end in _Pace(8 * CHUNK).runs(len(out)):
+            part = out[begin:end]
+            predict(layers, self._buffers, sources.table, loss, part, begin, chunk)
         return out
 
     def parameters(self):
         """The parameters now, packed."""
-        return self._layout.read(self._buffers.weights, np.empty(self.network.size, self.dtype))
+        return self._packed(self._buffers.weights)
 
     def moments(self):
         """The optimiser's moments now, each packed."""
-        return np.stack(
-            [
-                self._layout.read(buffer, np.empty(self.network.size, self.dtype))
-                for buffer in (self._buffers.first, self._buffers.second)
-            ]
-        )
+        return np.stack([self._packed(self._buffers.first), self._packed(self._buffers.second)])

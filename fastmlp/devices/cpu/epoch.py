@@ -19,10 +19,12 @@ from .layers import (
     multiply_sparse,
     update_layer,
     values_of,
+    write_transposed,
 )
 from .layout import pointers
 from .microkernel import ROWS
 from .optimizer import next_step
+from .products import panel_width
 from .rows import ABSENT, gather, row_number
 
 # Rows that go through all layers together: many enough that a panel of weights, read from L2,
@@ -118,6 +120,17 @@ def rows_phase(layers, buffers, sources, settings, position, rows):
     return loss, weight
 
 
+@entry
+def transpose(layers, buffers):
+    """Copy the weights into the transposed weights."""
+    buffers = pointers(buffers)
+    for index in range(layers.size):
+        layer = layers[index]
+        if layer["passes_on"] and not layer["narrow"]:
+            for column in range(0, layer["width"], panel_width(buffers.weights)):
+                write_transposed(layer, buffers, column, 0, 1 + layer["fan_in"])
+
+
 @kernel
 def weights_phase(layers, buffers, sources, step, position, rows):
     """Gradient and update of all weights; returns the sum of squared weights before it."""
@@ -168,12 +181,12 @@ def add_gradient(layers, buffers, sources, settings, begin, end):
 
 
 @entry
-def predict(layers, buffers, sources, loss, out, begin):
+def predict(layers, buffers, sources, loss, out, begin, chunk):
     """out = outputs for the rows from `begin` of the order on, as many as `out` has."""
     buffers = pointers(buffers)
     outputs = out.shape[1]
-    for position in range(0, len(out), CHUNK):
-        count = min(CHUNK, len(out) - position)
+    for position in range(0, len(out), chunk):
+        count = min(chunk, len(out) - position)
         forward(layers, buffers, sources, loss, begin + position, 0, count)
         for r in range(count):
             for k in range(outputs):

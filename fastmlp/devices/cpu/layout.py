@@ -18,14 +18,16 @@ They are their own transposed copy.
 Padding columns of weights, values and deltas hold 0 and stay 0.
 """
 
+from functools import lru_cache
+from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
 
-from ..._jit import formula
+from ..._jit import entry, formula, kernel
 from ...formulas.activations import ACTIVATIONS, IDENTITY
 from .microkernel import FEW_ROWS, ROWS, VECTORS, lanes, pointer
-from .products import padded
+from .products import padded, panel_width
 
 LAYER = np.dtype(
     [
@@ -90,72 +92,77 @@ def _row_stride(width: int, dtype) -> int:
 
 
 class Layout:
-    """The layers' table for a network, and conversion to and from the packed vector."""
+    """The layers' table of a network, and the sizes of the buffers. Made once, never changed."""
 
     def __init__(self, network, dtype, batch_rows: int, sparse: bool):
         self.network, self.dtype = network, np.dtype(dtype)
         self.batch_rows, self.sparse = batch_rows, sparse
         self.layers = np.zeros(len(network.shapes), LAYER)
         self._sizes = dict.fromkeys(("weights", "transposed", "inputs", "deltas"), 0)
-        for index, layer in enumerate(self.layers):
-            self._place(index, layer)
+        self._scratch = ROWS * VECTORS * lanes(dtype)  # one tile's gradient
+        for index, shape in enumerate(network.shapes):
+            self._place(index, *shape)
 
-    def _place(self, index, layer):
-        fan_in, fan_out = self.network.shapes[index]
-        last = index == len(self.layers) - 1
+    def _place(self, index, fan_in, fan_out):
         one_vector = lanes(self.dtype)
-        layer["fan_in"], layer["fan_out"] = fan_in, fan_out
-        layer["activation"] = IDENTITY if last else ACTIVATIONS[self.network.activation]
-        layer["width"] = padded(fan_out, self.dtype)
-        layer["back_width"] = padded(fan_in, self.dtype)
-        layer["passes_on"] = index > 0
-        layer["sparse"] = self.sparse and not index
-        layer["narrow"] = fan_out <= FEW_ROWS and not layer["sparse"]
+        width, back_width = padded(fan_out, self.dtype), padded(fan_in, self.dtype)
+        sparse = self.sparse and index == 0
+        narrow = fan_out <= FEW_ROWS and not sparse
+        last = index == len(self.layers) - 1
         # The 1 stands in the last number of a vector, so that the values after it are aligned.
-        layer["inputs_row"] = _row_stride(one_vector + padded(fan_in, self.dtype), self.dtype)
-        layer["deltas_row"] = _row_stride(layer["width"], self.dtype)
-        if layer["narrow"]:
-            weights, transposed = one_vector + fan_out * layer["back_width"], 0
-        else:
-            weights = (fan_in + 1) * layer["width"]
-            transposed = fan_out * layer["back_width"] if layer["passes_on"] else 0
-        for name, start, size in (
-            ("weights", 0, weights),
-            ("transposed", 0, transposed),
-            ("inputs", one_vector - 1, self.batch_rows * layer["inputs_row"]),
-            ("deltas", 0, self.batch_rows * layer["deltas_row"]),
-        ):
-            if name == "inputs" and layer["sparse"]:
-                size = 0
-            layer[name] = self._sizes[name] + start
-            self._sizes[name] += int(size)
+        inputs_row = _row_stride(one_vector + back_width, self.dtype)
+        deltas_row = _row_stride(width, self.dtype)
+        sizes = {
+            "weights": one_vector + fan_out * back_width if narrow else (fan_in + 1) * width,
+            "transposed": fan_out * back_width if index and not narrow else 0,
+            "inputs": 0 if sparse else self.batch_rows * inputs_row,
+            "deltas": self.batch_rows * deltas_row,
+        }
+        starts = self._sizes.copy()
+        starts["inputs"] += one_vector - 1
+        values = {
+            "fan_in": fan_in,
+            "fan_out": fan_out,
+            "activation": IDENTITY if last else ACTIVATIONS[self.network.activation],
+            "width": width,
+            "back_width": back_width,
+            "narrow": narrow,
+            "passes_on": index > 0,
+            "sparse": sparse,
+            "inputs_row": inputs_row,
+            "deltas_row": deltas_row,
+        } | starts
+        self.layers[index] = tuple(values[name] for name in LAYER.names)
+        for name, size in sizes.items():
+            self._sizes[name] += size
+        if narrow:
+            self._scratch = max(self._scratch, sizes["weights"])
+        if sparse:  # one panel at a time
+            self._scratch = max(self._scratch, (fan_in + 1) * VECTORS * one_vector)
 
-    def buffers(self, moments: bool, gradient: bool = False) -> Buffers:
-        """Buffers of zeros, but for the constant inputs."""
-        rows, outputs = self.batch_rows, self.network.units[-1]
-        vectors = VECTORS * lanes(self.dtype)
-        scratch = ROWS * vectors
-        for layer in self.layers:
-            if layer["sparse"]:  # its gradient, one panel at a time
-                scratch = max(scratch, (layer["fan_in"] + 1) * vectors)
-            if layer["narrow"]:
-                scratch = max(scratch, lanes(self.dtype) + layer["fan_out"] * layer["back_width"])
-
-        def zeros(size):
-            return _aligned_zeros(size, self.dtype)
-
-        sizes = self._sizes
+    def buffers(self, moments: bool) -> Buffers:
+        """Buffers of zeros, but for the constant inputs; all of them are parts of one array."""
+        rows, weights = self.batch_rows, self._sizes["weights"]
+        outputs = rows * self.network.units[-1]
+        sizes = Buffers(
+            weights=weights,
+            transposed=self._sizes["transposed"],
+            first=weights if moments else 0,
+            second=weights if moments else 0,
+            inputs=self._sizes["inputs"],
+            deltas=self._sizes["deltas"],
+            outputs=outputs,
+            targets=outputs,
+            row_weights=rows,
+            gradient=self._scratch,
+        )
+        one_vector = lanes(self.dtype)
+        starts = list(
+            accumulate((-(-size // one_vector) * one_vector for size in sizes), initial=0)
+        )
+        whole = aligned_zeros(starts[-1], self.dtype)
         buffers = Buffers(
-            weights=zeros(sizes["weights"]),
-            transposed=zeros(sizes["transposed"]),
-            first=zeros(sizes["weights"] if moments else 0),
-            second=zeros(sizes["weights"] if moments else 0),
-            inputs=zeros(sizes["inputs"]),
-            deltas=zeros(sizes["deltas"]),
-            outputs=zeros(rows * outputs),
-            targets=zeros(rows * outputs),
-            row_weights=zeros(rows),
-            gradient=zeros(sizes["weights"] if gradient else scratch),
+            *(whole[start : start + size] for start, size in zip(starts, sizes, strict=False))
         )
         for layer in self.layers:
             if not layer["sparse"]:
@@ -163,55 +170,56 @@ class Layout:
                 buffers.inputs[start : start + rows * step : step] = 1
         return buffers
 
-    def _panels(self, buffer, start, rows, columns):
-        """(first column, view of shape (rows, used columns)) of each panel of a matrix."""
-        full = VECTORS * lanes(self.dtype)
-        for column in range(0, columns, full):
-            width = min(full, padded(columns, self.dtype) - column)
-            begin = start + rows * column
-            view = buffer[begin : begin + rows * width].reshape(rows, width)
-            yield column, view[:, : min(width, columns - column)]
-
-    def _parts(self, buffer, packed):
-        """Pairs of views of the same numbers, in a buffer of weights and in the packed vector."""
-        for layer, weights, biases in zip(self.layers, *self.network.views(packed), strict=True):
-            start = layer["weights"]
-            if layer["narrow"]:
-                yield buffer[start : start + layer["fan_out"]], biases
-                start += lanes(self.dtype)
-                stop = start + layer["fan_out"] * layer["back_width"]
-                matrix = buffer[start:stop].reshape(layer["fan_out"], layer["back_width"])
-                yield matrix[:, : layer["fan_in"]], weights.T
-                continue
-            for column, view in self._panels(buffer, start, layer["fan_in"] + 1, layer["fan_out"]):
-                stop = column + view.shape[1]
-                yield view[0], biases[column:stop]
-                yield view[1:], weights[:, column:stop]
-
-    def write(self, buffer: np.ndarray, packed: np.ndarray) -> None:
-        """Lay the packed vector out in `buffer`."""
-        for inside, outside in self._parts(buffer, packed):
-            inside[...] = outside
-
-    def read(self, buffer: np.ndarray, packed: np.ndarray) -> np.ndarray:
-        """Collect the packed vector from `buffer`; what `write` has laid out."""
-        for inside, outside in self._parts(buffer, packed):
-            outside[...] = inside
-        return packed
-
-    def write_transposed(self, buffer: np.ndarray, packed: np.ndarray) -> None:
-        """Lay out the transposed weights of all layers that need such a copy."""
-        for layer, matrix in zip(self.layers, self.network.views(packed)[0], strict=True):
-            if layer["passes_on"] and not layer["narrow"]:
-                panels = self._panels(
-                    buffer, layer["transposed"], layer["fan_out"], layer["fan_in"]
-                )
-                for column, view in panels:
-                    view[...] = matrix.T[:, column : column + view.shape[1]]
+    def whole_gradient(self) -> np.ndarray:
+        """A gradient buffer that has room for the gradient of all layers."""
+        return aligned_zeros(self._sizes["weights"], self.dtype)
 
 
-def _aligned_zeros(size: int, dtype, alignment: int = 64) -> np.ndarray:
+#: Layouts that are in use again and again, by `partial_fit` and `predict` above all.
+layout = lru_cache(maxsize=128)(Layout)
+
+
+def aligned_zeros(size: int, dtype) -> np.ndarray:
     """Zeros that begin on a cache line: a vector across two lines costs two loads."""
-    raw = np.zeros(int(size) * dtype.itemsize + alignment, np.uint8)
-    start = -raw.ctypes.data % alignment
-    return raw[start : start + int(size) * dtype.itemsize].view(dtype)
+    line = 64
+    raw = np.zeros(size * dtype.itemsize + line, np.uint8)
+    start = -raw.__array_interface__["data"][0] % line
+    return raw[start : start + size * dtype.itemsize].view(dtype)
+
+
+@kernel
+def _exchange(inside, start, outside, position, outwards):
+    """Copy one number from the packed vector into a buffer, or outwards from there."""
+    if outwards:
+        outside[position] = inside[start]
+    else:
+        inside[start] = outside[position]
+
+
+@entry
+def exchange(layers, buffer, packed, outwards):
+    """Lay the packed vector out in a buffer of weights; or collect it from there, if `outwards`."""
+    buffer, packed = pointer(buffer), pointer(packed)
+    full = panel_width(buffer)
+    vector = full // VECTORS
+    w = 0
+    b = 0
+    for index in range(layers.size):
+        b += layers[index]["fan_in"] * layers[index]["fan_out"]
+    for index in range(layers.size):
+        layer = layers[index]
+        fan_in, fan_out, start = layer["fan_in"], layer["fan_out"], layer["weights"]
+        for k in range(fan_out):
+            if layer["narrow"]:
+                place, step = start + vector + k * layer["back_width"], 1
+                _exchange(buffer, start + k, packed, b + k, outwards)
+            else:
+                column = k // full * full
+                step = min(full, layer["width"] - column)
+                place = start + (1 + fan_in) * column + k - column
+                _exchange(buffer, place, packed, b + k, outwards)
+                place += step
+            for i in range(fan_in):
+                _exchange(buffer, place + i * step, packed, w + i * fan_out + k, outwards)
+        w += fan_in * fan_out
+        b += fan_out
