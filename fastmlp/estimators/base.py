@@ -9,6 +9,7 @@ from numbers import Integral, Number
 
 import numpy as np
 import sklearn
+from numpy.typing import ArrayLike
 from scipy import sparse
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
@@ -23,6 +24,7 @@ from ..schedules import schedule
 from ..training import Optimizer, Plan, Progress, Rows, fit_epochs, fit_lbfgs
 
 FLOATS = (np.float64, np.float32)
+MatrixLike = ArrayLike | sparse.spmatrix | sparse.sparray
 
 #: Constraints of the parameters that scikit-learn's classes do not have.
 OWN_CONSTRAINTS = {"device": [str], "n_jobs": [Integral, None]}

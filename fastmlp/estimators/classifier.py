@@ -1,7 +1,10 @@
 """The classifier."""
 
+from typing import Self
+
 import numpy as np
 import sklearn.neural_network
+from numpy.typing import ArrayLike
 from sklearn.base import ClassifierMixin
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils import column_or_1d
@@ -9,7 +12,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import type_of_target, unique_labels
 from sklearn.utils.validation import validate_data
 
-from .base import FLOATS, OWN_CONSTRAINTS, BaseMLP, all_or_nothing
+from .base import FLOATS, OWN_CONSTRAINTS, BaseMLP, MatrixLike, all_or_nothing
 
 
 def _is_stochastic(estimator):
@@ -142,32 +145,32 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     def __init__(
         self,
-        hidden_layer_sizes=(100,),
-        activation="relu",
+        hidden_layer_sizes: ArrayLike | int = (100,),
+        activation: str = "relu",
         *,
-        solver="adam",
-        alpha=0.0001,
-        batch_size="auto",
-        learning_rate="constant",
-        learning_rate_init=0.001,
-        power_t=0.5,
-        max_iter=200,
-        shuffle=True,
-        random_state=None,
-        tol=1e-4,
-        verbose=False,
-        warm_start=False,
-        momentum=0.9,
-        nesterovs_momentum=True,
-        early_stopping=False,
-        validation_fraction=0.1,
-        beta_1=0.9,
-        beta_2=0.999,
-        epsilon=1e-8,
-        n_iter_no_change=10,
-        max_fun=15000,
-        device="auto",
-        n_jobs=None,
+        solver: str = "adam",
+        alpha: float = 0.0001,
+        batch_size: int | str = "auto",
+        learning_rate: str = "constant",
+        learning_rate_init: float = 0.001,
+        power_t: float = 0.5,
+        max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: int | np.random.RandomState | None = None,
+        tol: float = 1e-4,
+        verbose: bool | int = False,
+        warm_start: bool = False,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        n_iter_no_change: float = 10,
+        max_fun: int = 15000,
+        device: str = "auto",
+        n_jobs: int | None = None,
     ):
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -195,7 +198,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         self.device = device
         self.n_jobs = n_jobs
 
-    def fit(self, X, y, sample_weight=None):
+    def fit(self, X: MatrixLike, y: MatrixLike, sample_weight: ArrayLike | None = None) -> Self:
         """Fit the network to data X and labels y.
 
         Parameters
@@ -222,7 +225,13 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         return self._fit(X, y, sample_weight, incremental=False)
 
     @available_if(_is_stochastic)
-    def partial_fit(self, X, y, sample_weight=None, classes=None):
+    def partial_fit(
+        self,
+        X: MatrixLike,
+        y: MatrixLike,
+        sample_weight: ArrayLike | None = None,
+        classes: ArrayLike | None = None,
+    ) -> Self:
         """Train for one epoch on the given rows, from the weights and moments of the last call.
 
         Parameters
@@ -311,7 +320,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             right = ((outputs > 0.5) == targets).all(axis=1)
         return float(np.average(right, weights=weights))
 
-    def predict(self, X):
+    def predict(self, X: MatrixLike) -> np.ndarray:
         """Predict labels.
 
         Parameters
@@ -329,7 +338,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             outputs.ravel() if self.n_outputs_ == 1 else outputs
         )
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: MatrixLike) -> np.ndarray:
         """Predict probabilities.
 
         Parameters
@@ -348,7 +357,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             return np.vstack([1 - outputs, outputs]).T
         return outputs
 
-    def predict_log_proba(self, X):
+    def predict_log_proba(self, X: MatrixLike) -> np.ndarray:
         """Predict the logarithms of the probabilities.
 
         Parameters

@@ -25,7 +25,7 @@ from .layout import pointers
 from .microkernel import ROWS
 from .optimizer import next_step
 from .products import panel_width
-from .rows import ABSENT, gather, row_number
+from .rows import ABSENT, FEATURES, ORDER, TARGETS, WEIGHTS, gather, row_number
 
 # Rows that go through all layers together: many enough that a panel of weights, read from L2,
 # serves several tiles; few enough that their values stay in L2.
@@ -58,7 +58,7 @@ def forward(layers, buffers, sources, loss, position, first, rows):
     They become the batch's rows from `first` on. Hidden values are left in the inputs of the layers
     after, outputs in the compact output rows.
     """
-    X, order = sources[0], sources[3]
+    X, order = sources[FEATURES], sources[ORDER]
     if not layers[0]["sparse"]:
         A = values_of(layers[0], buffers, first, rows)
         for r in range(rows):
@@ -83,7 +83,7 @@ def forward(layers, buffers, sources, loss, position, first, rows):
 @kernel
 def gather_targets(sources, buffers, position, first, rows, outputs):
     """Targets and weights of the batch's rows from `first` on; without weights, ones."""
-    targets, weights, order = sources[1], sources[2], sources[3]
+    targets, weights, order = sources[TARGETS], sources[WEIGHTS], sources[ORDER]
     one = type(buffers.row_weights[0])(1)
     for r in range(rows):
         row = row_number(order, position + r)

@@ -10,7 +10,7 @@ from .microkernel import ROWS, Matrix
 from .narrow import multiply_narrow, narrow_gradient, narrow_start, update_narrow
 from .optimizer import update
 from .products import panel_product, panel_width, product
-from .rows import row_number, stored, stored_column, stored_value
+from .rows import FEATURES, ORDER, row_number, stored, stored_column, stored_value
 
 
 @kernel
@@ -62,7 +62,7 @@ def multiply(layer, buffers, first, Z):
 @kernel
 def multiply_sparse(layer, buffers, sources, position, Z):
     """Z = [1, X] W for the rows of a sparse X from `position` of the order on, read in place."""
-    X, order = sources[0], sources[3]
+    X, order = sources[FEATURES], sources[ORDER]
     weights, z = buffers.weights, Z.data
     like = weights[0]
     full = panel_width(weights)
@@ -121,7 +121,7 @@ def panel_gradient(layer, buffers, column, rows, start, i, count, accumulate):
 @kernel
 def panel_gradient_sparse(layer, buffers, sources, position, column, rows, start):
     """[1, X]ᵀ δ for one whole panel, added to the gradient buffer from `start` on."""
-    X, order = sources[0], sources[3]
+    X, order = sources[FEATURES], sources[ORDER]
     gradient, deltas = buffers.gradient, buffers.deltas
     like = gradient[0]
     width = min(panel_width(gradient), layer["width"] - column)
