@@ -1,11 +1,13 @@
 """How fastmlp compiles: every compiler option and the disk cache, each with its reason.
 
-Three decorators say what a function is:
+Four decorators say what a function is:
 
 ``formula``
     Scalar maths, inlined into every kernel that calls it.
 ``kernel``
     A loop nest over arrays, called from other compiled code.
+``glue``
+    What calls kernels one after the other, inlined into its caller.
 ``entry``
     A kernel that Python calls. Only entries are kept on disk: an entry's machine code holds
     everything it calls.
@@ -47,8 +49,13 @@ _OPTIONS = {
     "fastmath": FASTMATH,
 }
 
-formula = njit(inline="always", **_OPTIONS)
+# LLVM inlines a formula, after it was compiled once. ``inline="always"`` would have Numba copy and
+# type it at each call: that made compiling an epoch half as long again.
+formula = njit(forceinline=True, **_OPTIONS)
 kernel = njit(**_OPTIONS)
+# LLVM optimises every function together with all that it calls, so that with each level of calls
+# the same loops are optimised once more. Glue adds no level, which saves another third.
+glue = njit(inline="always", **_OPTIONS)
 
 
 def entry(function: Callable) -> Callable:

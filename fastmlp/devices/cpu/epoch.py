@@ -7,7 +7,7 @@ its gradient over the whole batch and its update at once; a layer's gradient is 
 
 import numpy as np
 
-from ..._jit import entry, kernel
+from ..._jit import entry, glue
 from ...formulas.losses import SQUARED_ERROR
 from .head import output_backward, output_forward
 from .layers import (
@@ -22,7 +22,7 @@ from .layers import (
     write_transposed,
 )
 from .layout import pointers
-from .microkernel import ROWS
+from .microkernel import ROWS, ZERO
 from .optimizer import next_step
 from .products import panel_width
 from .rows import ABSENT, FEATURES, ORDER, TARGETS, WEIGHTS, gather, row_number
@@ -51,7 +51,7 @@ SETTINGS = np.dtype(
 )
 
 
-@kernel
+@glue
 def forward(layers, buffers, sources, loss, position, first, rows):
     """Gather `rows` rows from `position` of the order on, and run them through all layers.
 
@@ -80,7 +80,7 @@ def forward(layers, buffers, sources, loss, position, first, rows):
             output_forward(loss, Z, buffers.outputs, first)
 
 
-@kernel
+@glue
 def gather_targets(sources, buffers, position, first, rows, outputs):
     """Targets and weights of the batch's rows from `first` on; without weights, ones."""
     targets, weights, order = sources[TARGETS], sources[WEIGHTS], sources[ORDER]
@@ -94,7 +94,7 @@ def gather_targets(sources, buffers, position, first, rows, outputs):
             gather(weights, row, buffers.row_weights, first + r)
 
 
-@kernel
+@glue
 def rows_phase(layers, buffers, sources, settings, position, rows):
     """Values and deltas of all layers for the `rows` rows from `position` of the order on.
 
@@ -128,10 +128,10 @@ def transpose(layers, buffers):
         layer = layers[index]
         if layer["passes_on"] and not layer["narrow"]:
             for column in range(0, layer["width"], panel_width(buffers.weights)):
-                write_transposed(layer, buffers, column, 0, 1 + layer["fan_in"])
+                write_transposed(layer, buffers, column, ZERO, 1 + layer["fan_in"])
 
 
-@kernel
+@glue
 def weights_phase(layers, buffers, sources, step, position, rows):
     """Gradient and update of all weights; returns the sum of squared weights before it."""
     squares = 0.0
@@ -187,7 +187,7 @@ def predict(layers, buffers, sources, loss, out, begin, chunk):
     outputs = out.shape[1]
     for position in range(0, len(out), chunk):
         count = min(chunk, len(out) - position)
-        forward(layers, buffers, sources, loss, begin + position, 0, count)
+        forward(layers, buffers, sources, loss, begin + position, ZERO, count)
         for r in range(count):
             for k in range(outputs):
                 out[position + r, k] = buffers.outputs[r * outputs + k]

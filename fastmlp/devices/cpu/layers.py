@@ -4,9 +4,9 @@ Rows [first, first + rows) of the batch, or the columns of one panel, are what o
 calls on different rows, or on different panels, write to different memory.
 """
 
-from ..._jit import kernel
+from ..._jit import glue, kernel
 from ...formulas.activations import activation, slope
-from .microkernel import ROWS, Matrix
+from .microkernel import ROWS, ZERO, Matrix
 from .narrow import multiply_narrow, narrow_gradient, narrow_start, update_narrow
 from .optimizer import update
 from .products import panel_product, panel_width, product
@@ -50,7 +50,7 @@ def transposed_weights_of(layer, buffers):
     return Matrix(buffers.transposed, layer["transposed"], layer["fan_out"], width, 0, 0)
 
 
-@kernel
+@glue
 def multiply(layer, buffers, first, Z):
     """Z = [1, A] [b; W]."""
     if layer["narrow"]:
@@ -154,7 +154,7 @@ def write_transposed(layer, buffers, column, i, count):
             target[start + j * back] = weights[source + row * width + j]
 
 
-@kernel
+@glue
 def update_panel(layer, buffers, sources, step, position, column, rows):
     """One panel's gradient over the batch, and its update while both lie in L1.
 
@@ -167,30 +167,30 @@ def update_panel(layer, buffers, sources, step, position, column, rows):
     if layer["sparse"]:
         for j in range(height * width):
             gradient[j] = type(gradient[0])(0)
-        panel_gradient_sparse(layer, buffers, sources, position, column, rows, 0)
+        panel_gradient_sparse(layer, buffers, sources, position, column, rows, ZERO)
     squares = 0.0
     for i in range(0, height, ROWS):
         count = min(ROWS, height - i)
-        g = 0
+        g = ZERO
         if layer["sparse"]:
             g = i * width
         else:
-            panel_gradient(layer, buffers, column, rows, 0, i, count, False)
+            panel_gradient(layer, buffers, column, rows, ZERO, i, count, False)
         begin, end = panel + i * width, panel + (i + count) * width
         if i == 0:  # biases are not penalised
-            update(step, buffers, begin, begin + width, g, False)
+            update(step, buffers, begin, begin + width, g, type(step.alpha)(0))
             begin, g = begin + width, g + width
-        squares += update(step, buffers, begin, end, g, True)
+        squares += update(step, buffers, begin, end, g, step.alpha)
         if layer["passes_on"]:
             write_transposed(layer, buffers, column, i, count)
     return squares
 
 
-@kernel
+@glue
 def update_layer(layer, buffers, sources, step, position, rows):
     """Gradient and update of one layer; returns its squared weights' sum before."""
     if layer["narrow"]:
-        A, D = values_of(layer, buffers, 0, rows), deltas_of(layer, buffers, 0, rows)
+        A, D = values_of(layer, buffers, ZERO, rows), deltas_of(layer, buffers, ZERO, rows)
         return update_narrow(layer, buffers, step, A, D)
     squares = 0.0
     for column in range(0, layer["width"], panel_width(buffers.weights)):
@@ -198,11 +198,11 @@ def update_layer(layer, buffers, sources, step, position, rows):
     return squares
 
 
-@kernel
+@glue
 def add_layer_gradient(layer, buffers, sources, position, rows):
     """Add one layer's gradient over the batch to the gradient buffer, laid out like the weights."""
     if layer["narrow"]:
-        A, D = values_of(layer, buffers, 0, rows), deltas_of(layer, buffers, 0, rows)
+        A, D = values_of(layer, buffers, ZERO, rows), deltas_of(layer, buffers, ZERO, rows)
         narrow_gradient(layer, buffers, A, D, layer["weights"], True)
         return
     height = 1 + layer["fan_in"]
@@ -211,4 +211,4 @@ def add_layer_gradient(layer, buffers, sources, position, rows):
         if layer["sparse"]:
             panel_gradient_sparse(layer, buffers, sources, position, column, rows, start)
         else:
-            panel_gradient(layer, buffers, column, rows, start, 0, height, True)
+            panel_gradient(layer, buffers, column, rows, start, ZERO, height, True)

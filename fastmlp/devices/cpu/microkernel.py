@@ -20,6 +20,9 @@ from numba.core.errors import RequireLiteralValue
 
 from ..._jit import intrinsic
 
+#: Numba compiles a function anew for a literal argument: a 0 that is not one.
+ZERO = np.int64(0)
+
 
 def _same(array):
     return array

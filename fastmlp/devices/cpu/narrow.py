@@ -4,8 +4,8 @@ The forward product is a dot product for each unit; the gradient is a product of
 would leave most lanes empty on panels.
 """
 
-from ..._jit import kernel
-from .microkernel import VECTOR_BYTES, Matrix, itemsize
+from ..._jit import glue, kernel
+from .microkernel import VECTOR_BYTES, ZERO, Matrix, itemsize
 from .optimizer import update
 from .products import few_rows_product
 
@@ -50,11 +50,11 @@ def narrow_gradient(layer, buffers, A, D, start, accumulate):
     few_rows_product(G, DT, Matrix(A.data, A.start, A.rows, width, A.row, 1), accumulate)
 
 
-@kernel
+@glue
 def update_narrow(layer, buffers, step, A, D):
     """Gradient and update of the whole layer; returns its squared weights' sum before."""
-    narrow_gradient(layer, buffers, A, D, 0, False)
+    narrow_gradient(layer, buffers, A, D, ZERO, False)
     start = narrow_start(layer, buffers)
     biases, size = layer["weights"], layer["fan_out"] * layer["back_width"]
-    update(step, buffers, biases, biases + layer["fan_out"], 0, False)
-    return update(step, buffers, start, start + size, start - biases, True)
+    update(step, buffers, biases, biases + layer["fan_out"], ZERO, type(step.alpha)(0))
+    return update(step, buffers, start, start + size, start - biases, step.alpha)

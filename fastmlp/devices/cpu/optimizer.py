@@ -50,8 +50,8 @@ def next_step(settings, weight, like):
 
 
 @kernel
-def update(step, buffers, begin, end, g, penalised):
-    """Update the parameters [begin, end); their gradient's sum lies from `g` on.
+def update(step, buffers, begin, end, g, alpha):
+    """Update the parameters [begin, end) with L2 penalty α; their gradient's sum lies from `g` on.
 
     Returns the sum of their squares before the update.
     """
@@ -59,7 +59,6 @@ def update(step, buffers, begin, end, g, penalised):
     first, second = buffers.first, buffers.second
     shift = g - begin
     scale = step.scale
-    alpha = step.alpha if penalised else type(step.alpha)(0)
     squares = type(alpha)(0)
     if step.optimizer == ADAM:
         learning_rate, epsilon = step.learning_rate, step.epsilon
