@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from ._jit import CACHE, JIT_DISABLED
-from .devices.cpu.epoch import add_gradient, predict, train
+from .devices.cpu import ENTRIES, LONGEST_BATCH
 from .estimators import MLPClassifier
 from .info import cache_files
 
@@ -48,11 +48,12 @@ def run(dtypes=DTYPES) -> None:
 
 def compile_for(dtype) -> None:
     """Compile all that a network of this dtype needs, whatever its shape, data and settings."""
-    X = np.linspace(-1, 1, 32, dtype=dtype).reshape(16, 2)
-    y = np.arange(16) % 2
+    rows = LONGEST_BATCH + 1  # as one batch, it is trained block by block
+    X = np.linspace(-1, 1, 2 * rows, dtype=dtype).reshape(rows, 2)
+    y = np.arange(rows) % 2
     # Compiled code depends on the dtype alone: layers, losses and data enter as numbers.
-    for solver in ("adam", "lbfgs"):
-        network = MLPClassifier((2,), solver=solver, max_iter=1, random_state=0, device="cpu")
+    for settings in ({}, {"solver": "lbfgs"}, {"batch_size": rows}):
+        network = MLPClassifier((2,), max_iter=1, random_state=0, device="cpu", **settings)
         fit_or_interrupt(network, X, y).predict(X)
 
 
@@ -72,7 +73,7 @@ def fit_or_interrupt(estimator, X, y):
 
 def _check_kept():
     """A cache that cannot be written to, or a full disk, is silent everywhere but here."""
-    compiled = sum(len(entry.signatures) for entry in (train, add_gradient, predict))
+    compiled = sum(len(entry.signatures) for entry in ENTRIES)
     kept = len(cache_files())
     if kept < compiled:
         raise WarmupError(

@@ -6,6 +6,7 @@ from scipy import sparse
 
 from fastmlp import devices
 from fastmlp._jit import JIT_DISABLED
+from fastmlp.devices import cpu
 from fastmlp.devices.cpu.microkernel import ROWS, VECTORS, lanes
 from fastmlp.devices.reference import ReferenceDevice
 from fastmlp.formulas.activations import ACTIVATIONS
@@ -240,6 +241,19 @@ def test_sparse_shapes(device, form):
     for matrix in (X, np.zeros_like(X)):
         data = form(matrix), targets, None
         assert_equals_reference(device, network, data, CLOSE[np.float64], epochs=1)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("weighted", [False, True])
+def test_long_batches_are_cut_into_blocks(monkeypatch, weighted, dtype):
+    """A batch that is too long for one compiled call gives the same, block by block."""
+    network = Network((5, WIDE + 3, ROWS, 2), "tanh", "log_loss")
+    X, targets, weights = make_data(network, 7 * ROWS, dtype)
+    data = X, targets, weights if weighted else None
+    monkeypatch.setattr(cpu, "LONGEST_BATCH", ROWS + 1)
+    for optimizer in OPTIMIZERS:
+        settings = {"batch_size": 3 * ROWS, "optimizer": optimizer}
+        assert_equals_reference("cpu", network, data, CLOSE[dtype], **settings)
 
 
 @pytest.mark.parametrize("device", devices.DEVICES)

@@ -6,12 +6,14 @@ import numpy as np
 
 from ...formulas.losses import LOSSES
 from ...formulas.optimizers import OPTIMIZERS
-from .epoch import CHUNK, SETTINGS, add_gradient, predict, train, transpose
+from .epoch import CHUNK, SETTINGS, add_gradient, apply_gradient, predict, train, transpose
 from .layout import exchange, layout
 from .rows import Sources
 
-# Rows of one pass of `loss_and_gradient`: enough to keep the gradient's tiles busy.
-GRADIENT_ROWS = 1024
+#: All that Python calls: what compiling ahead compiles.
+ENTRIES = (exchange, transpose, train, add_gradient, apply_gradient, predict)
+# Batches of more rows are cut into blocks: their work memory stays bounded, and Ctrl-C is heard.
+LONGEST_BATCH = 4096
 
 
 class _Pace:
@@ -25,9 +27,8 @@ class _Pace:
     def __init__(self, step: int):
         self.step, self.steps = step, 1
 
-    def runs(self, end: int):
+    def runs(self, begin: int, end: int):
         """Yield (begin, end) of runs of whole steps, each timed to choose the next one's length."""
-        begin = 0
         while begin < end:
             self.steps = min(self.steps, -(-(end - begin) // self.step))
             stop = min(end, begin + self.steps * self.step)
@@ -37,6 +38,10 @@ class _Pace:
             affordable = self.steps * self.seconds / max(elapsed, 1e-9)
             self.steps = max(1, int(min(8 * self.steps, affordable)))
             begin = stop
+
+
+def _zero_weight():
+    return ZeroDivisionError("Weights sum to zero, can't be normalized")
 
 
 class CpuDevice:
@@ -66,12 +71,13 @@ class CpuDevice:
         self.network, self.optimizer = network, optimizer
         self.alpha, self.batch_size = alpha, batch_size
         self.dtype = parameters.dtype
-        # Validation goes through whole chunks, however small the training batches are.
-        rows = batch_size if optimizer is None else max(batch_size, CHUNK)
+        rows = min(batch_size, LONGEST_BATCH)
+        if optimizer is not None:  # validation goes through whole chunks, however small a batch is
+            rows = max(rows, CHUNK)
         self._layout = layout(network, self.dtype, rows, sparse)
         self._buffers = self._layout.buffers(moments=optimizer is not None)
         self._gradient = None
-        self._pace = _Pace(batch_size)
+        self._pace = _Pace(min(batch_size, LONGEST_BATCH))
         self._take(parameters)
         if optimizer is not None:
             for buffer, moment in zip(self._buffers[2:4], optimizer.moments, strict=True):
@@ -108,38 +114,63 @@ class CpuDevice:
         """
         sources = Sources(X, targets, weights, order)
         settings = self._settings()
+        if self.batch_size > LONGEST_BATCH:
+            self._train_in_blocks(sources, settings, len(order))
+        else:
+            self._train(sources, settings, len(order))
+        return float(settings[0]["loss_sum"]) / len(order)
+
+    def _train(self, sources, settings, n):
+        """Train on n rows, as many batches in one compiled call as its time allows."""
         layers = self._layout.layers
-        for begin, end in self._pace.runs(len(order)):
+        for begin, end in self._pace.runs(0, n):
             done = train(layers, self._buffers, sources.table, settings, begin, end)
             self.optimizer.step = int(settings[0]["step"])
             if not done:
-                raise ZeroDivisionError("Weights sum to zero, can't be normalized")
-        return float(settings[0]["loss_sum"]) / len(order)
+                raise _zero_weight()
 
-    def loss_and_gradient(self, parameters, X, targets, weights):
-        """Mean loss over all rows, with penalty, and its gradient, at the given parameters."""
-        self._take(parameters)
+    def _train_in_blocks(self, sources, settings, n):
+        """Train on n rows, each batch's gradient summed block by block before it is applied."""
+        for begin in range(0, n, self.batch_size):
+            end = min(n, begin + self.batch_size)
+            loss, weight = self._sum_gradient(sources, settings, begin, end)
+            squares = apply_gradient(self._layout.layers, self._whole(), settings, weight)
+            self.optimizer.step = int(settings[0]["step"])
+            penalty = 0.5 * self.alpha * squares
+            settings[0]["loss_sum"] += (loss + penalty) / weight * (end - begin)
+
+    def _whole(self):
+        """The buffers, with a gradient that has room for all layers."""
         if self._gradient is None:
             self._gradient = self._layout.whole_gradient()
-        self._gradient[:] = 0
-        buffers = self._buffers._replace(gradient=self._gradient)
-        sources = Sources(X, targets, weights)
-        settings = self._settings()
+        return self._buffers._replace(gradient=self._gradient)
+
+    def _sum_gradient(self, sources, settings, begin, end):
+        """Sum the gradient over rows; returns the sums of weight times loss and of weights."""
+        buffers = self._whole()
+        buffers.gradient[:] = 0
         total = total_weight = 0.0
-        for begin, end in self._pace.runs(X.shape[0]):
+        block = settings.copy()
+        block[0]["batch_size"] = min(self.batch_size, LONGEST_BATCH)
+        for first, last in self._pace.runs(begin, end):
             loss, weight = add_gradient(
-                self._layout.layers, buffers, sources.table, settings, begin, end
+                self._layout.layers, buffers, sources.table, block, first, last
             )
             total += loss
             total_weight += weight
         if total_weight == 0:
-            raise ZeroDivisionError("Weights sum to zero, can't be normalized")
+            raise _zero_weight()
+        return total, total_weight
+
+    def loss_and_gradient(self, parameters, X, targets, weights):
+        """Mean loss over all rows, with penalty, and its gradient, at the given parameters."""
+        self._take(parameters)
+        sources = Sources(X, targets, weights)
+        total, total_weight = self._sum_gradient(sources, self._settings(), 0, X.shape[0])
         gradient = self._packed(self._gradient)
         penalty = 0.0
-        matrices = zip(
-            self.network.views(gradient)[0], self.network.views(parameters)[0], strict=True
-        )
-        for slope, matrix in matrices:
+        slopes, matrices = self.network.views(gradient)[0], self.network.views(parameters)[0]
+        for slope, matrix in zip(slopes, matrices, strict=True):
             slope += self.dtype.type(self.alpha) * matrix
             penalty += 0.5 * self.alpha * float(np.vdot(matrix, matrix))
         gradient /= self.dtype.type(total_weight)
@@ -150,7 +181,7 @@ class CpuDevice:
         sources = Sources(X, order=order)
         loss = LOSSES[self.network.loss]
         layers, chunk = self._layout.layers, min(CHUNK, self._layout.batch_rows)
-        for begin, end in _Pace(8 * CHUNK).runs(len(out)):
+        for begin, end in _Pace(8 * CHUNK).runs(0, len(out)):
             part = out[begin:end]
             predict(layers, self._buffers, sources.table, loss, part, begin, chunk)
         return out

@@ -13,6 +13,7 @@ from .head import output_backward, output_forward
 from .layers import (
     activate,
     add_layer_gradient,
+    apply_layer_gradient,
     backward,
     deltas_of,
     multiply,
@@ -178,6 +179,17 @@ def add_gradient(layers, buffers, sources, settings, begin, end):
         for index in range(layers.size):
             add_layer_gradient(layers[index], buffers, sources, position, rows)
     return total, total_weight
+
+
+@entry
+def apply_gradient(layers, buffers, settings, weight):
+    """One update from the stored gradient; returns the sum of squared weights before it."""
+    buffers = pointers(buffers)
+    step = next_step(settings[0], weight, buffers.weights[0])
+    squares = 0.0
+    for index in range(layers.size):
+        squares += apply_layer_gradient(layers[index], buffers, step)
+    return squares
 
 
 @entry

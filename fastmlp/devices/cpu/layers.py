@@ -4,6 +4,8 @@ Rows [first, first + rows) of the batch, or the columns of one panel, are what o
 calls on different rows, or on different panels, write to different memory.
 """
 
+import numpy as np
+
 from ..._jit import glue, kernel
 from ...formulas.activations import activation, slope
 from .microkernel import ROWS, ZERO, Matrix
@@ -212,3 +214,24 @@ def add_layer_gradient(layer, buffers, sources, position, rows):
             panel_gradient_sparse(layer, buffers, sources, position, column, rows, start)
         else:
             panel_gradient(layer, buffers, column, rows, start, ZERO, height, True)
+
+
+@glue
+def apply_layer_gradient(layer, buffers, step):
+    """Update one layer from its stored gradient; returns its squared weights' sum before."""
+    if layer["narrow"]:
+        begin, matrix = layer["weights"], narrow_start(layer, buffers)
+        update(step, buffers, begin, begin + layer["fan_out"], begin, type(step.alpha)(0))
+        end = matrix + layer["fan_out"] * layer["back_width"]
+        return np.float64(update(step, buffers, matrix, end, matrix, step.alpha))
+    squares = 0.0
+    full, height = panel_width(buffers.weights), 1 + layer["fan_in"]
+    for column in range(0, layer["width"], full):
+        width = min(full, layer["width"] - column)
+        begin = layer["weights"] + height * column
+        matrix, end = begin + width, begin + height * width
+        update(step, buffers, begin, matrix, begin, type(step.alpha)(0))
+        squares += update(step, buffers, matrix, end, matrix, step.alpha)
+        if layer["passes_on"]:
+            write_transposed(layer, buffers, column, ZERO, height)
+    return squares
