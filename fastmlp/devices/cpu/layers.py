@@ -152,8 +152,12 @@ def write_transposed(layer, buffers, column, i, count):
         panel = unit // full * full
         back = min(full, layer["back_width"] - panel)
         start = layer["transposed"] + layer["fan_out"] * panel + column * back + unit - panel
-        for j in range(used):
-            target[start + j * back] = weights[source + row * width + j]
+        if used == full and back == full:  # constants, for which the loop unrolls
+            for j in range(full):
+                target[start + j * full] = weights[source + row * full + j]
+        else:
+            for j in range(used):
+                target[start + j * back] = weights[source + row * width + j]
 
 
 @glue
