@@ -59,7 +59,9 @@ VARIANTS = [
 ]
 
 LIBRARIES = {
-    "fastmlp": lambda **settings: fastmlp.MLPClassifier(device="cpu", **settings),
+    "fastmlp": lambda **settings: fastmlp.MLPClassifier(
+        **{"device": "cpu", "n_jobs": 1} | settings
+    ),
     "reference": lambda **settings: fastmlp.MLPClassifier(device="reference", **settings),
     "scikit-learn": sklearn.neural_network.MLPClassifier,
 }

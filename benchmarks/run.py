@@ -106,7 +106,35 @@ def measure_predict(case, rows, rounds) -> dict:
     }
 
 
-def table(fits: list, predictions: list, record: dict) -> str:
+def measure_threads(case, rounds) -> dict:
+    """Milliseconds of wall time an epoch, by the number of threads; the same bits from each."""
+    X, y = case.data(np.float32)
+    numbers = sorted({1, 2, os.cpu_count()} & set(range(1, os.cpu_count() + 1)))
+    fitted = [fit(OURS, case, X, y, max_iter=2, n_jobs=n) for n in numbers]
+    assert all(e.loss_curve_ == fitted[0].loss_curve_ for e in fitted)
+    times = {n: [] for n in numbers}
+    for _ in range(rounds):
+        for n in numbers:
+            start = time.perf_counter()
+            fit(OURS, case, X, y, n_jobs=n)
+            times[n].append(1e3 * (time.perf_counter() - start) / case.epochs)
+    return {"case": str(case), "ms_per_epoch": {n: statistics.median(t) for n, t in times.items()}}
+
+
+def threads_table(threads: list) -> list[str]:
+    """Times by number of threads."""
+    numbers = list(threads[0]["ms_per_epoch"])
+    lines = [
+        "| threads, ms an epoch | " + " | ".join(map(str, numbers)) + " |",
+        "|---|" + "---:|" * len(numbers),
+    ]
+    for row in threads:
+        cells = " | ".join(f"{row['ms_per_epoch'][n]:.3g}" for n in numbers)
+        lines.append(f"| {row['case']} | {cells} |")
+    return lines
+
+
+def table(fits: list, predictions: list, threads: list, record: dict) -> str:
     """The README's table."""
     lines = [
         "| rows x features, hidden, classes, batch | scikit-learn, ms an epoch | fastmlp | "
@@ -130,12 +158,13 @@ def table(fits: list, predictions: list, record: dict) -> str:
             f"| {p['rows']} rows, {p['case']} | {p['us'][THEIRS]:.4g} | {p['us'][OURS]:.4g} | "
             f"**{p['speedup']:.1f}** |"
         )
+    lines += ["", *threads_table(threads)]
     versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
     lines += [
         "",
-        f"{record['date']}, {record['cpu']}, one of {record['cores']} cores, Python "
-        f"{record['python']}, {versions}. Median CPU time of alternating runs. Loading the compiled"
-        f" code takes {record['load_seconds']:.1f} s in a new process, compiling it the first time "
+        f"{record['date']}, {record['cpu']}, {record['cores']} cores, Python "
+        f"{record['python']}, {versions}. Median CPU time of alternating runs, one thread"
+        f" each, but for the last table, whose times are wall time. Loading the compiled code takes {record['load_seconds']:.1f} s in a new process, compiling it the first time "
         f"{record['compile_seconds']:.1f} s a dtype.",
     ]
     return "\n".join(lines)
@@ -184,13 +213,14 @@ def main():
             for case in (GRID[0], GRID[2])
             for rows in (1, 100_000)
         ]
+        threads = [measure_threads(case, arguments.rounds) for case in GRID]
     record = machine() | start_up()
-    results = {"machine": record, "fit": fits, "predict": predictions}
+    results = {"machine": record, "fit": fits, "predict": predictions, "threads": threads}
     (HERE / "results" / "fit.json").write_text(json.dumps(results, indent=1) + "\n")
     readme = HERE.parent / "README.md"
     before, rest = readme.read_text().split(MARKERS[0])
     after = rest.split(MARKERS[1])[1]
-    text = table(fits, predictions, record)
+    text = table(fits, predictions, threads, record)
     readme.write_text(f"{before}{MARKERS[0]}\n{text}\n{MARKERS[1]}{after}")
 
 

@@ -63,7 +63,15 @@ class ReferenceDevice:
     name = "reference"
 
     def __init__(
-        self, network, parameters, *, optimizer=None, alpha=0.0, batch_size=1, sparse=False
+        self,
+        network,
+        parameters,
+        *,
+        optimizer=None,
+        alpha=0.0,
+        batch_size=1,
+        sparse=False,
+        n_jobs=None,
     ):
         self.network, self.optimizer = network, optimizer
         self.alpha, self.batch_size = alpha, batch_size

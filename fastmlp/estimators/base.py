@@ -116,7 +116,7 @@ class BaseMLP(BaseEstimator, ABC):
     def _device(self, network, parameters, X, **settings):
         """The device of this fit or prediction, loaded with the parameters."""
         load = devices.load(devices.choose(self.device))
-        return load(network, parameters, sparse=sparse.issparse(X), **settings)
+        return load(network, parameters, sparse=sparse.issparse(X), n_jobs=self.n_jobs, **settings)
 
     def _minimise(self, network, parameters, rows, fresh):
         """Fit by L-BFGS; returns the parameters."""

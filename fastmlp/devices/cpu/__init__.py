@@ -1,43 +1,67 @@
 """The CPU device: compiled code over flat buffers, no BLAS."""
 
 import time
+from functools import partial
 
 import numpy as np
 
 from ...formulas.losses import LOSSES
 from ...formulas.optimizers import OPTIMIZERS
-from .epoch import CHUNK, SETTINGS, add_gradient, apply_gradient, predict, train, transpose
-from .layout import exchange, layout
+from .epoch import SETTINGS, add_gradient, apply_gradient, predict, train, transpose
+from .layout import CHUNK, exchange, layout
 from .rows import Sources
+from .team import Team, share
 
 #: All that Python calls: what compiling ahead compiles.
 ENTRIES = (exchange, transpose, train, add_gradient, apply_gradient, predict)
 # Batches of more rows are cut into blocks: their work memory stays bounded, and Ctrl-C is heard.
 LONGEST_BATCH = 4096
+# Parameters times rows of a batch below which one thread is enough; about 5 us of arithmetic.
+TEAM_WORK = 100_000
 
 
 class _Pace:
-    """Cuts a walk over rows into calls that last no longer than about a fifth of a second.
+    """Cuts a walk over rows into compiled calls, and finds out how many threads are fastest.
 
-    A compiled call does not hear Ctrl-C; Python does, between two of them.
+    No call lasts longer than about a fifth of a second: it does not hear Ctrl-C, but Python does,
+    between two calls. As results do not depend on the number of threads, it may change from call to
+    call: one thread and the whole team take turns until both are timed, then the faster one goes
+    on, and the other is tried again from time to time.
     """
 
     seconds = 0.2
+    retry = 32  # calls until the slower one is tried again
+    gain = 0.95  # more threads must take less than this share of one thread's time
 
-    def __init__(self, step: int):
-        self.step, self.steps = step, 1
+    def __init__(self, step: int, members: int = 1):
+        self.step, self.steps, self.members = step, 1, members
+        self._cost = {}  # seconds a step, by number of members
+        self._calls = 0
 
     def runs(self, begin: int, end: int):
-        """Yield (begin, end) of runs of whole steps, each timed to choose the next one's length."""
+        """Yield (begin, end, members) of runs of whole steps, each timed."""
         while begin < end:
+            members = self._choose()
             self.steps = min(self.steps, -(-(end - begin) // self.step))
             stop = min(end, begin + self.steps * self.step)
             start = time.perf_counter()
-            yield begin, stop
-            elapsed = time.perf_counter() - start
-            affordable = self.steps * self.seconds / max(elapsed, 1e-9)
+            yield begin, stop, members
+            cost = (time.perf_counter() - start) / self.steps
+            if self._calls:  # the first call may have loaded or compiled code
+                self._cost[members] = cost
+            self._calls += 1
+            affordable = self.seconds / max(cost, 1e-12)
             self.steps = max(1, int(min(8 * self.steps, affordable)))
             begin = stop
+
+    def _choose(self) -> int:
+        untried = [m for m in (1, self.members) if m not in self._cost]
+        if untried:
+            return untried[0]
+        fast, slow = 1, self.members
+        if self._cost[slow] < self.gain * self._cost[fast]:
+            fast, slow = slow, fast
+        return slow if self._calls % self.retry == 0 else fast
 
 
 def _zero_weight():
@@ -61,12 +85,22 @@ class CpuDevice:
         Rows of a training batch; or the most rows that are computed together.
     sparse : bool, default=False
         Whether X will be a sparse matrix.
+    n_jobs : int or None, default=None
+        Most threads; None for as many as there are idle cores. Results do not depend on it.
     """
 
     name = "cpu"
 
     def __init__(
-        self, network, parameters, *, optimizer=None, alpha=0.0, batch_size=CHUNK, sparse=False
+        self,
+        network,
+        parameters,
+        *,
+        optimizer=None,
+        alpha=0.0,
+        batch_size=CHUNK,
+        sparse=False,
+        n_jobs=None,
     ):
         self.network, self.optimizer = network, optimizer
         self.alpha, self.batch_size = alpha, batch_size
@@ -77,7 +111,11 @@ class CpuDevice:
         self._layout = layout(network, self.dtype, rows, sparse)
         self._buffers = self._layout.buffers(moments=optimizer is not None)
         self._gradient = None
-        self._pace = _Pace(min(batch_size, LONGEST_BATCH))
+        # A team pays where a batch's arithmetic is long beside the meetings of its threads.
+        heavy = network.size * rows > TEAM_WORK
+        self._team = Team(n_jobs if heavy else 1)
+        self._pace = _Pace(min(batch_size, LONGEST_BATCH), self._team.size)
+        self._scratch = [self._buffers.gradient]
         self._take(parameters)
         if optimizer is not None:
             for buffer, moment in zip(self._buffers[2:4], optimizer.moments, strict=True):
@@ -122,12 +160,33 @@ class CpuDevice:
 
     def _train(self, sources, settings, n):
         """Train on n rows, as many batches in one compiled call as its time allows."""
-        layers = self._layout.layers
-        for begin, end in self._pace.runs(0, n):
-            done = train(layers, self._buffers, sources.table, settings, begin, end)
+        for begin, end, members in self._pace.runs(0, n):
+            while len(self._scratch) < members:
+                self._scratch.append(self._layout.scratch())
+            done = self._share(train, self._buffers, sources, settings, members, begin, end)
             self.optimizer.step = int(settings[0]["step"])
             if not done:
                 raise _zero_weight()
+
+    def _share(self, walk, buffers, sources, settings, members, begin, end):
+        """Let `members` threads do the compiled walk together; returns what the first returned."""
+        own_settings = [settings, *(settings.copy() for _ in range(members - 1))]
+
+        def work(member):
+            own = buffers
+            if walk is train:  # tiles of the gradient are used up at once, each member's by itself
+                own = buffers._replace(gradient=self._scratch[member.rank])
+            return walk(
+                self._layout.layers,
+                own,
+                sources.table,
+                own_settings[member.rank],
+                member,
+                begin,
+                end,
+            )
+
+        return self._team.run(work, members)
 
     def _train_in_blocks(self, sources, settings, n):
         """Train on n rows, each batch's gradient summed block by block before it is applied."""
@@ -152,10 +211,8 @@ class CpuDevice:
         total = total_weight = 0.0
         block = settings.copy()
         block[0]["batch_size"] = min(self.batch_size, LONGEST_BATCH)
-        for first, last in self._pace.runs(begin, end):
-            loss, weight = add_gradient(
-                self._layout.layers, buffers, sources.table, block, first, last
-            )
+        for first, last, members in self._pace.runs(begin, end):
+            loss, weight = self._share(add_gradient, buffers, sources, block, members, first, last)
             total += loss
             total_weight += weight
         if total_weight == 0:
@@ -181,9 +238,18 @@ class CpuDevice:
         sources = Sources(X, order=order)
         loss = LOSSES[self.network.loss]
         layers, chunk = self._layout.layers, min(CHUNK, self._layout.batch_rows)
-        for begin, end in _Pace(8 * CHUNK).runs(0, len(out)):
-            part = out[begin:end]
-            predict(layers, self._buffers, sources.table, loss, part, begin, chunk)
+        buffers = [self._buffers]
+
+        def work(begin, end, member):
+            first, last = (begin + part for part in share(member, end - begin))
+            part = out[first:last]
+            predict(layers, buffers[member.rank], sources.table, loss, part, first, chunk)
+
+        for begin, end, members in _Pace(8 * CHUNK, self._team.size).runs(0, len(out)):
+            while len(buffers) < members:  # each member's own, but for the weights
+                more = self._layout.buffers(moments=False)
+                buffers.append(more._replace(weights=self._buffers.weights))
+            self._team.run(partial(work, begin, end), members)
         return out
 
     def parameters(self):

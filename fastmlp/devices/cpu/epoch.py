@@ -7,30 +7,27 @@ its gradient over the whole batch and its update at once; a layer's gradient is 
 
 import numpy as np
 
-from ..._jit import entry, glue
+from ..._jit import entry, glue, kernel
 from ...formulas.losses import SQUARED_ERROR
 from .head import output_backward, output_forward
 from .layers import (
     activate,
-    add_layer_gradient,
+    add_unit_gradient,
     apply_layer_gradient,
     backward,
     deltas_of,
     multiply,
     multiply_sparse,
-    update_layer,
+    update_unit,
     values_of,
     write_transposed,
 )
-from .layout import pointers
-from .microkernel import ROWS, ZERO
+from .layout import CHUNK, pointers
+from .microkernel import ZERO
 from .optimizer import next_step
 from .products import panel_width
 from .rows import ABSENT, FEATURES, ORDER, TARGETS, WEIGHTS, gather, row_number
-
-# Rows that go through all layers together: many enough that a panel of weights, read from L2,
-# serves several tiles; few enough that their values stay in L2.
-CHUNK = 8 * ROWS if ROWS < 12 else 4 * ROWS
+from .team import meet, share
 
 SETTINGS = np.dtype(
     [
@@ -96,29 +93,51 @@ def gather_targets(sources, buffers, position, first, rows, outputs):
 
 
 @glue
-def rows_phase(layers, buffers, sources, settings, position, rows):
+def rows_phase(layers, buffers, sources, settings, position, rows, member):
     """Values and deltas of all layers for the `rows` rows from `position` of the order on.
 
-    Returns the sum of weight times loss, and the sum of weights.
+    Each member takes its share of the chunks, and leaves each chunk's sums of weight times loss and
+    of weights: what is added up in which order does not depend on how many members there are.
     """
     last = layers[layers.size - 1]
     outputs = last["fan_out"]
     code = settings["loss"]
     clip = type(buffers.outputs[0])(settings["clip"])
-    loss = weight = 0.0
-    for first in range(0, rows, CHUNK):
+    sums = last["first_unit"] + last["units"]
+    begin, end = share(member, (rows + CHUNK - 1) // CHUNK)
+    for chunk in range(begin, end):
+        first = chunk * CHUNK
         count = min(CHUNK, rows - first)
         forward(layers, buffers, sources, code, position + first, first, count)
         gather_targets(sources, buffers, position + first, first, count, outputs)
         D = deltas_of(last, buffers, first, count)
-        loss += output_backward(code, D, buffers, first, clip)
+        buffers.partial[sums + 2 * chunk] = output_backward(code, D, buffers, first, clip)
         for index in range(layers.size - 1, 0, -1):
             backward(layers[index], layers[index - 1], buffers, first, count)
+        weight = 0.0
         for r in range(first, first + count):
             weight += np.float64(buffers.row_weights[r])
-    if code == SQUARED_ERROR:
-        loss /= outputs
+        buffers.partial[sums + 2 * chunk + 1] = weight
+
+
+@kernel
+def batch_sums(layers, buffers, settings, rows):
+    """The batch's sums of weight times loss and of weights, from those of its chunks."""
+    last = layers[layers.size - 1]
+    sums = last["first_unit"] + last["units"]
+    loss = weight = 0.0
+    for chunk in range((rows + CHUNK - 1) // CHUNK):
+        loss += buffers.partial[sums + 2 * chunk]
+        weight += buffers.partial[sums + 2 * chunk + 1]
+    if settings["loss"] == SQUARED_ERROR:
+        loss /= last["fan_out"]
     return loss, weight
+
+
+@kernel
+def is_mine(member, layer, unit):
+    """Whether a unit of the gradient is this member's: they go round, the same way each time."""
+    return (layer["first_unit"] + unit) % member.members == member.rank
 
 
 @entry
@@ -132,37 +151,43 @@ def transpose(layers, buffers):
                 write_transposed(layer, buffers, column, ZERO, 1 + layer["fan_in"])
 
 
-@glue
-def weights_phase(layers, buffers, sources, step, position, rows):
-    """Gradient and update of all weights; returns the sum of squared weights before it."""
-    squares = 0.0
-    for index in range(layers.size):
-        squares += update_layer(layers[index], buffers, sources, step, position, rows)
-    return squares
-
-
 @entry
-def train(layers, buffers, sources, settings, begin, end):
+def train(layers, buffers, sources, settings, member, begin, end):
     """Train on the rows at [begin, end) of the order, batch by batch.
 
-    Returns False where it stopped before a batch whose weights sum to zero.
+    Returns False where it stopped before a batch whose weights sum to zero. Settings are a member's
+    own: all members count the same steps.
     """
     buffers = pointers(buffers)
     settings = settings[0]
     for position in range(begin, end, settings["batch_size"]):
         rows = min(settings["batch_size"], end - position)
-        loss, weight = rows_phase(layers, buffers, sources, settings, position, rows)
+        rows_phase(layers, buffers, sources, settings, position, rows, member)
+        if not meet(member):
+            return False
+        loss, weight = batch_sums(layers, buffers, settings, rows)
         if weight == 0.0:
             return False
         step = next_step(settings, weight, buffers.weights[0])
-        squares = weights_phase(layers, buffers, sources, step, position, rows)
+        for index in range(layers.size):
+            layer = layers[index]
+            for unit in range(layer["units"]):
+                if is_mine(member, layer, unit):
+                    buffers.partial[layer["first_unit"] + unit] = update_unit(
+                        layer, buffers, sources, step, position, rows, unit
+                    )
+        if not meet(member):
+            return False
+        squares = 0.0
+        for unit in range(layers[layers.size - 1]["first_unit"] + layers[layers.size - 1]["units"]):
+            squares += buffers.partial[unit]
         penalty = 0.5 * settings["alpha"] * squares
         settings["loss_sum"] += (loss + penalty) / weight * rows
     return True
 
 
 @entry
-def add_gradient(layers, buffers, sources, settings, begin, end):
+def add_gradient(layers, buffers, sources, settings, member, begin, end):
     """Add up loss and gradient, both without penalty, over the rows at [begin, end) of the order.
 
     The gradient goes to its buffer, in the layout of the weights. Returns the sum of weight times
@@ -173,11 +198,19 @@ def add_gradient(layers, buffers, sources, settings, begin, end):
     total = total_weight = 0.0
     for position in range(begin, end, settings["batch_size"]):
         rows = min(settings["batch_size"], end - position)
-        loss, weight = rows_phase(layers, buffers, sources, settings, position, rows)
+        rows_phase(layers, buffers, sources, settings, position, rows, member)
+        if not meet(member):
+            break
+        loss, weight = batch_sums(layers, buffers, settings, rows)
         total += loss
         total_weight += weight
         for index in range(layers.size):
-            add_layer_gradient(layers[index], buffers, sources, position, rows)
+            layer = layers[index]
+            for unit in range(layer["units"]):
+                if is_mine(member, layer, unit):
+                    add_unit_gradient(layer, buffers, sources, position, rows, unit)
+        if not meet(member):
+            break
     return total, total_weight
 
 

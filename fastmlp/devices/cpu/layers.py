@@ -1,13 +1,14 @@
-"""The verbs of one layer: forward and backward over rows of the batch, gradient over its panels.
+"""The verbs of one layer: forward and backward over rows of the batch, gradient unit by unit.
 
-Rows [first, first + rows) of the batch, or the columns of one panel, are what one call works on:
-calls on different rows, or on different panels, write to different memory.
+Rows [first, first + rows) of the batch, or one unit of the gradient, are what one call works on:
+calls on different rows, or on different units, write to different memory.
 """
 
 import numpy as np
 
 from ..._jit import glue, kernel
 from ...formulas.activations import activation, slope
+from .layout import GROUP
 from .microkernel import ROWS, ZERO, Matrix
 from .narrow import multiply_narrow, narrow_gradient, narrow_start, update_narrow
 from .optimizer import update
@@ -160,23 +161,40 @@ def write_transposed(layer, buffers, column, i, count):
                 target[start + j * back] = weights[source + row * width + j]
 
 
+@kernel
+def unit_place(layer, buffers, unit):
+    """Where one unit of a layer's gradient lies: its panel's first column, its rows [i, stop).
+
+    A unit is a panel's group of rows. Of a narrow layer, and of a panel on sparse inputs, the whole
+    is one unit.
+    """
+    height = 1 + layer["fan_in"]
+    groups = 1 if layer["sparse"] else (height + GROUP - 1) // GROUP
+    i = unit % groups * GROUP
+    stop = height if layer["sparse"] else min(height, i + GROUP)
+    return unit // groups * panel_width(buffers.weights), i, stop
+
+
 @glue
-def update_panel(layer, buffers, sources, step, position, column, rows):
-    """One panel's gradient over the batch, and its update while both lie in L1.
+def update_unit(layer, buffers, sources, step, position, rows, unit):
+    """One unit's gradient over the batch, and its update while both lie in L1.
 
     Returns the sum of the squared weights, biases left out, before the update.
     """
+    if layer["narrow"]:
+        A, D = values_of(layer, buffers, ZERO, rows), deltas_of(layer, buffers, ZERO, rows)
+        return np.float64(update_narrow(layer, buffers, step, A, D))
     gradient = buffers.gradient
+    column, start, stop = unit_place(layer, buffers, unit)
     width = min(panel_width(gradient), layer["width"] - column)
-    height = 1 + layer["fan_in"]
-    panel = layer["weights"] + height * column
+    panel = layer["weights"] + (1 + layer["fan_in"]) * column
     if layer["sparse"]:
-        for j in range(height * width):
+        for j in range(stop * width):
             gradient[j] = type(gradient[0])(0)
         panel_gradient_sparse(layer, buffers, sources, position, column, rows, ZERO)
     squares = 0.0
-    for i in range(0, height, ROWS):
-        count = min(ROWS, height - i)
+    for i in range(start, stop, ROWS):
+        count = min(ROWS, stop - i)
         g = ZERO
         if layer["sparse"]:
             g = i * width
@@ -193,31 +211,19 @@ def update_panel(layer, buffers, sources, step, position, column, rows):
 
 
 @glue
-def update_layer(layer, buffers, sources, step, position, rows):
-    """Gradient and update of one layer; returns its squared weights' sum before."""
-    if layer["narrow"]:
-        A, D = values_of(layer, buffers, ZERO, rows), deltas_of(layer, buffers, ZERO, rows)
-        return update_narrow(layer, buffers, step, A, D)
-    squares = 0.0
-    for column in range(0, layer["width"], panel_width(buffers.weights)):
-        squares += update_panel(layer, buffers, sources, step, position, column, rows)
-    return squares
-
-
-@glue
-def add_layer_gradient(layer, buffers, sources, position, rows):
-    """Add one layer's gradient over the batch to the gradient buffer, laid out like the weights."""
+def add_unit_gradient(layer, buffers, sources, position, rows, unit):
+    """Add one unit's gradient over the batch to the gradient buffer, laid out like the weights."""
     if layer["narrow"]:
         A, D = values_of(layer, buffers, ZERO, rows), deltas_of(layer, buffers, ZERO, rows)
         narrow_gradient(layer, buffers, A, D, layer["weights"], True)
         return
-    height = 1 + layer["fan_in"]
-    for column in range(0, layer["width"], panel_width(buffers.weights)):
-        start = layer["weights"] + height * column
-        if layer["sparse"]:
-            panel_gradient_sparse(layer, buffers, sources, position, column, rows, start)
-        else:
-            panel_gradient(layer, buffers, column, rows, start, ZERO, height, True)
+    column, i, stop = unit_place(layer, buffers, unit)
+    width = min(panel_width(buffers.weights), layer["width"] - column)
+    start = layer["weights"] + (1 + layer["fan_in"]) * column
+    if layer["sparse"]:
+        panel_gradient_sparse(layer, buffers, sources, position, column, rows, start)
+    else:
+        panel_gradient(layer, buffers, column, rows, start + i * width, i, stop - i, True)
 
 
 @glue

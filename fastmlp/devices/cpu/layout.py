@@ -41,6 +41,8 @@ LAYER = np.dtype(
             "narrow",  # 1 where the weights lie the other way round
             "passes_on",  # 1 where deltas go on to a layer before
             "sparse",  # 1 where the inputs are the user's sparse matrix
+            "units",  # pieces of work that the gradient is cut into, see `layers.update_unit`
+            "first_unit",
             "weights",  # the others: where the layer's part of a buffer begins, ...
             "transposed",
             "inputs",
@@ -51,6 +53,13 @@ LAYER = np.dtype(
     ],
     align=True,
 )
+
+
+# Rows that go through all layers together: enough that a panel of weights, read from L2, serves
+# several tiles; few enough that their values stay in L2, and that a batch has some for each thread.
+CHUNK = 48 if ROWS % 12 == 0 else 4 * ROWS
+#: Rows of a panel of weights whose gradient and update are one piece of work.
+GROUP = 8 * ROWS
 
 
 class Buffers(NamedTuple):
@@ -66,6 +75,7 @@ class Buffers(NamedTuple):
     targets: np.ndarray
     row_weights: np.ndarray
     gradient: np.ndarray
+    partial: np.ndarray  # float64: sums of single units of work, added up in a fixed order
 
 
 @formula
@@ -82,6 +92,7 @@ def pointers(buffers):
         pointer(buffers.targets),
         pointer(buffers.row_weights),
         pointer(buffers.gradient),
+        pointer(buffers.partial),
     )
 
 
@@ -100,6 +111,7 @@ class Layout:
         self.layers = np.zeros(len(network.shapes), LAYER)
         self._sizes = dict.fromkeys(("weights", "transposed", "inputs", "deltas"), 0)
         self._scratch = ROWS * VECTORS * lanes(dtype)  # one tile's gradient
+        self._units = 0
         for index, shape in enumerate(network.shapes):
             self._place(index, *shape)
 
@@ -118,6 +130,9 @@ class Layout:
             "inputs": 0 if sparse else self.batch_rows * inputs_row,
             "deltas": self.batch_rows * deltas_row,
         }
+        panels = -(-width // (VECTORS * one_vector))
+        groups = 1 if sparse else -(-(fan_in + 1) // GROUP)
+        units = 1 if narrow else panels * groups
         starts = self._sizes.copy()
         starts["inputs"] += one_vector - 1
         values = {
@@ -129,10 +144,13 @@ class Layout:
             "narrow": narrow,
             "passes_on": index > 0,
             "sparse": sparse,
+            "units": units,
+            "first_unit": self._units,
             "inputs_row": inputs_row,
             "deltas_row": deltas_row,
         } | starts
         self.layers[index] = tuple(values[name] for name in LAYER.names)
+        self._units += units
         for name, size in sizes.items():
             self._sizes[name] += size
         if narrow:
@@ -155,6 +173,7 @@ class Layout:
             targets=outputs,
             row_weights=rows,
             gradient=self._scratch,
+            partial=0,
         )
         one_vector = lanes(self.dtype)
         starts = list(
@@ -168,7 +187,11 @@ class Layout:
             if not layer["sparse"]:
                 start, step = layer["inputs"], layer["inputs_row"]
                 buffers.inputs[start : start + rows * step : step] = 1
-        return buffers
+        return buffers._replace(partial=np.zeros(self._units + 2 * -(-rows // CHUNK)))
+
+    def scratch(self) -> np.ndarray:
+        """One more member's gradient buffer."""
+        return aligned_zeros(self._scratch, self.dtype)
 
     def whole_gradient(self) -> np.ndarray:
         """A gradient buffer that has room for the gradient of all layers."""

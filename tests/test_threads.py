@@ -1,0 +1,224 @@
+"""Threads: the same bits for any number of them, and nothing that hangs, aborts or takes over."""
+
+import gc
+import os
+import subprocess
+import sys
+import textwrap
+import threading
+from functools import partial
+
+import numpy as np
+import pytest
+from scipy import sparse
+from test_devices import make_data, make_optimizer, make_parameters
+
+from fastmlp.devices import cpu
+from fastmlp.devices.cpu import team
+from fastmlp.devices.cpu.microkernel import ROWS
+from fastmlp.devices.cpu.team import Team, meet, usable_threads
+from fastmlp.network import Network
+
+pytestmark = pytest.mark.compiled
+
+NETWORKS = [
+    Network((20, 100, 1), "relu", "binary_log_loss"),
+    Network((9, 70, 130, 3), "tanh", "log_loss"),
+    Network((3, 2, 2), "logistic", "squared_error"),
+]
+
+
+@pytest.fixture
+def crowd(monkeypatch):
+    """Make every device use as many threads as it is given, however small its work."""
+    monkeypatch.setattr(cpu, "TEAM_WORK", 0)
+    monkeypatch.setattr(cpu._Pace, "_choose", lambda self: self.members)
+
+
+def everything(network, members, form):
+    """Training, whole gradient and outputs, by so many threads."""
+    X, targets, weights = make_data(network, 11 * ROWS + 5, np.float32)
+    parameters = make_parameters(network, np.float32)
+    X = form(X)
+    settings = {"alpha": 0.01, "sparse": sparse.issparse(X), "n_jobs": members}
+    trained = cpu.CpuDevice(
+        network,
+        parameters,
+        optimizer=make_optimizer("adam", parameters),
+        batch_size=7 * ROWS,
+        **settings,
+    )
+    assert trained._team.size == members
+    losses = [trained.train_epoch(X, targets, weights, np.arange(X.shape[0])) for _ in range(3)]
+    other = cpu.CpuDevice(network, parameters, batch_size=5 * ROWS, **settings)
+    loss, gradient = other.loss_and_gradient(parameters, X, targets, weights)
+    outputs = other.forward(X, np.empty((X.shape[0], network.units[-1]), np.float32))
+    return losses, trained.parameters(), trained.moments(), loss, gradient, outputs
+
+
+@pytest.mark.usefixtures("crowd")
+@pytest.mark.parametrize("form", [np.asarray, sparse.csr_matrix])
+@pytest.mark.parametrize("network", NETWORKS)
+def test_same_bits_for_any_number_of_threads(network, form):
+    alone = everything(network, 1, form)
+    for members in (2, 3, 5):
+        for own, expected in zip(everything(network, members, form), alone, strict=True):
+            np.testing.assert_array_equal(own, expected)
+
+
+@pytest.mark.usefixtures("crowd")
+def test_a_batch_of_zero_weight_stops_all_threads():
+    network = NETWORKS[0]
+    X, targets, _ = make_data(network, 8, np.float64)
+    parameters = make_parameters(network, np.float64)
+    device = cpu.CpuDevice(
+        network, parameters, optimizer=make_optimizer("sgd", parameters), batch_size=4, n_jobs=3
+    )
+    with pytest.raises(ZeroDivisionError):
+        device.train_epoch(X, targets, np.array([1.0, 1, 1, 1, 1, -1, 2, -2]), np.arange(8))
+    device.train_epoch(X, targets, None, np.arange(8))  # and the team goes on working
+
+
+def test_a_failing_member_does_not_leave_the_others_waiting():
+    def work(failing, member):
+        if member.rank == failing:
+            raise MemoryError("no room")
+        while meet(member):
+            pass
+
+    for failing in (0, 1, 2):
+        with pytest.raises(MemoryError, match="no room"):
+            Team(3).run(partial(work, failing), 3)
+
+
+def test_threads_end_with_their_team():
+    gc.collect()  # an exception that pytest keeps may hold another test's team
+    before = threading.active_count()
+    crew = Team(3)
+    assert crew.run(lambda member: member.rank, 3) == 0
+    helpers = [t for t in threading.enumerate() if t._target is team._help]
+    assert len(helpers) >= 2
+    busy = team._HELPERS._busy
+    del crew
+    for thread in helpers:
+        thread.join(10)
+    assert threading.active_count() <= before
+    assert team._HELPERS._busy == busy - 2
+
+
+def test_idle_cores_are_shared(monkeypatch):
+    gc.collect()
+    monkeypatch.setattr(team, "usable_threads", lambda n_jobs: 4 if n_jobs is None else n_jobs)
+    first, second, third = Team(None), Team(None), Team(2)
+    assert [first.size, second.size, third.size] == [4, 1, 2]
+    del first
+    assert Team(None).size == 3
+
+
+def test_usable_threads(monkeypatch):
+    monkeypatch.setattr(team.config, "NUMBA_NUM_THREADS", 6)
+    monkeypatch.setattr(team.os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
+    assert [usable_threads(n) for n in (None, 1, 3, 9, -1, -2, -20)] == [6, 1, 3, 9, 6, 5, 1]
+    monkeypatch.setattr(team.config, "NUMBA_NUM_THREADS", 1)
+    assert usable_threads(None) == 1
+
+
+def test_pace_keeps_what_is_faster(monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(cpu.time, "perf_counter", lambda: clock[0])
+    for cost, expected in (({1: 1e-3, 4: 5e-4}, 4), ({1: 1e-3, 4: 9.9e-4}, 1)):
+        pace, used = cpu._Pace(10, 4), []
+        for begin, end, members in pace.runs(0, 1_000_000):
+            used.append(members)
+            clock[0] += cost[members] * (end - begin) / 10
+            assert (end - begin) / 10 * cost[members] < 0.5
+        assert used[0] == 1
+        assert used.count(expected) > 0.9 * (len(used) - 3)
+        assert {1, 4} <= set(used[3:])  # the other one is tried again
+
+
+PROGRAM = """
+import warnings; warnings.simplefilter("ignore")
+import multiprocessing, os, sys, threading
+import numpy as np
+from joblib import Parallel, delayed, parallel_config
+from sklearn.model_selection import GridSearchCV
+from fastmlp import MLPClassifier
+from fastmlp.devices import cpu
+from fastmlp.devices.cpu import team
+
+rng = np.random.default_rng(0)
+X = rng.standard_normal((3000, 30)).astype("f4")
+y = (X[:, 0] * X[:, 1] > 0).astype(int)
+
+def fit(n_jobs=2):
+    cpu.TEAM_WORK = 0
+    cpu._Pace._choose = lambda self: self.members
+    model = MLPClassifier((64,), max_iter=4, random_state=0, n_jobs=n_jobs).fit(X, y)
+    return model.loss_curve_
+
+expected = fit(1)
+assert fit() == expected
+"""
+CASES = {
+    "python_threads": """
+results = []
+threads = [threading.Thread(target=lambda: results.append(fit())) for _ in range(4)]
+[t.start() for t in threads]; [t.join() for t in threads]
+assert results == [expected] * 4
+""",
+    "fork_after_a_fit": """
+child = os.fork()
+if child == 0:
+    os._exit(0 if fit() == expected and fit(None) == expected else 1)
+assert os.waitpid(child, 0)[1] == 0
+""",
+    "fork_during_a_fit": """
+thread = threading.Thread(target=lambda: [fit() for _ in range(30)])
+thread.start()
+for _ in range(5):
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if fit() == expected else 1)
+    assert os.waitpid(child, 0)[1] == 0
+thread.join()
+""",
+    "multiprocessing_fork": """
+with multiprocessing.get_context("fork").Pool(2) as pool:
+    assert pool.map(fit, [2, 2, 2]) == [expected] * 3
+""",
+    "joblib_threading": """
+with parallel_config("threading"):
+    assert Parallel(n_jobs=3)(delayed(fit)() for _ in range(6)) == [expected] * 6
+""",
+    "grid_search": """
+search = GridSearchCV(
+    MLPClassifier((32,), max_iter=3, random_state=0), {"alpha": [0.0, 1.0]}, n_jobs=2, cv=2
+)
+assert search.fit(X, y).best_score_ > 0.4
+""",
+    "one_numba_thread": """
+assert team.usable_threads(None) == 1
+assert fit(None) == expected
+""",
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_under_other_threads_and_processes(case, tmp_path):
+    if "fork" in case and not hasattr(os, "fork"):
+        pytest.skip("this system cannot fork")
+    file = tmp_path / "program.py"
+    file.write_text(PROGRAM + textwrap.dedent(CASES[case]))
+    environment = os.environ | {"OPENBLAS_NUM_THREADS": "1"}
+    if case == "one_numba_thread":
+        environment["NUMBA_NUM_THREADS"] = "1"
+    done = subprocess.run(
+        [sys.executable, file],
+        env=environment,
+        timeout=120,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
