@@ -164,7 +164,8 @@ def table(fits: list, predictions: list, threads: list, record: dict) -> str:
         "",
         f"{record['date']}, {record['cpu']}, {record['cores']} cores, Python "
         f"{record['python']}, {versions}. Median CPU time of alternating runs, one thread"
-        f" each, but for the last table, whose times are wall time. Loading the compiled code takes {record['load_seconds']:.1f} s in a new process, compiling it the first time "
+        " each, but for the last table, whose times are wall time. Loading the compiled code "
+        f"takes {record['load_seconds']:.1f} s in a new process, compiling it the first time "
         f"{record['compile_seconds']:.1f} s a dtype.",
     ]
     return "\n".join(lines)

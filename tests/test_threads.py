@@ -28,11 +28,19 @@ NETWORKS = [
 ]
 
 
+class AllTogether(cpu._Pace):
+    """No trials: all members, always."""
+
+    def __init__(self, step, members=1):
+        super().__init__(step, members)
+        self._fast = members
+
+
 @pytest.fixture
 def crowd(monkeypatch):
     """Make every device use as many threads as it is given, however small its work."""
     monkeypatch.setattr(cpu, "TEAM_WORK", 0)
-    monkeypatch.setattr(cpu._Pace, "_choose", lambda self: self.members)
+    monkeypatch.setattr(cpu, "_Pace", AllTogether)
 
 
 def everything(network, members, form):
@@ -123,18 +131,36 @@ def test_usable_threads(monkeypatch):
     assert usable_threads(None) == 1
 
 
-def test_pace_keeps_what_is_faster(monkeypatch):
+@pytest.mark.parametrize(
+    ("cost", "expected"),
+    [({1: 1e-3, 4: 5e-4}, 4), ({1: 1e-3, 4: 9.9e-4}, 1), ({1: 1e-3, 4: 5e-3}, 1)],
+)
+def test_pace_keeps_what_is_faster(monkeypatch, cost, expected):
     clock = [0.0]
     monkeypatch.setattr(cpu.time, "perf_counter", lambda: clock[0])
-    for cost, expected in (({1: 1e-3, 4: 5e-4}, 4), ({1: 1e-3, 4: 9.9e-4}, 1)):
-        pace, used = cpu._Pace(10, 4), []
-        for begin, end, members in pace.runs(0, 1_000_000):
-            used.append(members)
-            clock[0] += cost[members] * (end - begin) / 10
-            assert (end - begin) / 10 * cost[members] < 0.5
-        assert used[0] == 1
-        assert used.count(expected) > 0.9 * (len(used) - 3)
-        assert {1, 4} <= set(used[3:])  # the other one is tried again
+    pace, rows = cpu._Pace(10, 4), {1: 0, 4: 0}
+    for begin, end, members in pace.runs(0, 1_000_000):
+        rows[members] += end - begin
+        seconds = (end - begin) / 10 * cost[members]
+        assert seconds < 1.1
+        clock[0] += seconds
+    assert sum(rows.values()) == 1_000_000
+    assert rows[expected] > 0.95 * 1_000_000
+    assert clock[0] < 1.05 * 100_000 * min(cost.values()) + 0.2
+    assert min(rows.values()) > 0  # the other one is tried
+
+
+def test_pace_notices_that_the_machine_became_busy(monkeypatch):
+    clock, cost = [0.0], {1: 1e-3, 2: 6e-4}
+    monkeypatch.setattr(cpu.time, "perf_counter", lambda: clock[0])
+    pace, late = cpu._Pace(1, 2), []
+    for begin, end, members in pace.runs(0, 100_000):
+        if end > 50_000:
+            cost[2] = 3e-3
+            late.append((members, end - begin))
+        clock[0] += (end - begin) * cost[members]
+    by_two = sum(rows for members, rows in late if members == 2)
+    assert by_two < 0.05 * 50_000
 
 
 PROGRAM = """
@@ -151,9 +177,14 @@ rng = np.random.default_rng(0)
 X = rng.standard_normal((3000, 30)).astype("f4")
 y = (X[:, 0] * X[:, 1] > 0).astype(int)
 
+class AllTogether(cpu._Pace):
+    def __init__(self, step, members=1):
+        super().__init__(step, members)
+        self._fast = members
+
 def fit(n_jobs=2):
     cpu.TEAM_WORK = 0
-    cpu._Pace._choose = lambda self: self.members
+    cpu._Pace = AllTogether
     model = MLPClassifier((64,), max_iter=4, random_state=0, n_jobs=n_jobs).fit(X, y)
     return model.loss_curve_
 

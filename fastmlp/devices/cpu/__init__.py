@@ -25,43 +25,57 @@ class _Pace:
 
     No call lasts longer than about a fifth of a second: it does not hear Ctrl-C, but Python does,
     between two calls. As results do not depend on the number of threads, it may change from call to
-    call: one thread and the whole team take turns until both are timed, then the faster one goes
-    on, and the other is tried again from time to time.
+    call: one thread begins, two trials tell what the whole team takes, the faster one goes on, and
+    the other is tried again, a fiftieth of the time.
     """
 
     seconds = 0.2
-    retry = 32  # calls until the slower one is tried again
     gain = 0.95  # more threads must take less than this share of one thread's time
 
     def __init__(self, step: int, members: int = 1):
-        self.step, self.steps, self.members = step, 1, members
-        self._cost = {}  # seconds a step, by number of members
-        self._calls = 0
+        self.step, self.steps = step, 1
+        self._fast, self._slow = 1, members
+        # The last three, in seconds a step. The first of all, which has loaded code or started
+        # threads, tells nothing; of the other two, the least: other work on the machine makes a
+        # time longer, never shorter.
+        self._costs = {number: [] for number in (1, members)}
+        self._time = self._trial_time = 0.0
 
     def runs(self, begin: int, end: int):
         """Yield (begin, end, members) of runs of whole steps, each timed."""
         while begin < end:
-            members = self._choose()
-            self.steps = min(self.steps, -(-(end - begin) // self.step))
-            stop = min(end, begin + self.steps * self.step)
+            left = -(-(end - begin) // self.step)
+            trial = min(left, self._trial_steps())
+            members, steps = self._fast, min(left, self.steps)
+            if trial:
+                members, steps = self._slow, trial
+            stop = min(end, begin + steps * self.step)
             start = time.perf_counter()
             yield begin, stop, members
-            cost = (time.perf_counter() - start) / self.steps
-            if self._calls:  # the first call may have loaded or compiled code
-                self._cost[members] = cost
-            self._calls += 1
-            affordable = self.seconds / max(cost, 1e-12)
-            self.steps = max(1, int(min(8 * self.steps, affordable)))
+            self._learn(members, steps, time.perf_counter() - start, bool(trial))
             begin = stop
 
-    def _choose(self) -> int:
-        untried = [m for m in (1, self.members) if m not in self._cost]
-        if untried:
-            return untried[0]
-        fast, slow = 1, self.members
-        if self._cost[slow] < self.gain * self._cost[fast]:
-            fast, slow = slow, fast
-        return slow if self._calls % self.retry == 0 else fast
+    def _trial_steps(self) -> int:
+        """How many steps may be spent on a trial now; 0 for no trial."""
+        if self._fast == self._slow or len(self._costs[self._fast]) < 2:
+            return 0
+        tried = len(self._costs[self._slow])
+        if tried < 3:  # a short first one starts the threads, then two in earnest
+            return self.steps if tried else 2
+        affordable = 0.02 * self._time >= self._trial_time
+        return self.steps if affordable else 0
+
+    def _learn(self, members, steps, seconds, trial):
+        self._costs[members] = [*self._costs[members], seconds / steps][-3:]
+        self._time += seconds
+        if trial:
+            self._trial_time += seconds
+        else:
+            affordable = steps * self.seconds / max(seconds, 1e-9)
+            self.steps = max(1, int(min(8 * self.steps, affordable)))
+        if self._fast != self._slow and min(map(len, self._costs.values())) == 3:
+            one, team = (min(self._costs[number][-2:]) for number in sorted(self._costs))
+            self._fast, self._slow = sorted(self._costs, reverse=team < self.gain * one)
 
 
 def _zero_weight():
