@@ -67,19 +67,12 @@ class Network:
         ValueError
             If an array's shape does not fit the network.
         """
-        packed = np.empty(self.size, dtype)
-        own_weights, own_biases = self.views(packed)
-        if len(weights) != len(own_weights) or len(biases) != len(own_biases):
+        given = [np.shape(array) for array in (*weights, *biases)]
+        expected = [*self.shapes, *((fan_out,) for _, fan_out in self.shapes)]
+        if len(weights) != len(biases) or given != expected:
             raise ValueError(
-                f"The network has {len(own_weights)} layers of weights, but there are "
-                f"{len(weights)} weight matrices and {len(biases)} bias vectors."
+                f"The weights and biases have shapes {given[: len(weights)]} and "
+                f"{given[len(weights) :]}, expected {self.shapes} and "
+                f"{expected[len(self.shapes) :]}."
             )
-        for kind, own, given in (("weights", own_weights, weights), ("biases", own_biases, biases)):
-            for layer, (target, source) in enumerate(zip(own, given, strict=True)):
-                if np.shape(source) != target.shape:
-                    raise ValueError(
-                        f"The {kind} of layer {layer} have shape {np.shape(source)}, "
-                        f"expected {target.shape}."
-                    )
-                target[...] = source
-        return packed
+        return np.concatenate([np.ravel(a) for a in (*weights, *biases)], dtype=dtype)

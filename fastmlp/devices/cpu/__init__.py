@@ -10,7 +10,7 @@ from ...formulas.optimizers import OPTIMIZERS
 from .epoch import SETTINGS, add_gradient, apply_gradient, predict, train, transpose
 from .layout import CHUNK, exchange, layout
 from .rows import Sources
-from .team import Team, share
+from .team import ALONE, Team, share
 
 #: All that Python calls: what compiling ahead compiles.
 ENTRIES = (exchange, transpose, train, add_gradient, apply_gradient, predict)
@@ -127,7 +127,7 @@ class CpuDevice:
         self._gradient = None
         # A team pays where a batch's arithmetic is long beside the meetings of its threads.
         heavy = network.size * rows > TEAM_WORK
-        self._team = Team(n_jobs if heavy else 1)
+        self._team = Team(n_jobs) if heavy else ALONE
         self._pace = _Pace(min(batch_size, LONGEST_BATCH), self._team.size)
         self._scratch = [self._buffers.gradient]
         self._take(parameters)
@@ -252,6 +252,9 @@ class CpuDevice:
         sources = Sources(X, order=order)
         loss = LOSSES[self.network.loss]
         layers, chunk = self._layout.layers, min(CHUNK, self._layout.batch_rows)
+        if len(out) <= chunk:  # little enough that the rest of this would take longer
+            predict(layers, self._buffers, sources.table, loss, out, 0, chunk)
+            return out
         buffers = [self._buffers]
 
         def work(begin, end, member):

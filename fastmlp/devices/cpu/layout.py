@@ -19,7 +19,6 @@ Padding columns of weights, values and deltas hold 0 and stay 0.
 """
 
 from functools import lru_cache
-from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
@@ -114,6 +113,8 @@ class Layout:
         self._units = 0
         for index, shape in enumerate(network.shapes):
             self._place(index, *shape)
+        self._partial_sums = self._units + 2 * -(-batch_rows // CHUNK)
+        self._places = {moments: self._cut(moments) for moments in (False, True)}
 
     def _place(self, index, fan_in, fan_out):
         one_vector = lanes(self.dtype)
@@ -160,34 +161,35 @@ class Layout:
 
     def buffers(self, moments: bool) -> Buffers:
         """Buffers of zeros, but for the constant inputs; all of them are parts of one array."""
+        places = self._places[moments]
+        whole = aligned_zeros(places[-1].stop, self.dtype)
+        buffers = Buffers(*(whole[place] for place in places), partial=np.zeros(self._partial_sums))
+        for layer in self.layers[self.sparse :]:
+            start, step = layer["inputs"], layer["inputs_row"]
+            buffers.inputs[start : start + self.batch_rows * step : step] = 1
+        return buffers
+
+    def _cut(self, moments: bool) -> list[slice]:
+        """Where each of the buffers lies in the array that holds them all."""
         rows, weights = self.batch_rows, self._sizes["weights"]
         outputs = rows * self.network.units[-1]
-        sizes = Buffers(
-            weights=weights,
-            transposed=self._sizes["transposed"],
-            first=weights if moments else 0,
-            second=weights if moments else 0,
-            inputs=self._sizes["inputs"],
-            deltas=self._sizes["deltas"],
-            outputs=outputs,
-            targets=outputs,
-            row_weights=rows,
-            gradient=self._scratch,
-            partial=0,
-        )
-        one_vector = lanes(self.dtype)
-        starts = list(
-            accumulate((-(-size // one_vector) * one_vector for size in sizes), initial=0)
-        )
-        whole = aligned_zeros(starts[-1], self.dtype)
-        buffers = Buffers(
-            *(whole[start : start + size] for start, size in zip(starts, sizes, strict=False))
-        )
-        for layer in self.layers:
-            if not layer["sparse"]:
-                start, step = layer["inputs"], layer["inputs_row"]
-                buffers.inputs[start : start + rows * step : step] = 1
-        return buffers._replace(partial=np.zeros(self._units + 2 * -(-rows // CHUNK)))
+        sizes = {
+            "weights": weights,
+            "transposed": self._sizes["transposed"],
+            "first": weights if moments else 0,
+            "second": weights if moments else 0,
+            "inputs": self._sizes["inputs"],
+            "deltas": self._sizes["deltas"],
+            "outputs": outputs,
+            "targets": outputs,
+            "row_weights": rows,
+            "gradient": self._scratch,
+        }
+        places, stop = [], 0
+        for size in sizes.values():
+            places.append(slice(stop, stop + size))
+            stop += padded(size, self.dtype)
+        return places
 
     def scratch(self) -> np.ndarray:
         """One more member's gradient buffer."""

@@ -221,3 +221,7 @@ def _dismiss(queues, helpers):
     for tasks in queues:
         tasks.put(None)
     _HELPERS.give_back(helpers)
+
+
+#: The team for work that is too little for more than one thread.
+ALONE = Team(1)
