@@ -293,7 +293,20 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         else:
             self._label_binarizer = LabelBinarizer().fit(y)
             self.classes_ = self._label_binarizer.classes_
-        return X, self._label_binarizer.transform(y).astype(bool)
+        return X, self._indicators(y)
+
+    def _indicators(self, y):
+        """Which class, or which labels, each row has: (n, outputs), boolean.
+
+        Of a vector of known labels, this is what the binarizer's `transform` gives, without the
+        three times that it looks through y for what kind of target it is.
+        """
+        if y.ndim != 1:
+            return self._label_binarizer.transform(y).astype(bool)
+        codes = np.searchsorted(self.classes_, y)[:, np.newaxis]
+        if len(self.classes_) <= 2:
+            return codes == 1
+        return codes == np.arange(len(self.classes_))
 
     def _check_labels(self, labels):
         """Labels that continue a fit: all those of before in a warm start, else some of them."""
