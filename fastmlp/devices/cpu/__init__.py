@@ -25,57 +25,66 @@ class _Pace:
 
     No call lasts longer than about a fifth of a second: it does not hear Ctrl-C, but Python does,
     between two calls. As results do not depend on the number of threads, it may change from call to
-    call: one thread begins, two trials tell what the whole team takes, the faster one goes on, and
-    the other is tried again, a fiftieth of the time.
+    call. One thread begins. After a while the whole team is tried: for a few steps, then for twice
+    as many each time, as long as it does not lose; where it wins, it goes on, and one thread is
+    what is tried. On a busy machine, a member waits at each meeting for one that has no core, for
+    thousands of times what a meeting takes: hence the caution.
     """
 
     seconds = 0.2
+    patience = 1.0  # seconds without a trial: a shorter fit has little to win
+    first_trial = 8  # steps: to wake the team takes as long as a few small ones
+    loss = 0.02  # share of the time that trials may lose
     gain = 0.95  # more threads must take less than this share of one thread's time
 
     def __init__(self, step: int, members: int = 1):
         self.step, self.steps = step, 1
-        self._fast, self._slow = 1, members
-        # The last three, in seconds a step. The first of all, which has loaded code or started
-        # threads, tells nothing; of the other two, the least: other work on the machine makes a
-        # time longer, never shorter.
-        self._costs = {number: [] for number in (1, members)}
-        self._time = self._trial_time = 0.0
+        self._one, self._team = 1, members
+        self._fast = 1
+        self._costs = {number: [] for number in (1, members)}  # the last two, in seconds a step
+        self._time = self._lost = 0.0
+        self._trial_steps = self.first_trial
 
     def runs(self, begin: int, end: int):
         """Yield (begin, end, members) of runs of whole steps, each timed."""
         while begin < end:
-            left = -(-(end - begin) // self.step)
-            trial = min(left, self._trial_steps())
-            members, steps = self._fast, min(left, self.steps)
-            if trial:
-                members, steps = self._slow, trial
+            trial = self._may_try()
+            members = self._one + self._team - self._fast if trial else self._fast
+            steps = min(self._trial_steps if trial else self.steps, -(-(end - begin) // self.step))
             stop = min(end, begin + steps * self.step)
             start = time.perf_counter()
             yield begin, stop, members
-            self._learn(members, steps, time.perf_counter() - start, bool(trial))
+            self._learn(members, steps, time.perf_counter() - start, trial)
             begin = stop
 
-    def _trial_steps(self) -> int:
-        """How many steps may be spent on a trial now; 0 for no trial."""
-        if self._fast == self._slow or len(self._costs[self._fast]) < 2:
-            return 0
-        tried = len(self._costs[self._slow])
-        if tried < 3:  # a short first one starts the threads, then two in earnest
-            return self.steps if tried else 2
-        affordable = 0.02 * self._time >= self._trial_time
-        return self.steps if affordable else 0
+    def _may_try(self) -> bool:
+        lossless = self._lost <= self.loss * self._time
+        return self._one != self._team and self._time > self.patience and lossless
 
     def _learn(self, members, steps, seconds, trial):
-        self._costs[members] = [*self._costs[members], seconds / steps][-3:]
+        cost = seconds / steps
+        self._costs[members] = [*self._costs[members], cost][-2:]
         self._time += seconds
-        if trial:
-            self._trial_time += seconds
+        if not trial:
+            self.steps = max(1, min(8 * self.steps, int(self.seconds / max(cost, 1e-12))))
+            return
+        usual = min(self._costs[self._fast])
+        self._lost += max(0.0, seconds - steps * usual)
+        won = cost < usual
+        if won and steps >= min(8, self.steps):
+            self._decide()
+        # What loses is tried again, after a pause that makes up for the loss; after a heavy one,
+        # which shows a busy machine, as shortly as can be.
+        if won:
+            self._trial_steps = min(2 * steps, self.steps)
         else:
-            affordable = steps * self.seconds / max(seconds, 1e-9)
-            self.steps = max(1, int(min(8 * self.steps, affordable)))
-        if self._fast != self._slow and min(map(len, self._costs.values())) == 3:
-            one, team = (min(self._costs[number][-2:]) for number in sorted(self._costs))
-            self._fast, self._slow = sorted(self._costs, reverse=team < self.gain * one)
+            self._trial_steps = 2 if cost > 4 * usual else self.first_trial
+
+    def _decide(self):
+        """Go on with what is faster, by the least of two times: other work only adds to one."""
+        if all(len(costs) == 2 for costs in self._costs.values()):
+            one, team = min(self._costs[self._one]), min(self._costs[self._team])
+            self._fast = self._team if team < self.gain * one else self._one
 
 
 def _zero_weight():
