@@ -145,7 +145,7 @@ def test_pace_keeps_what_is_faster(monkeypatch, cost, expected):
         assert seconds < 1.1
         clock[0] += seconds
     assert sum(rows.values()) == 1_000_000
-    assert rows[expected] > 0.95 * 1_000_000
+    assert rows[expected] > 0.75 * 1_000_000  # a trial may last where it hardly loses
     assert clock[0] < 1.05 * 100_000 * min(cost.values()) + 1.5
     assert min(rows.values()) > 0  # the other one is tried
 
