@@ -4,13 +4,11 @@ Rows [first, first + rows) of the batch, or one unit of the gradient, are what o
 calls on different rows, or on different units, write to different memory.
 """
 
-import numpy as np
-
 from ..._jit import glue, kernel
 from ...formulas.activations import activation, slope
 from .layout import GROUP
 from .microkernel import ROWS, ZERO, Matrix
-from .narrow import multiply_narrow, narrow_gradient, narrow_start, update_narrow
+from .narrow import apply_narrow, multiply_narrow, narrow_gradient, narrow_start
 from .optimizer import update
 from .products import panel_product, panel_width, product
 from .rows import FEATURES, ORDER, row_number, stored, stored_column, stored_value
@@ -183,7 +181,8 @@ def update_unit(layer, buffers, sources, step, position, rows, unit):
     """
     if layer["narrow"]:
         A, D = values_of(layer, buffers, ZERO, rows), deltas_of(layer, buffers, ZERO, rows)
-        return np.float64(update_narrow(layer, buffers, step, A, D))
+        narrow_gradient(layer, buffers, A, D, ZERO, False)
+        return apply_narrow(layer, buffers, step, ZERO)
     gradient = buffers.gradient
     column, start, stop = unit_place(layer, buffers, unit)
     width = min(panel_width(gradient), layer["width"] - column)
@@ -230,10 +229,7 @@ def add_unit_gradient(layer, buffers, sources, position, rows, unit):
 def apply_layer_gradient(layer, buffers, step):
     """Update one layer from its stored gradient; returns its squared weights' sum before."""
     if layer["narrow"]:
-        begin, matrix = layer["weights"], narrow_start(layer, buffers)
-        update(step, buffers, begin, begin + layer["fan_out"], begin, type(step.alpha)(0))
-        end = matrix + layer["fan_out"] * layer["back_width"]
-        return np.float64(update(step, buffers, matrix, end, matrix, step.alpha))
+        return apply_narrow(layer, buffers, step, layer["weights"])
     squares = 0.0
     full, height = panel_width(buffers.weights), 1 + layer["fan_in"]
     for column in range(0, layer["width"], full):

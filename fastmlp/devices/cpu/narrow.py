@@ -4,8 +4,10 @@ The forward product is a dot product for each unit; the gradient is a product of
 would leave most lanes empty on panels.
 """
 
+import numpy as np
+
 from ..._jit import glue, kernel
-from .microkernel import VECTOR_BYTES, ZERO, Matrix, itemsize
+from .microkernel import VECTOR_BYTES, Matrix, itemsize
 from .optimizer import update
 from .products import few_rows_product
 
@@ -51,10 +53,9 @@ def narrow_gradient(layer, buffers, A, D, start, accumulate):
 
 
 @glue
-def update_narrow(layer, buffers, step, A, D):
-    """Gradient and update of the whole layer; returns its squared weights' sum before."""
-    narrow_gradient(layer, buffers, A, D, ZERO, False)
-    start = narrow_start(layer, buffers)
-    biases, size = layer["weights"], layer["fan_out"] * layer["back_width"]
-    update(step, buffers, biases, biases + layer["fan_out"], ZERO, type(step.alpha)(0))
-    return update(step, buffers, start, start + size, start - biases, step.alpha)
+def apply_narrow(layer, buffers, step, g):
+    """Update from the gradient that lies from `g` on; returns the squared weights' sum before."""
+    biases, start = layer["weights"], narrow_start(layer, buffers)
+    end = start + layer["fan_out"] * layer["back_width"]
+    update(step, buffers, biases, biases + layer["fan_out"], g, type(step.alpha)(0))
+    return np.float64(update(step, buffers, start, end, g + start - biases, step.alpha))
