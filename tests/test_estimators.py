@@ -372,5 +372,20 @@ def test_batch_larger_than_the_data():
         MLPRegressor(**NUMPY, batch_size=99).fit(np.eye(6), np.arange(6.0))
 
 
+@pytest.mark.parametrize("device", ["cpu", "reference"])
+def test_widths_that_do_not_fit_the_weights(device):
+    """Compiled code would read and write beyond its buffers."""
+    X, y = np.random.default_rng(0).standard_normal((9, 3)), np.arange(9.0)
+    estimator = MLPRegressor(**NUMPY | {"device": device}, warm_start=True).fit(X, y)
+    before = state(estimator)
+    for fit in (estimator.fit, estimator.partial_fit):
+        with pytest.raises(ValueError, match="3 features and 1 outputs, but the data have 3"):
+            fit(X, np.column_stack([y, y]))
+        assert state(estimator) == before
+    estimator.coefs_[0] = estimator.coefs_[0][:2]
+    with pytest.raises(ValueError, match="2 features and 1 outputs, but the data have 3"):
+        estimator.predict(X)
+
+
 def test_version():
     assert re.fullmatch(r"\d+\.\d+\.\d+", fastmlp.__version__)

@@ -114,7 +114,16 @@ class BaseMLP(BaseEstimator, ABC):
         return network, network.pack(coefs, self.intercepts_, dtype)
 
     def _device(self, network, parameters, X, **settings):
-        """The device of this fit or prediction, loaded with the parameters."""
+        """The device of this fit or prediction, loaded with the parameters.
+
+        Compiled code does not look where it reads and writes: widths that do not fit stop here.
+        """
+        if network.units[0] != X.shape[1] or network.units[-1] != self.n_outputs_:
+            raise ValueError(
+                f"The fitted weights are those of a network of {network.units[0]} features and "
+                f"{network.units[-1]} outputs, but the data have {X.shape[1]} features and "
+                f"{self.n_outputs_} outputs."
+            )
         load = devices.load(devices.choose(self.device))
         return load(network, parameters, sparse=sparse.issparse(X), n_jobs=self.n_jobs, **settings)
 
@@ -236,7 +245,7 @@ class BaseMLP(BaseEstimator, ABC):
     def _next_optimizer(self, parameters, incremental):
         """A new optimiser, or in partial_fit a copy of the last one to go on with."""
         last = getattr(self, "_optimizer", None)
-        if incremental and last is not None:
+        if incremental and last is not None and last.moments.shape[1] == parameters.size:
             return copy(last)
         name = self.learning_rate if self.solver == "sgd" else "constant"
         return Optimizer(
