@@ -6,8 +6,24 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fastmlp._jit import JIT_DISABLED, kernel
-from fastmlp.devices.cpu.microkernel import FEW_ROWS, ROWS, VECTORS, Matrix, lanes, pointer
-from fastmlp.devices.cpu.products import few_rows_product, padded, panel_product, product
+from fastmlp.devices.cpu.microkernel import (
+    FEW_ROWS,
+    ROWS,
+    VECTORS,
+    ZERO,
+    Panels,
+    dot,
+    lanes,
+    pointer,
+)
+from fastmlp.devices.cpu.products import (
+    few_rows_product,
+    padded,
+    panel_product,
+    panel_width,
+    product,
+    transposed,
+)
 
 DTYPES = [np.float32, np.float64]
 QUICK = settings(
@@ -18,38 +34,68 @@ QUICK = settings(
 
 
 @kernel
-def in_panels(C, X, Y, shape, strides):
-    """C = X Y on flat arrays; shape is (M, K, N), strides those of C's and of X's rows."""
+def on_panels(C, X, Y, shape, distance, flip):
+    """C = X Y, or Xᵀ Y, on flat arrays of panels; shape is (M, K, N), Y's panels are compact."""
     m, k, n = shape
-    c_row, x_row, x_column = strides
-    product(
-        Matrix(pointer(C), 0, m, n, c_row, 1),
-        Matrix(pointer(X), 0, m, k, x_row, x_column),
-        Matrix(pointer(Y), 0, k, n, 0, 0),
-    )
+    full = panel_width(C)
+    C = Panels(pointer(C), 0, m, n, full, distance)
+    Y = Panels(pointer(Y), 0, k, n, 0, k * full)
+    if flip:
+        product(C, transposed(Panels(pointer(X), 0, k, m, full, distance)), Y)
+    else:
+        product(C, Panels(pointer(X), 0, m, k, full, distance), Y)
 
 
 @kernel
-def in_rows(C, X, Y, shape, few, accumulate):
-    """C (+)= X Y on flat arrays, Y in plain rows; as many as C has, or few."""
+def of_few_rows(C, X, Y, shape, distance, accumulate):
+    """C (+)= Xᵀ Y for a C of a few plain rows."""
     m, k, n = shape
-    C = Matrix(pointer(C), 0, m, n, n, 1)
-    X = Matrix(pointer(X), 0, m, k, k, 1)
-    Y = Matrix(pointer(Y), 0, k, n, n, 1)
-    if few:
-        few_rows_product(C, X, Y, accumulate)
-    elif accumulate:
-        panel_product(C, X, Y, True)
-    else:
-        product(C, X, Y)
+    full = panel_width(C)
+    C = Panels(pointer(C), 0, m, n, n, full)
+    X = transposed(Panels(pointer(X), 0, k, m, full, distance))
+    few_rows_product(C, X, Panels(pointer(Y), 0, k, n, full, distance), accumulate)
 
 
-def panels(Y):
+@kernel
+def on_one_panel(C, X, Y, shape, first, accumulate):
+    """Rows from `first` on of C (+)= X Y, for one panel Y."""
+    m, k, n = shape
+    full = panel_width(C)
+    X, Y = Panels(pointer(X), 0, m, k, full, m * full), Panels(pointer(Y), 0, k, n, n, 0)
+    panel_product(Panels(pointer(C), 0, m, n, n, 0), X, Y, first, accumulate)
+
+
+@kernel
+def rows_dot(A, B, columns, distance, i, j):
+    full = panel_width(A)
+    return dot(
+        Panels(pointer(A), 0, i + 1, columns, full, distance),
+        Panels(pointer(B), 0, j + 1, columns, columns, full),
+        i,
+        j,
+    )
+
+
+def compact(Y):
     """The panels of Y, one after the other, in one flat array."""
     full = VECTORS * lanes(Y.dtype)
     wide = np.zeros((len(Y), padded(Y.shape[1], Y.dtype)), Y.dtype)
     wide[:, : Y.shape[1]] = Y
     return np.concatenate([wide[:, j : j + full].ravel() for j in range(0, wide.shape[1], full)])
+
+
+def spaced(M, rows):
+    """The panels of M, each with room for so many rows; NaN shows what is not to be used."""
+    full = VECTORS * lanes(M.dtype)
+    panels = np.full((-(-M.shape[1] // full), rows, full), np.nan, M.dtype)
+    for j in range(M.shape[1]):
+        panels[j // full, : len(M), j % full] = M[:, j]
+    return panels
+
+
+def joined(panels):
+    """The matrix in these panels, with all of its padding."""
+    return np.concatenate(list(panels), axis=1)
 
 
 def close(dtype, depth):
@@ -59,50 +105,66 @@ def close(dtype, depth):
 @pytest.mark.parametrize("dtype", DTYPES)
 @given(
     m=st.integers(1, 3 * ROWS + 1),
-    k=st.integers(0, 19),
+    k=st.integers(0, 4 * ROWS + 3),
     n=st.integers(1, 5 * lanes(np.float32)),
-    transposed=st.booleans(),
+    flip=st.booleans(),
     seed=st.integers(0, 99),
 )
 @QUICK
-def test_product_on_panels(dtype, m, k, n, transposed, seed):
+def test_product_on_panels(dtype, m, k, n, flip, seed):
     rng = np.random.default_rng(seed)
-    X = rng.uniform(-1, 1, (k, m) if transposed else (m, k)).astype(dtype)
+    X = rng.uniform(-1, 1, (k, m) if flip else (m, k)).astype(dtype)
     Y = rng.uniform(-1, 1, (k, n)).astype(dtype)
-    width = padded(n, dtype)
-    C = np.full((m + 1, width + 3), np.nan, dtype)  # NaN shows what was not to be touched
-    x_strides = (1, m) if transposed else (k, 1)
-    in_panels(C.ravel(), np.append(X.ravel(), np.nan).astype(dtype), panels(Y), (m, k, width),
-              (width + 3, *x_strides))  # fmt: skip
-    expected = (X.T if transposed else X).astype(np.float64) @ Y.astype(np.float64)
+    width, rows = padded(n, dtype), -(-max(m, k) // ROWS) * ROWS
+    C = spaced(np.full((1, width), np.nan, dtype), rows)
+    distance = rows * C.shape[2]
+    on_panels(C.ravel(), spaced(X, rows).ravel(), compact(Y), (m, k, width), distance, flip)
+    expected = (X.T if flip else X).astype(np.float64) @ Y.astype(np.float64)
+    C = joined(C)
     np.testing.assert_allclose(C[:m, :n], expected, **close(dtype, k))
     assert (C[:m, n:width] == 0).all()
-    assert np.isnan(C[m]).all()
+    assert np.isnan(C[m:]).all()
     assert np.isnan(C[:, width:]).all()
 
 
 @pytest.mark.parametrize("accumulate", [False, True])
-@pytest.mark.parametrize("few", [False, True])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("m", [1, FEW_ROWS, FEW_ROWS + 1, ROWS + 1])
-def test_product_on_rows(m, dtype, few, accumulate):
+def test_product_of_few_rows(m, dtype, accumulate):
     rng = np.random.default_rng(0)
-    n = VECTORS * lanes(dtype) if accumulate and not few else 3 * lanes(dtype)
+    n = 3 * lanes(dtype)
+    X, Y = rng.uniform(-1, 1, (7, m)).astype(dtype), rng.uniform(-1, 1, (7, n)).astype(dtype)
+    C = rng.uniform(-1, 1, (m, n)).astype(dtype)
+    expected = X.T.astype(np.float64) @ Y + (C if accumulate else 0)
+    X, Y = spaced(X, ROWS), spaced(Y, ROWS)
+    of_few_rows(C.ravel(), X.ravel(), Y.ravel(), (m, 7, n), Y[0].size, accumulate)
+    np.testing.assert_allclose(C, expected, **close(dtype, 7))
+
+
+@pytest.mark.parametrize("accumulate", [False, True])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("vectors", [1, VECTORS])
+def test_rows_of_one_panel(vectors, dtype, accumulate):
+    rng = np.random.default_rng(0)
+    m, n = 2 * ROWS + 3, vectors * lanes(dtype)
     X, Y = rng.uniform(-1, 1, (m, 7)).astype(dtype), rng.uniform(-1, 1, (7, n)).astype(dtype)
     C = rng.uniform(-1, 1, (m, n)).astype(dtype)
-    expected = X.astype(np.float64) @ Y + (C if accumulate else 0)
-    in_rows(C.ravel(), X.ravel(), Y.ravel(), (m, 7, n), few, accumulate)
+    expected = C.astype(np.float64)
+    expected[ROWS:] = X[ROWS:].astype(np.float64) @ Y + (C[ROWS:] if accumulate else 0)
+    on_one_panel(C.ravel(), spaced(X, 3 * ROWS).ravel(), Y.ravel(), (m, 7, n), ROWS, accumulate)
     np.testing.assert_allclose(C, expected, **close(dtype, 7))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_short_blocks_read_no_further(dtype):
-    """The rows that a tile lacks are not read: beyond the buffer there may be no memory."""
-    X, Y = np.full(5, np.inf, dtype), np.ones(lanes(dtype), dtype)
-    C = np.zeros(lanes(dtype), dtype)
-    X[0] = 2
-    in_rows(C, X, Y, (1, 1, lanes(dtype)), False, False)
-    assert (C == 2).all()
+@pytest.mark.parametrize("vectors", [1, 2, 3, 4, 7])
+def test_dot(vectors, dtype):
+    rng = np.random.default_rng(0)
+    columns = vectors * lanes(dtype)
+    A, B = rng.uniform(-1, 1, (2, 5, columns)).astype(dtype)
+    panels = spaced(A, 5)
+    total = rows_dot(panels.ravel(), B.ravel(), columns, panels[0].size, 3, 2)
+    expected = A[3].astype(np.float64) @ B[2]
+    np.testing.assert_allclose(total, expected, **close(dtype, columns))
 
 
 @pytest.mark.compiled
@@ -111,9 +173,9 @@ def test_tiles_are_packed_multiply_adds(dtype, suffix):
     if not any(word in repr(_features()) for word in ("fma", "avx512f")):
         pytest.skip("this CPU has no fused multiply-add that the assembly could show")
     array = np.zeros(VECTORS * lanes(dtype), dtype)
-    in_rows(array, array, array, (1, 1, array.size), False, False)
-    signature = next(s for s in in_rows.signatures if s[0].dtype.name == np.dtype(dtype).name)
-    assembly = in_rows.inspect_asm(signature)
+    on_one_panel(array, array, array, (1, 1, array.size), ZERO, False)
+    signature = next(s for s in on_one_panel.signatures if s[0].dtype.name == np.dtype(dtype).name)
+    assembly = on_one_panel.inspect_asm(signature)
     packed = [line for line in assembly.splitlines() if "vfmadd" in line and suffix in line]
     assert len(packed) >= ROWS * VECTORS
     assert not any("ss\t" in line or "sd\t" in line for line in packed)

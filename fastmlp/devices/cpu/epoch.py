@@ -25,7 +25,7 @@ from .layers import (
 from .layout import CHUNK, pointers
 from .microkernel import ZERO
 from .optimizer import next_step
-from .products import panel_width
+from .products import panel_of, panel_width
 from .rows import ABSENT, FEATURES, ORDER, TARGETS, WEIGHTS, gather, row_number
 from .team import meet, share
 
@@ -49,6 +49,17 @@ SETTINGS = np.dtype(
 )
 
 
+@kernel
+def gather_features(X, order, position, A):
+    """A = the rows of a dense X from `position` of the order on."""
+    full = panel_width(A.data)
+    for r in range(A.rows):
+        row = row_number(order, position + r)
+        for j in range(0, X["columns"], full):
+            count = min(full, X["columns"] - j)
+            gather(X, row, j, count, A.data, panel_of(A, j).start + r * A.row)
+
+
 @glue
 def forward(layers, buffers, sources, loss, position, first, rows):
     """Gather `rows` rows from `position` of the order on, and run them through all layers.
@@ -58,9 +69,7 @@ def forward(layers, buffers, sources, loss, position, first, rows):
     """
     X, order = sources[FEATURES], sources[ORDER]
     if not layers[0]["sparse"]:
-        A = values_of(layers[0], buffers, first, rows)
-        for r in range(rows):
-            gather(X, row_number(order, position + r), A.data, A.start + r * A.row)
+        gather_features(X, order, position, values_of(layers[0], buffers, first, rows))
     last = layers.size - 1
     for index in range(layers.size):
         layer = layers[index]
@@ -73,7 +82,7 @@ def forward(layers, buffers, sources, loss, position, first, rows):
         else:
             multiply(layer, buffers, first, Z)
         if index < last:
-            activate(layer["activation"], Z)
+            activate(layer, Z)
         else:
             output_forward(loss, Z, buffers.outputs, first)
 
@@ -85,11 +94,11 @@ def gather_targets(sources, buffers, position, first, rows, outputs):
     one = type(buffers.row_weights[0])(1)
     for r in range(rows):
         row = row_number(order, position + r)
-        gather(targets, row, buffers.targets, (first + r) * outputs)
+        gather(targets, row, 0, outputs, buffers.targets, (first + r) * outputs)
         if weights["kind"] == ABSENT:
             buffers.row_weights[first + r] = one
         else:
-            gather(weights, row, buffers.row_weights, first + r)
+            gather(weights, row, 0, 1, buffers.row_weights, first + r)
 
 
 @glue

@@ -1,7 +1,7 @@
 """The output end of a network: output activation, loss, and the first deltas.
 
-Few outputs would waste most of a vector in padded rows, so this end works on compact ones:
-``outputs`` and ``targets`` are (batch, outputs) without gaps, and loops run over all their numbers.
+Few outputs would waste most of a vector in panels, so this end works on compact rows: ``outputs``
+and ``targets`` are (batch, outputs) without gaps, and loops run over all their numbers.
 """
 
 import numpy as np
@@ -9,6 +9,7 @@ import numpy as np
 from ..._jit import kernel
 from ...formulas.elementary import exp
 from ...formulas.losses import LOG_LOSS, delta, loss, output_activation
+from .products import panel_of, panel_width
 
 
 @kernel
@@ -36,9 +37,11 @@ def output_forward(code, Z, p, first):
     """p(z) of the rows Z, into the compact rows of `p` from row `first` on."""
     outputs = Z.columns
     start = first * outputs
-    for r in range(Z.rows):
-        for k in range(outputs):
-            p[start + r * outputs + k] = Z.data[Z.start + r * Z.row + k]
+    for j in range(0, outputs, panel_width(p)):
+        part = panel_of(Z, j)
+        for r in range(Z.rows):
+            for k in range(part.columns):
+                p[start + r * outputs + j + k] = Z.data[part.start + r * Z.row + k]
     if code == LOG_LOSS:
         _softmax(p, start, Z.rows, outputs)
     else:
@@ -52,10 +55,12 @@ def output_backward(code, D, buffers, first, epsilon):
     outputs = D.columns
     start = first * outputs
     p, t, w = buffers.outputs, buffers.targets, buffers.row_weights
-    for r in range(D.rows):
-        for k in range(outputs):
-            e = start + r * outputs + k
-            D.data[D.start + r * D.row + k] = delta(p[e], t[e]) * w[first + r]
+    for j in range(0, outputs, panel_width(p)):
+        part = panel_of(D, j)
+        for r in range(D.rows):
+            for k in range(part.columns):
+                e = start + r * outputs + j + k
+                D.data[part.start + r * D.row + k] = delta(p[e], t[e]) * w[first + r]
     for e in range(start, start + D.rows * outputs):
         t[e] = loss(code, p[e], t[e], epsilon)  # the target has served
     total = 0.0

@@ -4,56 +4,66 @@ Rows [first, first + rows) of the batch, or one unit of the gradient, are what o
 calls on different rows, or on different units, write to different memory.
 """
 
+import numpy as np
+
 from ..._jit import glue, kernel
 from ...formulas.activations import activation, slope
 from .layout import GROUP
-from .microkernel import ROWS, ZERO, Matrix
-from .narrow import apply_narrow, multiply_narrow, narrow_gradient, narrow_start
+from .microkernel import ROWS, ZERO, Panels
+from .narrow import apply_narrow, multiply_narrow, narrow_gradient, narrow_start, rows_of
 from .optimizer import update
-from .products import panel_product, panel_width, product
+from .products import panel_of, panel_product, panel_width, product, transposed
 from .rows import FEATURES, ORDER, row_number, stored, stored_column, stored_value
 
 
 @kernel
 def inputs_of(layer, buffers, first, rows):
-    """[1, A]: what comes into a layer, (rows, 1 + fan_in)."""
-    row = layer["inputs_row"]
-    return Matrix(buffers.inputs, layer["inputs"] + first * row, rows, 1 + layer["fan_in"], row, 1)
+    """[A, 1]: what comes into a layer, (rows, fan_in + 1)."""
+    full = panel_width(buffers.inputs)
+    start = layer["inputs"] + first * full
+    return Panels(buffers.inputs, start, rows, layer["fan_in"] + 1, full, layer["inputs_panel"])
 
 
 @kernel
 def values_of(layer, buffers, first, rows):
-    """A: what comes into a layer, without the constant, (rows, fan_in)."""
-    row = layer["inputs_row"]
-    return Matrix(buffers.inputs, layer["inputs"] + 1 + first * row, rows, layer["fan_in"], row, 1)
+    """A: what comes into a layer, without the constant, (rows, fan_in) padded to whole vectors."""
+    full = panel_width(buffers.inputs)
+    start = layer["inputs"] + first * full
+    return Panels(buffers.inputs, start, rows, layer["back_width"], full, layer["inputs_panel"])
 
 
 @kernel
 def deltas_of(layer, buffers, first, rows):
     """δ: a layer's deltas, (rows, fan_out)."""
-    row = layer["deltas_row"]
-    return Matrix(buffers.deltas, layer["deltas"] + first * row, rows, layer["fan_out"], row, 1)
+    full = panel_width(buffers.deltas)
+    start = layer["deltas"] + first * full
+    return Panels(buffers.deltas, start, rows, layer["fan_out"], full, layer["deltas_panel"])
+
+
+@kernel
+def compact(data, start, rows, columns):
+    """A matrix in compact panels, its columns padded to whole vectors."""
+    return Panels(data, start, rows, columns, ZERO, rows * panel_width(data))
 
 
 @kernel
 def weights_of(layer, buffers):
-    """[b; W]: the biases as the first row, (1 + fan_in, fan_out) in panels."""
-    return Matrix(buffers.weights, layer["weights"], 1 + layer["fan_in"], layer["width"], 0, 0)
+    """[W; b]: the biases as the last row, (fan_in + 1, fan_out)."""
+    return compact(buffers.weights, layer["weights"], layer["fan_in"] + 1, layer["width"])
 
 
 @kernel
 def transposed_weights_of(layer, buffers):
-    """Wᵀ, (fan_out, fan_in): in panels, or of a narrow layer in plain rows."""
-    width = layer["back_width"]
+    """Wᵀ, (fan_out, fan_in): compact, or of a narrow layer in plain rows."""
     if layer["narrow"]:
-        start = narrow_start(layer, buffers)
-        return Matrix(buffers.weights, start, layer["fan_out"], width, width, 1)
-    return Matrix(buffers.transposed, layer["transposed"], layer["fan_out"], width, 0, 0)
+        return rows_of(layer, buffers.weights, narrow_start(layer, buffers))
+    start = layer["transposed"]
+    return compact(buffers.transposed, start, layer["fan_out"], layer["back_width"])
 
 
 @glue
 def multiply(layer, buffers, first, Z):
-    """Z = [1, A] [b; W]."""
+    """Z = [A, 1] [W; b]."""
     if layer["narrow"]:
         multiply_narrow(layer, buffers, values_of(layer, buffers, first, Z.rows), Z)
     else:
@@ -62,34 +72,39 @@ def multiply(layer, buffers, first, Z):
 
 @kernel
 def multiply_sparse(layer, buffers, sources, position, Z):
-    """Z = [1, X] W for the rows of a sparse X from `position` of the order on, read in place."""
+    """Z = [X, 1] W for the rows of a sparse X from `position` of the order on, read in place."""
     X, order = sources[FEATURES], sources[ORDER]
     weights, z = buffers.weights, Z.data
     like = weights[0]
-    full = panel_width(weights)
-    for column in range(0, layer["width"], full):
-        width = min(full, layer["width"] - column)
-        panel = layer["weights"] + (1 + layer["fan_in"]) * column
+    W = weights_of(layer, buffers)
+    for column in range(0, W.columns, panel_width(weights)):
+        panel = panel_of(W, column)
+        width, biases = panel.columns, panel.start + layer["fan_in"] * panel.row
         for r in range(Z.rows):
-            target = Z.start + r * Z.row + column
+            target = panel_of(Z, column).start + r * Z.row
             for j in range(width):
-                z[target + j] = weights[panel + j]
+                z[target + j] = weights[biases + j]
             begin, end = stored(X, row_number(order, position + r))
             for entry in range(begin, end):
                 x = stored_value(X, entry, like)
-                row = panel + (1 + stored_column(X, entry)) * width
+                row = panel.start + stored_column(X, entry) * width
                 for j in range(width):
                     z[target + j] += x * weights[row + j]
 
 
 @kernel
-def activate(code, Z):
-    """A = f(Z), in place."""
-    data = Z.data
-    for r in range(Z.rows):
-        start = Z.start + r * Z.row
-        for j in range(start, start + Z.columns):
-            data[j] = activation(code, data[j])
+def activate(layer, A):
+    """A = f(Z), in place, over whole panels, and the constant 1 again where one comes after A."""
+    code, data = layer["activation"], A.data
+    full, count = panel_width(data), layer["fan_out"]
+    for j in range(0, A.columns, full):
+        start = panel_of(A, j).start
+        for i in range(start, start + A.rows * full):
+            data[i] = activation(code, data[i])
+    if count % full:
+        start = panel_of(A, count // full * full).start + count % full
+        for r in range(A.rows):
+            data[start + r * full] = 1
 
 
 @kernel
@@ -100,40 +115,44 @@ def backward(layer, before, buffers, first, rows):
     A = values_of(layer, buffers, first, rows)
     product(D_before, D, transposed_weights_of(layer, buffers))
     code, deltas, values = before["activation"], D_before.data, A.data
-    for r in range(rows):
-        d, a = D_before.start + r * D_before.row, A.start + r * A.row
-        for j in range(A.columns):
-            deltas[d + j] *= slope(code, values[a + j])
+    full = panel_width(values)
+    for j in range(0, A.columns, full):
+        d, a = panel_of(D_before, j).start, panel_of(A, j).start
+        for i in range(rows * full):
+            deltas[d + i] *= slope(code, values[a + i])
 
 
 @kernel
-def panel_gradient(layer, buffers, column, rows, start, i, count, accumulate):
-    """[1, A]ᵀ δ over the batch's rows: weight rows i, ..., i + count - 1 of one panel.
+def panel_gradient(layer, buffers, column, rows, start, first, stop, accumulate):
+    """[A, 1]ᵀ δ over the batch's rows: weight rows first, ..., stop - 1 of one panel.
 
     Written to the gradient buffer from `start` on.
     """
+    D = panel_of(deltas_of(layer, buffers, ZERO, rows), column)
     width = min(panel_width(buffers.weights), layer["width"] - column)
-    D = Matrix(buffers.deltas, layer["deltas"] + column, rows, width, layer["deltas_row"], 1)
-    AT = Matrix(buffers.inputs, layer["inputs"] + i, count, rows, 1, layer["inputs_row"])
-    G = Matrix(buffers.gradient, start, count, width, width, 1)
-    panel_product(G, AT, D, accumulate)
+    D = Panels(D.data, D.start, rows, width, D.row, ZERO)
+    AT = transposed(inputs_of(layer, buffers, ZERO, rows))
+    G = Panels(buffers.gradient, start - first * width, stop, width, width, ZERO)
+    panel_product(G, AT, D, first, accumulate)
 
 
 @kernel
 def panel_gradient_sparse(layer, buffers, sources, position, column, rows, start):
-    """[1, X]ᵀ δ for one whole panel, added to the gradient buffer from `start` on."""
+    """[X, 1]ᵀ δ for one whole panel, added to the gradient buffer from `start` on."""
     X, order = sources[FEATURES], sources[ORDER]
     gradient, deltas = buffers.gradient, buffers.deltas
     like = gradient[0]
+    D = panel_of(deltas_of(layer, buffers, ZERO, rows), column)
     width = min(panel_width(gradient), layer["width"] - column)
+    biases = start + layer["fan_in"] * width
     for r in range(rows):
-        delta = layer["deltas"] + r * layer["deltas_row"] + column
+        delta = D.start + r * D.row
         for j in range(width):
-            gradient[start + j] += deltas[delta + j]
+            gradient[biases + j] += deltas[delta + j]
         begin, end = stored(X, row_number(order, position + r))
         for entry in range(begin, end):
             x = stored_value(X, entry, like)
-            row = start + (1 + stored_column(X, entry)) * width
+            row = start + stored_column(X, entry) * width
             for j in range(width):
                 gradient[row + j] += x * deltas[delta + j]
 
@@ -146,11 +165,10 @@ def write_transposed(layer, buffers, column, i, count):
     width = min(full, layer["width"] - column)
     used = min(width, layer["fan_out"] - column)
     source = layer["weights"] + (1 + layer["fan_in"]) * column
-    for row in range(max(i, 1), i + count):
-        unit = row - 1  # row 0 holds the biases
-        panel = unit // full * full
+    for row in range(i, min(i + count, layer["fan_in"])):  # the row after these holds the biases
+        panel = row // full * full
         back = min(full, layer["back_width"] - panel)
-        start = layer["transposed"] + layer["fan_out"] * panel + column * back + unit - panel
+        start = layer["transposed"] + layer["fan_out"] * panel + column * back + row - panel
         if used == full and back == full:  # constants, for which the loop unrolls
             for j in range(full):
                 target[start + j * full] = weights[source + row * full + j]
@@ -173,6 +191,24 @@ def unit_place(layer, buffers, unit):
     return unit // groups * panel_width(buffers.weights), i, stop
 
 
+@kernel
+def update_rows(layer, buffers, step, column, first, stop, g):
+    """Update weight rows first, ..., stop - 1 of one panel; their gradient lies from `g` on.
+
+    Returns the sum of the squared weights, biases left out, before the update.
+    """
+    width = min(panel_width(buffers.weights), layer["width"] - column)
+    panel = layer["weights"] + (1 + layer["fan_in"]) * column
+    biases = panel + layer["fan_in"] * width
+    begin, end = panel + first * width, panel + stop * width
+    squares = update(step, buffers, begin, min(end, biases), g, step.alpha)
+    if end > biases:  # they are not penalised
+        update(step, buffers, biases, end, g + biases - begin, type(step.alpha)(0))
+    if layer["passes_on"]:
+        write_transposed(layer, buffers, column, first, stop - first)
+    return np.float64(squares)
+
+
 @glue
 def update_unit(layer, buffers, sources, step, position, rows, unit):
     """One unit's gradient over the batch, and its update while both lie in L1.
@@ -186,26 +222,19 @@ def update_unit(layer, buffers, sources, step, position, rows, unit):
     gradient = buffers.gradient
     column, start, stop = unit_place(layer, buffers, unit)
     width = min(panel_width(gradient), layer["width"] - column)
-    panel = layer["weights"] + (1 + layer["fan_in"]) * column
     if layer["sparse"]:
         for j in range(stop * width):
             gradient[j] = type(gradient[0])(0)
         panel_gradient_sparse(layer, buffers, sources, position, column, rows, ZERO)
     squares = 0.0
     for i in range(start, stop, ROWS):
-        count = min(ROWS, stop - i)
+        after = min(i + ROWS, stop)
         g = ZERO
         if layer["sparse"]:
             g = i * width
         else:
-            panel_gradient(layer, buffers, column, rows, ZERO, i, count, False)
-        begin, end = panel + i * width, panel + (i + count) * width
-        if i == 0:  # biases are not penalised
-            update(step, buffers, begin, begin + width, g, type(step.alpha)(0))
-            begin, g = begin + width, g + width
-        squares += update(step, buffers, begin, end, g, step.alpha)
-        if layer["passes_on"]:
-            write_transposed(layer, buffers, column, i, count)
+            panel_gradient(layer, buffers, column, rows, ZERO, i, after, False)
+        squares += update_rows(layer, buffers, step, column, i, after, g)
     return squares
 
 
@@ -222,7 +251,7 @@ def add_unit_gradient(layer, buffers, sources, position, rows, unit):
     if layer["sparse"]:
         panel_gradient_sparse(layer, buffers, sources, position, column, rows, start)
     else:
-        panel_gradient(layer, buffers, column, rows, start + i * width, i, stop - i, True)
+        panel_gradient(layer, buffers, column, rows, start + i * width, i, stop, True)
 
 
 @glue
@@ -233,11 +262,6 @@ def apply_layer_gradient(layer, buffers, step):
     squares = 0.0
     full, height = panel_width(buffers.weights), 1 + layer["fan_in"]
     for column in range(0, layer["width"], full):
-        width = min(full, layer["width"] - column)
-        begin = layer["weights"] + height * column
-        matrix, end = begin + width, begin + height * width
-        update(step, buffers, begin, matrix, begin, type(step.alpha)(0))
-        squares += update(step, buffers, matrix, end, matrix, step.alpha)
-        if layer["passes_on"]:
-            write_transposed(layer, buffers, column, ZERO, height)
+        start = layer["weights"] + height * column
+        squares += update_rows(layer, buffers, step, column, ZERO, height, start)
     return squares

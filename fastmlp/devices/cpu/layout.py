@@ -1,21 +1,21 @@
 """Where everything lies in the CPU device's flat buffers.
 
 A layer's biases are the weights of a constant input 1: its weight matrix has fan_in + 1 rows, the
-first of them the biases, and each row of inputs begins with a 1. Then one product adds the bias,
-and one product gives the gradient of weights and biases together.
+last of them the biases, and each row of inputs ends with a 1. Then one product adds the bias, and
+one product gives the gradient of weights and biases together.
 
 =============  ====================================================================================
-weights        (fan_in + 1, fan_out) in panels; the moments and the whole gradient lie likewise
-transposed     (fan_out, fan_in) in panels, without biases: the right factor of the delta product
-inputs         (batch, 1 + fan_in) rows; what the layer before has given out is its next inputs
-deltas         (batch, fan_out) rows
+weights        (fan_in + 1, fan_out), compact; the moments and the whole gradient lie likewise
+transposed     (fan_out, fan_in), compact, without biases: the right factor of the delta product
+inputs         (batch, fan_in + 1); what the layer before has given out is its next inputs
+deltas         (batch, fan_out)
 =============  ====================================================================================
 
-A *narrow* layer, of a few units, would leave most lanes of its panels empty. Its weights lie the
-other way round, in vectors along fan_in: the biases in one vector, then (fan_out, fan_in) rows.
-They are their own transposed copy.
+All lie in panels, see `products`. A *narrow* layer, of a few units, would leave most lanes of its
+panels empty. Its weights lie the other way round, in vectors along fan_in: the biases in one
+vector, then plain rows (fan_out, fan_in). They are their own transposed copy.
 
-Padding columns of weights, values and deltas hold 0 and stay 0.
+Padding columns of weights and deltas hold 0 and stay 0. Those of inputs hold any numbers.
 """
 
 from functools import lru_cache
@@ -45,9 +45,9 @@ LAYER = np.dtype(
             "weights",  # the others: where the layer's part of a buffer begins, ...
             "transposed",
             "inputs",
-            "inputs_row",  # ... and how far apart its rows are
+            "inputs_panel",  # ... and how far apart its panels are
             "deltas",
-            "deltas_row",
+            "deltas_panel",
         )
     ],
     align=True,
@@ -56,9 +56,9 @@ LAYER = np.dtype(
 
 # Rows that go through all layers together: enough that a panel of weights, read from L2, serves
 # several tiles; few enough that their values stay in L2, and that a batch has some for each thread.
-CHUNK = 48 if ROWS % 12 == 0 else 4 * ROWS
+CHUNK = 48
 #: Rows of a panel of weights whose gradient and update are one piece of work.
-GROUP = 8 * ROWS
+GROUP = 96
 
 
 class Buffers(NamedTuple):
@@ -95,10 +95,11 @@ def pointers(buffers):
     )
 
 
-def _row_stride(width: int, dtype) -> int:
-    """Numbers between two rows, off the powers of two that make rows evict each other from L1."""
-    crowded = width * np.dtype(dtype).itemsize % 2048 == 0
-    return width + lanes(dtype) if crowded else width
+def _panel_distance(rows: int, row: int, dtype) -> int:
+    """Numbers between two panels, off the powers of two that make panels evict each other."""
+    size = -(-rows // ROWS) * ROWS * row
+    crowded = size * np.dtype(dtype).itemsize % 4096 == 0
+    return size + 4 * row if crowded else size
 
 
 class Layout:
@@ -118,24 +119,21 @@ class Layout:
 
     def _place(self, index, fan_in, fan_out):
         one_vector = lanes(self.dtype)
+        full = VECTORS * one_vector
         width, back_width = padded(fan_out, self.dtype), padded(fan_in, self.dtype)
         sparse = self.sparse and index == 0
         narrow = fan_out <= FEW_ROWS and not sparse
         last = index == len(self.layers) - 1
-        # The 1 stands in the last number of a vector, so that the values after it are aligned.
-        inputs_row = _row_stride(one_vector + back_width, self.dtype)
-        deltas_row = _row_stride(width, self.dtype)
+        panel = _panel_distance(self.batch_rows, full, self.dtype)
+        panels = -(-width // full)
         sizes = {
             "weights": one_vector + fan_out * back_width if narrow else (fan_in + 1) * width,
             "transposed": fan_out * back_width if index and not narrow else 0,
-            "inputs": 0 if sparse else self.batch_rows * inputs_row,
-            "deltas": self.batch_rows * deltas_row,
+            "inputs": 0 if sparse else -(-(fan_in + 1) // full) * panel,
+            "deltas": panels * panel,
         }
-        panels = -(-width // (VECTORS * one_vector))
         groups = 1 if sparse else -(-(fan_in + 1) // GROUP)
         units = 1 if narrow else panels * groups
-        starts = self._sizes.copy()
-        starts["inputs"] += one_vector - 1
         values = {
             "fan_in": fan_in,
             "fan_out": fan_out,
@@ -147,9 +145,9 @@ class Layout:
             "sparse": sparse,
             "units": units,
             "first_unit": self._units,
-            "inputs_row": inputs_row,
-            "deltas_row": deltas_row,
-        } | starts
+            "inputs_panel": panel,
+            "deltas_panel": panel,
+        } | self._sizes
         self.layers[index] = tuple(values[name] for name in LAYER.names)
         self._units += units
         for name, size in sizes.items():
@@ -164,9 +162,11 @@ class Layout:
         places = self._places[moments]
         whole = aligned_zeros(places[-1].stop, self.dtype)
         buffers = Buffers(*(whole[place] for place in places), partial=np.zeros(self._partial_sums))
+        full = VECTORS * lanes(self.dtype)
         for layer in self.layers[self.sparse :]:
-            start, step = layer["inputs"], layer["inputs_row"]
-            buffers.inputs[start : start + self.batch_rows * step : step] = 1
+            panel, column = divmod(layer["fan_in"], full)
+            start = layer["inputs"] + panel * layer["inputs_panel"] + column
+            buffers.inputs[start : start + self.batch_rows * full : full] = 1
         return buffers
 
     def _cut(self, moments: bool) -> list[slice]:
@@ -242,8 +242,7 @@ def exchange(layers, buffer, packed, outwards):
                 column = k // full * full
                 step = min(full, layer["width"] - column)
                 place = start + (1 + fan_in) * column + k - column
-                _exchange(buffer, place, packed, b + k, outwards)
-                place += step
+                _exchange(buffer, place + fan_in * step, packed, b + k, outwards)
             for i in range(fan_in):
                 _exchange(buffer, place + i * step, packed, w + i * fan_out + k, outwards)
         w += fan_in * fan_out

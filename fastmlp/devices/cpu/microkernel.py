@@ -5,9 +5,10 @@ registers while the shared dimension runs by::
 
     C[i, :width] (+)= sum over k of X[i, k] * Y[k, :width]
 
-X is read one number at a time and may have any strides; Y and C are read and written in whole
-vectors along their rows. Loops over arrays do not keep the accumulators in registers, hence LLVM
-vector instructions, written here once for every dtype and vector width.
+X is read one number at a time, in panels along both of its dimensions, so that it may be the
+transpose of a matrix; Y and C are read and written in whole vectors along their rows. Loops over
+arrays do not keep the accumulators in registers, hence LLVM vector instructions, written here once
+for every dtype and vector width.
 """
 
 from typing import NamedTuple
@@ -52,10 +53,10 @@ def itemsize(typingctx, data):
     return types.intp(data), codegen
 
 
-class Matrix(NamedTuple):
-    """A matrix inside a flat buffer: element (i, j) is ``data[start + i*row + j*column]``.
+class Panels(NamedTuple):
+    """A matrix in panels inside a flat buffer; in compiled code ``data`` is a `pointer`.
 
-    In compiled code ``data`` is a `pointer`.
+    With P the width of a panel, element (i, j) is ``data[start + i*row + j//P*panel + j%P]``.
     """
 
     data: np.ndarray
@@ -63,7 +64,18 @@ class Matrix(NamedTuple):
     rows: int
     columns: int
     row: int
-    column: int
+    panel: int
+
+
+class Transposed(NamedTuple):
+    """The transpose of the `Panels` that have the same fields."""
+
+    data: np.ndarray
+    start: int
+    rows: int
+    columns: int
+    row: int
+    panel: int
 
 
 def _host_features() -> set[str]:
@@ -86,11 +98,12 @@ def _registers() -> tuple[int, int]:
 
 
 VECTOR_BYTES, _REGISTERS = _registers()
-# Accumulators fill the register file but for a vector of Y each and one broadcast of X. More rows
-# mean fewer loads a multiplication; a short last block of rows wastes more of them.
 VECTORS = 2
-ROWS = 12 if _REGISTERS == 32 else 6
-#: Rows of the tile for products of a few rows: just enough sums to hide an addition's latency.
+# Enough accumulators to hide an addition's latency on two units, few enough to stay in registers
+# beside the factors. A panel is a whole number of tiles wide, so that a tile's rows of a transposed
+# matrix lie in one panel.
+ROWS = 8 if _REGISTERS == 32 else 4
+#: Rows of the tile for products of a few rows.
 FEW_ROWS = 4
 UNROLL = 4
 
@@ -102,22 +115,17 @@ def lanes(dtype) -> int:
 
 def _tile_python(C, X, Y, i, rows, vectors, accumulate):
     """What `tile` computes, in NumPy."""
-    width = vectors * lanes(C.data.dtype)
-    rows = min(rows, C.rows - i)
-    depth = X.columns
-    x = np.lib.stride_tricks.as_strided(
-        X.data[X.start + i * X.row :],
-        (rows, depth),
-        (X.row * X.data.itemsize, X.column * X.data.itemsize),
-    )
-    y = np.lib.stride_tricks.as_strided(
-        Y.data[Y.start :], (depth, width), (Y.row * Y.data.itemsize, Y.data.itemsize)
-    )
-    for r, product in enumerate(x @ y):
-        start = C.start + (i + r) * C.row
-        if accumulate:
-            product += C.data[start : start + width]
-        C.data[start : start + width] = product
+    one_vector = lanes(C.data.dtype)
+    panel, width = VECTORS * one_vector, vectors * one_vector
+    is_transposed = isinstance(X, Transposed)
+    height, depth = np.arange(i, min(i + rows, C.rows)), np.arange(Y.rows)
+    across, along = (height, depth) if is_transposed else (depth, height)
+    places = np.add.outer(along * panel, across // panel * X.panel + across % panel)
+    x = X.data[X.start + places]
+    y = Y.data[Y.start + np.add.outer(depth * Y.row, np.arange(width))]
+    target = C.start + np.add.outer(height * C.row, np.arange(width))
+    product = (x.T if is_transposed else x) @ y
+    C.data[target] = product + (C.data[target] if accumulate else 0)
 
 
 class _Emitter:
@@ -127,6 +135,7 @@ class _Emitter:
         self.builder, self.vectors = builder, vectors
         self.bytes = dtype.bitwidth // 8
         self.lanes = VECTOR_BYTES // self.bytes
+        self.panel = VECTORS * self.lanes
         scalar = ir.FloatType() if self.bytes == 4 else ir.DoubleType()
         self.vector = ir.VectorType(scalar, self.lanes)
         self.zero = ir.Constant(self.vector, [0.0] * self.lanes)
@@ -154,67 +163,116 @@ class _Emitter:
         one = b.insert_element(self.undefined, b.load(pointer), ir.Constant(ir.IntType(32), 0))
         return b.shuffle_vector(one, self.undefined, self.first_lane)
 
+    def sum(self, vector):
+        """The sum of a vector's numbers: its halves are added until one number is left."""
+        b, count = self.builder, self.lanes
+        while count > 1:
+            count //= 2
+            half = ir.VectorType(ir.IntType(32), count)
+            low = ir.Constant(half, list(range(count)))
+            high = ir.Constant(half, list(range(count, 2 * count)))
+            vector = b.fadd(*(b.shuffle_vector(vector, vector, part) for part in (low, high)))
+        return b.extract_element(vector, ir.Constant(ir.IntType(32), 0))
+
     def outer_product(self, sums, x, y, row_offsets):
-        """One step along the shared dimension: sums[i][v] + X[i, k] Y[k, v], for every i and v."""
+        """One step along the shared dimension: sums[i, v] + X[i, k] Y[k, v], for every i and v."""
         b = self.builder
         ys = [self.load(b.gep(y, [self.integer(v * self.lanes)])) for v in range(self.vectors)]
         result = []
-        for offset, row in zip(row_offsets, sums, strict=True):
+        for r, offset in enumerate(row_offsets):
             xs = self.broadcast(b.gep(x, [offset]))
-            result.append([b.call(self.fma, [xs, ys[v], row[v]]) for v in range(self.vectors)])
+            for v, y_vector in enumerate(ys):
+                result.append(b.call(self.fma, [xs, y_vector, sums[r * self.vectors + v]]))
         return result
 
-    def loop(self, start, stop, stride, sums, x, y, step):
-        """Outer products for k in range(start, stop, stride), `stride` of them unrolled."""
+    def loop(self, start, stop, stride, carried, body):
+        """``carried = body(k, *carried)`` for k in range(start, stop, stride); returns the last."""
         b = self.builder
         before = b.block
         head, after = b.append_basic_block("depth"), b.append_basic_block("depth.end")
         b.cbranch(b.icmp_signed("<", start, stop), head, after)
 
         b.position_at_end(head)
-        first = [start, x, y, *(s for row in sums for s in row)]
-        current = [b.phi(value.type) for value in first]
-        for phi, value in zip(current, first, strict=True):
-            phi.add_incoming(value, before)
-        k, x, y, *flat = current
-        sums = self._unflatten(flat)
-        for _ in range(stride):
-            sums = self.outer_product(sums, x, y, step.row_offsets)
-            x, y = b.gep(x, [step.x]), b.gep(y, [step.y])
-        k = b.add(k, self.integer(stride))
-        last = [k, x, y, *(s for row in sums for s in row)]
-        for phi, value in zip(current, last, strict=True):
-            phi.add_incoming(value, head)
-        b.cbranch(b.icmp_signed("<", k, stop), head, after)
+        k = b.phi(start.type)
+        current = [b.phi(value.type) for value in carried]
+        following = body(k, *current)
+        end = b.block  # the body may have blocks of its own
+        next_k = b.add(k, self.integer(stride))
+        for phi, first, value in zip(
+            [k, *current], [start, *carried], [next_k, *following], strict=True
+        ):
+            phi.add_incoming(first, before)
+            phi.add_incoming(value, end)
+        b.cbranch(b.icmp_signed("<", next_k, stop), head, after)
 
         b.position_at_end(after)
-        joined = [b.phi(value.type) for value in first]
-        for phi, skipped, value in zip(joined, first, last, strict=True):
-            phi.add_incoming(skipped, before)
-            phi.add_incoming(value, head)
-        _, x, y, *flat = joined
-        return self._unflatten(flat), x, y
+        joined = [b.phi(value.type) for value in carried]
+        for phi, first, value in zip(joined, carried, following, strict=True):
+            phi.add_incoming(first, before)
+            phi.add_incoming(value, end)
+        return joined
 
-    def _unflatten(self, flat):
-        n = self.vectors
-        return [flat[i : i + n] for i in range(0, len(flat), n)]
+    def depth(self, X, Y, i, sums):
+        """The sums of the outer products of rows from i on over all k."""
+        b = self.builder
+        x, row, step, jump = X.walk(self, i)
+        offsets = [self.integer(r * row) for r in range(len(sums) // self.vectors)]
+
+        def steps(count):
+            def body(k, x, y, *sums):
+                for _ in range(count):
+                    sums = self.outer_product(sums, x, y, offsets)
+                    x, y = b.gep(x, [self.integer(step)]), b.gep(y, [Y.row])
+                inside = b.and_(b.add(k, self.integer(count)), self.integer(self.panel - 1))
+                ended = b.icmp_signed("==", inside, self.integer(0))
+                return [b.gep(x, [b.select(ended, jump, self.integer(0))]), y, *sums]
+
+            return body
+
+        whole = b.and_(Y.rows, self.integer(-UNROLL))
+        carried = [x, Y.address(self), *sums]
+        carried = self.loop(self.integer(0), whole, UNROLL, carried, steps(UNROLL))
+        return self.loop(whole, Y.rows, 1, carried, steps(1))[2:]
 
 
-class _Step(NamedTuple):
-    """How far X and Y move when k grows by one, and where the tile's rows of X lie."""
+class _Panels(NamedTuple):
+    """`Panels` as LLVM values."""
 
-    row_offsets: list
-    x: ir.Value
-    y: ir.Value
+    data: ir.Value
+    start: ir.Value
+    rows: ir.Value
+    columns: ir.Value
+    row: ir.Value
+    panel: ir.Value
+
+    def address(self, emit, offset=None):
+        start = self.start if offset is None else emit.builder.add(self.start, offset)
+        return emit.builder.gep(self.data, [start])
+
+    def walk(self, emit, i):
+        """Where row i begins, what to add for the next row and column, and where a panel ends."""
+        b, width = emit.builder, emit.integer(emit.panel)
+        return self.address(emit, b.mul(i, width)), emit.panel, 1, b.sub(self.panel, width)
+
+
+class _Transposed(_Panels):
+    """`Transposed` as LLVM values."""
+
+    def walk(self, emit, i):
+        b = emit.builder
+        panels = b.mul(b.udiv(i, emit.integer(emit.panel)), self.panel)
+        offset = b.add(panels, b.and_(i, emit.integer(emit.panel - 1)))
+        return self.address(emit, offset), 1, emit.panel, emit.integer(0)
 
 
 @intrinsic(_tile_python)
 def tile(typingctx, C, X, Y, i, rows, vectors, accumulate):
     """Compute rows [i, i + rows) of C (+)= X Y, in the first `vectors` vectors of columns.
 
-    `rows` and `vectors` are literals. Rows past the end of C re-read the last row of X and are not
-    stored, so that one tile serves every number of rows. Columns are not guarded: Y and C are
-    padded to whole vectors.
+    `rows` and `vectors` are literals. X is `Panels` or `Transposed`, with rows as far apart as a
+    panel is wide. Rows past the end of C are read from X, where the buffer has room for them, but
+    not stored: one tile serves every number of rows. Columns are not guarded: Y and C are one panel
+    each, padded to whole vectors.
     """
     if not (isinstance(rows, types.IntegerLiteral) and isinstance(vectors, types.IntegerLiteral)):
         raise RequireLiteralValue("the tile's shape must be literal")
@@ -224,38 +282,64 @@ def tile(typingctx, C, X, Y, i, rows, vectors, accumulate):
     def codegen(context, builder, signature, args):
         b = builder
         emit = _Emitter(b, signature.args[0].types[0].dtype, vectors.literal_value)
-
-        def fields(position):
-            return cgutils.unpack_tuple(b, args[position])
-
-        c_data, c_start, c_rows, _, c_row, _ = fields(0)
-        x_data, x_start, _, depth, x_row, x_column = fields(1)
-        y_data, y_start, _, _, y_row, _ = fields(2)
+        C, X, Y = (cgutils.unpack_tuple(b, args[position]) for position in range(3))
+        transposed = signature.args[1].instance_class is Transposed
+        C, X, Y = _Panels(*C), (_Transposed if transposed else _Panels)(*X), _Panels(*Y)
         i, accumulate = args[3], args[6]
 
-        c = b.gep(c_data, [b.add(c_start, b.mul(i, c_row))])
-        x = b.gep(x_data, [b.add(x_start, b.mul(i, x_row))])
-        y = b.gep(y_data, [y_start])
-        present = b.sub(c_rows, i)
-        last = b.sub(present, emit.integer(1))
-        offsets = []
-        for r in range(height):
-            inside = b.icmp_signed("<", emit.integer(r), present)
-            offsets.append(b.mul(b.select(inside, emit.integer(r), last), x_row))
-        step = _Step(offsets, x_column, y_row)
+        sums = emit.depth(X, Y, i, [emit.zero] * (height * emit.vectors))
 
-        sums = [[emit.zero] * emit.vectors for _ in range(height)]
-        whole = b.sub(depth, b.urem(depth, emit.integer(UNROLL)))
-        sums, x, y = emit.loop(emit.integer(0), whole, UNROLL, sums, x, y, step)
-        sums, x, y = emit.loop(whole, depth, 1, sums, x, y, step)
-
+        c, present = C.address(emit, b.mul(i, C.row)), b.sub(C.rows, i)
         for r in range(height):
             with b.if_then(b.icmp_signed("<", emit.integer(r), present)):
                 for v in range(emit.vectors):
-                    offset = b.add(b.mul(c_row, emit.integer(r)), emit.integer(v * emit.lanes))
+                    offset = b.add(b.mul(C.row, emit.integer(r)), emit.integer(v * emit.lanes))
                     target = b.gep(c, [offset])
                     old = b.select(accumulate, emit.load(target), emit.zero)
-                    emit.store(b.fadd(sums[r][v], old), target)
+                    emit.store(b.fadd(sums[r * emit.vectors + v], old), target)
         return context.get_dummy_value()
+
+    return signature, codegen
+
+
+def _dot_python(A, B, i, j):
+    """What `dot` computes, in NumPy."""
+    panel = VECTORS * lanes(A.data.dtype)
+    columns = np.arange(A.columns)
+    a = A.data[A.start + i * A.row + columns // panel * A.panel + columns % panel]
+    return a @ B.data[B.start + j * B.row + columns // panel * B.panel + columns % panel]
+
+
+@intrinsic(_dot_python)
+def dot(typingctx, A, B, i, j):
+    """The sum over k of A[i, k] B[j, k], for a whole number of vectors along both rows."""
+    signature = A.types[0].dtype(A, B, types.intp, types.intp)
+
+    def codegen(context, builder, signature, args):
+        b = builder
+        emit = _Emitter(b, signature.return_type, VECTORS)
+        A, B = (_Panels(*cgutils.unpack_tuple(b, args[position])) for position in range(2))
+        a, b_row = A.address(emit, b.mul(args[2], A.row)), B.address(emit, b.mul(args[3], B.row))
+
+        def steps(vectors):
+            def body(k, a, b_row, *sums):
+                offsets = [[emit.integer(v * emit.lanes)] for v in range(vectors)]
+                pairs = [(emit.load(b.gep(a, o)), emit.load(b.gep(b_row, o))) for o in offsets]
+                added = [b.call(emit.fma, [*p, s]) for p, s in zip(pairs, sums, strict=False)]
+                jumps = [A.panel], [B.panel]
+                if vectors < VECTORS:
+                    jumps = ([emit.integer(emit.lanes)],) * 2
+                return [b.gep(a, jumps[0]), b.gep(b_row, jumps[1]), *added, *sums[vectors:]]
+
+            return body
+
+        whole = b.and_(A.columns, emit.integer(-emit.panel))
+        carried = [a, b_row, *[emit.zero] * VECTORS]
+        carried = emit.loop(emit.integer(0), whole, emit.panel, carried, steps(VECTORS))
+        sums = emit.loop(whole, A.columns, emit.lanes, carried, steps(1))[2:]
+        total = sums[0]
+        for other in sums[1:]:
+            total = b.fadd(total, other)
+        return emit.sum(total)
 
     return signature, codegen

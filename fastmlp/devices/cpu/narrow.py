@@ -7,9 +7,9 @@ would leave most lanes empty on panels.
 import numpy as np
 
 from ..._jit import glue, kernel
-from .microkernel import VECTOR_BYTES, Matrix, itemsize
+from .microkernel import VECTOR_BYTES, Panels, dot, itemsize
 from .optimizer import update
-from .products import few_rows_product
+from .products import few_rows_product, panel_width, transposed
 
 
 @kernel
@@ -19,18 +19,20 @@ def narrow_start(layer, buffers):
 
 
 @kernel
+def rows_of(layer, data, start):
+    """The weights without biases, or their gradient, (fan_out, fan_in) in plain rows."""
+    width = layer["back_width"]
+    return Panels(data, start, layer["fan_out"], width, width, panel_width(data))
+
+
+@kernel
 def multiply_narrow(layer, buffers, A, Z):
-    """Z = A W + b; the padding of A and W holds zeros and takes part, for whole vectors."""
-    w, values, z = buffers.weights, A.data, Z.data
-    width, start = layer["back_width"], narrow_start(layer, buffers)
-    for r in range(Z.rows):
-        a = A.start + r * A.row
-        for k in range(layer["fan_out"]):
-            row = start + k * width
-            total = type(w[0])(0)
-            for i in range(width):
-                total += values[a + i] * w[row + i]
-            z[Z.start + r * Z.row + k] = total + w[layer["weights"] + k]
+    """Z = A W + b; the padding of W holds zeros, that of A takes part, for whole vectors."""
+    W = rows_of(layer, buffers.weights, narrow_start(layer, buffers))
+    for k in range(W.rows):
+        bias = buffers.weights[layer["weights"] + k]
+        for r in range(Z.rows):
+            Z.data[Z.start + r * Z.row + k] = dot(A, W, r, k) + bias
 
 
 @kernel
@@ -40,16 +42,16 @@ def narrow_gradient(layer, buffers, A, D, start, accumulate):
     W: Dᵀ A, and for the biases the sums of D's columns.
     """
     gradient, deltas = buffers.gradient, D.data
-    fan_out, width = layer["fan_out"], layer["back_width"]
-    for k in range(fan_out):
+    for k in range(layer["fan_out"]):
         total = type(gradient[0])(0)
         for r in range(D.rows):
             total += deltas[D.start + r * D.row + k]
         gradient[start + k] = total + gradient[start + k] if accumulate else total
-    begin = start + narrow_start(layer, buffers) - layer["weights"]
-    G = Matrix(gradient, begin, fan_out, width, width, 1)
-    DT = Matrix(deltas, D.start, fan_out, D.rows, 1, D.row)
-    few_rows_product(G, DT, Matrix(A.data, A.start, A.rows, width, A.row, 1), accumulate)
+    G = rows_of(layer, gradient, start + narrow_start(layer, buffers) - layer["weights"])
+    few_rows_product(G, transposed(D), A, accumulate)
+    for k in range(G.rows):  # no gradient for the weights' padding, whatever the inputs' holds
+        for j in range(layer["fan_in"], G.columns):
+            gradient[G.start + k * G.row + j] = 0
 
 
 @glue

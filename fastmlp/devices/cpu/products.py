@@ -1,9 +1,10 @@
 """Matrix products, tile by tile, on panels.
 
-The right factor Y of a product lies in *panels*: its columns are cut into panels of
-``VECTORS`` vectors (the last may be one vector wide), and each panel is stored on its own, row
-after row, so that the tile reads Y from front to back. Weights live in this layout all the time:
-nothing is packed while training.
+Every matrix lies in *panels*: its columns are cut into panels of ``VECTORS`` vectors, and each
+panel is stored on its own, row after row. A tile then reads its right factor from front to back,
+and the rows that it reads of its left factor, also of a transposed one, lie close together: with
+long rows, each would be in a page of its own, and the search for pages would take longer than the
+arithmetic.
 """
 
 from ..._jit import formula, kernel
@@ -12,7 +13,9 @@ from .microkernel import (
     ROWS,
     VECTOR_BYTES,
     VECTORS,
-    Matrix,
+    ZERO,
+    Panels,
+    Transposed,
     itemsize,
     lanes,
     tile,
@@ -32,47 +35,50 @@ def panel_width(data):
 
 
 @kernel
-def panel_product(C, X, Y, accumulate):
-    """C (+)= X Y for one panel Y; C has its columns."""
+def transposed(M):
+    """Mᵀ."""
+    return Transposed(M.data, M.start, M.rows, M.columns, M.row, M.panel)
+
+
+@kernel
+def panel_of(M, j):
+    """The panel that begins at column j.
+
+    ``row`` 0 stands for panels whose rows follow each other without gaps, also those of the last,
+    which may be narrower.
+    """
+    full = panel_width(M.data)
+    width = min(full, M.columns - j)
+    row = M.row if M.row else width
+    return Panels(M.data, M.start + j // full * M.panel, M.rows, width, row, ZERO)
+
+
+@kernel
+def panel_product(C, X, Y, first, accumulate):
+    """Rows from `first` on of C (+)= X Y, for one panel Y; C has its columns."""
     if Y.columns == panel_width(Y.data):
-        for i in range(0, C.rows, ROWS):
+        for i in range(first, C.rows, ROWS):
             tile(C, X, Y, i, ROWS, VECTORS, accumulate)
     else:
-        for i in range(0, C.rows, ROWS):
+        for i in range(first, C.rows, ROWS):
             tile(C, X, Y, i, ROWS, 1, accumulate)
 
 
 @kernel
 def few_rows_product(C, X, Y, accumulate):
-    """C (+)= X Y for a C of a few rows; Y is not in panels."""
+    """C (+)= X Y for a C of a few rows."""
     full = panel_width(Y.data)
     for j in range(0, Y.columns, full):
-        width = min(full, Y.columns - j)
-        part, out = columns_of(Y, j, width), columns_of(C, j, width)
+        out, part = panel_of(C, j), panel_of(Y, j)
         for i in range(0, C.rows, FEW_ROWS):
-            if width == full:
+            if part.columns == full:
                 tile(out, X, part, i, FEW_ROWS, VECTORS, accumulate)
             else:
                 tile(out, X, part, i, FEW_ROWS, 1, accumulate)
 
 
 @kernel
-def columns_of(matrix, j, width):
-    """Columns [j, j + width) of a matrix that is not in panels."""
-    return Matrix(matrix.data, matrix.start + j, matrix.rows, width, matrix.row, 1)
-
-
-@kernel
 def product(C, X, Y):
-    """C = X Y, with Y in panels; C's rows are padded to whole vectors as Y's are.
-
-    A Y that is not in panels tells so by the distance of its rows, which is 0 for panels.
-    """
-    full = panel_width(Y.data)
-    for j in range(0, Y.columns, full):
-        width = min(full, Y.columns - j)
-        if Y.row:
-            part = columns_of(Y, j, width)
-        else:  # all panels before this one are full, so it begins after rows * j numbers
-            part = Matrix(Y.data, Y.start + Y.rows * j, Y.rows, width, width, 1)
-        panel_product(columns_of(C, j, width), X, part, False)
+    """C = X Y; both Y's and C's columns are padded to whole vectors."""
+    for j in range(0, Y.columns, panel_width(Y.data)):
+        panel_product(panel_of(C, j), X, panel_of(Y, j), ZERO, False)

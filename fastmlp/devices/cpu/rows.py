@@ -101,26 +101,26 @@ def row_number(order, position):
 
 
 @kernel
-def gather(source, row, out, start):
-    """out[start:start + columns] = row number `row` of a dense source."""
+def gather(source, row, first, count, out, start):
+    """out[start:start + count] = columns from `first` on of row number `row` of a dense source."""
     like = out[0]
-    kind, step, columns = source["kind"], source["column"], source["columns"]
-    address = source["address"] + row * source["row"]
+    kind, step = source["kind"], source["column"]
+    address = source["address"] + row * source["row"] + first * step
     # A stride that is the item's own size lets the loop vectorise.
     if kind == FLOAT32 and step == 4:
-        for j in range(columns):
+        for j in range(count):
             out[start + j] = type(like)(peek(address, j, np.float32(0)))
     elif kind == FLOAT32:
-        for j in range(columns):
+        for j in range(count):
             out[start + j] = type(like)(peek(address + j * step, 0, np.float32(0)))
     elif kind == FLOAT64 and step == 8:
-        for j in range(columns):
+        for j in range(count):
             out[start + j] = type(like)(peek(address, j, np.float64(0)))
     elif kind == FLOAT64:
-        for j in range(columns):
+        for j in range(count):
             out[start + j] = type(like)(peek(address + j * step, 0, np.float64(0)))
     else:
-        for j in range(columns):
+        for j in range(count):
             out[start + j] = type(like)(peek(address + j * step, 0, np.uint8(0)))
 
 
