@@ -105,7 +105,7 @@ def close(dtype, depth):
 @pytest.mark.parametrize("dtype", DTYPES)
 @given(
     m=st.integers(1, 3 * ROWS + 1),
-    k=st.integers(0, 4 * ROWS + 3),
+    k=st.integers(1, 4 * ROWS + 3),
     n=st.integers(1, 5 * lanes(np.float32)),
     flip=st.booleans(),
     seed=st.integers(0, 99),

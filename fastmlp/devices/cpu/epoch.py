@@ -26,7 +26,7 @@ from .layout import CHUNK, pointers
 from .microkernel import ZERO
 from .optimizer import next_step
 from .products import panel_of, panel_width
-from .rows import ABSENT, FEATURES, ORDER, TARGETS, WEIGHTS, gather, row_number
+from .rows import ABSENT, FEATURES, ORDER, TARGETS, WEIGHTS, gather, row_number, value
 from .team import meet, share
 
 SETTINGS = np.dtype(
@@ -84,21 +84,21 @@ def forward(layers, buffers, sources, loss, position, first, rows):
         if index < last:
             activate(layer, Z)
         else:
-            output_forward(loss, Z, buffers.outputs, first)
+            output_forward(loss, Z, buffers, first)
 
 
-@glue
+@kernel
 def gather_targets(sources, buffers, position, first, rows, outputs):
     """Targets and weights of the batch's rows from `first` on; without weights, ones."""
     targets, weights, order = sources[TARGETS], sources[WEIGHTS], sources[ORDER]
-    one = type(buffers.row_weights[0])(1)
+    t, w = buffers.targets, buffers.row_weights
+    one = type(w[0])(1)
+    start = first * outputs
     for r in range(rows):
         row = row_number(order, position + r)
-        gather(targets, row, 0, outputs, buffers.targets, (first + r) * outputs)
-        if weights["kind"] == ABSENT:
-            buffers.row_weights[first + r] = one
-        else:
-            gather(weights, row, 0, 1, buffers.row_weights, first + r)
+        for k in range(outputs):
+            t[start + k * rows + r] = value(targets, row, k, one)
+        w[first + r] = one if weights["kind"] == ABSENT else value(weights, row, 0, one)
 
 
 @glue
@@ -244,4 +244,4 @@ def predict(layers, buffers, sources, loss, out, begin, chunk):
         forward(layers, buffers, sources, loss, begin + position, ZERO, count)
         for r in range(count):
             for k in range(outputs):
-                out[position + r, k] = buffers.outputs[r * outputs + k]
+                out[position + r, k] = buffers.outputs[k * count + r]

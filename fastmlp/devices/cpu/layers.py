@@ -9,7 +9,7 @@ import numpy as np
 from ..._jit import glue, kernel
 from ...formulas.activations import activation, slope
 from .layout import GROUP
-from .microkernel import ROWS, ZERO, Panels
+from .microkernel import ZERO, Panels
 from .narrow import apply_narrow, multiply_narrow, narrow_gradient, narrow_start, rows_of
 from .optimizer import update
 from .products import panel_of, panel_product, panel_width, product, transposed
@@ -181,14 +181,14 @@ def write_transposed(layer, buffers, column, i, count):
 def unit_place(layer, buffers, unit):
     """Where one unit of a layer's gradient lies: its panel's first column, its rows [i, stop).
 
-    A unit is a panel's group of rows. Of a narrow layer, and of a panel on sparse inputs, the whole
-    is one unit.
+    A unit is a group of rows of a panel; those of one group follow each other, as they share
+    columns of the inputs. A narrow layer is one unit, and so is each panel on sparse inputs.
     """
-    height = 1 + layer["fan_in"]
-    groups = 1 if layer["sparse"] else (height + GROUP - 1) // GROUP
-    i = unit % groups * GROUP
+    height, full = 1 + layer["fan_in"], panel_width(buffers.weights)
+    panels = (layer["width"] + full - 1) // full
+    i = unit // panels * GROUP
     stop = height if layer["sparse"] else min(height, i + GROUP)
-    return unit // groups * panel_width(buffers.weights), i, stop
+    return unit % panels * full, i, stop
 
 
 @kernel
@@ -219,23 +219,15 @@ def update_unit(layer, buffers, sources, step, position, rows, unit):
         A, D = values_of(layer, buffers, ZERO, rows), deltas_of(layer, buffers, ZERO, rows)
         narrow_gradient(layer, buffers, A, D, ZERO, False)
         return apply_narrow(layer, buffers, step, ZERO)
-    gradient = buffers.gradient
-    column, start, stop = unit_place(layer, buffers, unit)
-    width = min(panel_width(gradient), layer["width"] - column)
+    column, first, stop = unit_place(layer, buffers, unit)
     if layer["sparse"]:
-        for j in range(stop * width):
+        gradient = buffers.gradient
+        for j in range(stop * min(panel_width(gradient), layer["width"] - column)):
             gradient[j] = type(gradient[0])(0)
         panel_gradient_sparse(layer, buffers, sources, position, column, rows, ZERO)
-    squares = 0.0
-    for i in range(start, stop, ROWS):
-        after = min(i + ROWS, stop)
-        g = ZERO
-        if layer["sparse"]:
-            g = i * width
-        else:
-            panel_gradient(layer, buffers, column, rows, ZERO, i, after, False)
-        squares += update_rows(layer, buffers, step, column, i, after, g)
-    return squares
+    else:
+        panel_gradient(layer, buffers, column, rows, ZERO, first, stop, False)
+    return update_rows(layer, buffers, step, column, first, stop, ZERO)
 
 
 @glue

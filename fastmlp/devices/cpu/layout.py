@@ -73,6 +73,7 @@ class Buffers(NamedTuple):
     outputs: np.ndarray
     targets: np.ndarray
     row_weights: np.ndarray
+    row_scales: np.ndarray
     gradient: np.ndarray
     partial: np.ndarray  # float64: sums of single units of work, added up in a fixed order
 
@@ -90,6 +91,7 @@ def pointers(buffers):
         pointer(buffers.outputs),
         pointer(buffers.targets),
         pointer(buffers.row_weights),
+        pointer(buffers.row_scales),
         pointer(buffers.gradient),
         pointer(buffers.partial),
     )
@@ -110,7 +112,7 @@ class Layout:
         self.batch_rows, self.sparse = batch_rows, sparse
         self.layers = np.zeros(len(network.shapes), LAYER)
         self._sizes = dict.fromkeys(("weights", "transposed", "inputs", "deltas"), 0)
-        self._scratch = ROWS * VECTORS * lanes(dtype)  # one tile's gradient
+        self._scratch = GROUP * VECTORS * lanes(dtype)  # one unit's gradient
         self._units = 0
         for index, shape in enumerate(network.shapes):
             self._place(index, *shape)
@@ -183,6 +185,7 @@ class Layout:
             "outputs": outputs,
             "targets": outputs,
             "row_weights": rows,
+            "row_scales": rows,
             "gradient": self._scratch,
         }
         places, stop = [], 0

@@ -113,16 +113,16 @@ def lanes(dtype) -> int:
     return VECTOR_BYTES // np.dtype(dtype).itemsize
 
 
-def _tile_python(C, X, Y, i, rows, vectors, accumulate):
+def _tile_python(C, X, Y, i, k, rows, vectors, accumulate):
     """What `tile` computes, in NumPy."""
     one_vector = lanes(C.data.dtype)
     panel, width = VECTORS * one_vector, vectors * one_vector
     is_transposed = isinstance(X, Transposed)
-    height, depth = np.arange(i, min(i + rows, C.rows)), np.arange(Y.rows)
+    height, depth = np.arange(i, min(i + rows, C.rows)), np.arange(k, k + Y.rows)
     across, along = (height, depth) if is_transposed else (depth, height)
     places = np.add.outer(along * panel, across // panel * X.panel + across % panel)
     x = X.data[X.start + places]
-    y = Y.data[Y.start + np.add.outer(depth * Y.row, np.arange(width))]
+    y = Y.data[Y.start + np.add.outer((depth - k) * Y.row, np.arange(width))]
     target = C.start + np.add.outer(height * C.row, np.arange(width))
     product = (x.T if is_transposed else x) @ y
     C.data[target] = product + (C.data[target] if accumulate else 0)
@@ -212,10 +212,10 @@ class _Emitter:
             phi.add_incoming(value, end)
         return joined
 
-    def depth(self, X, Y, i, sums):
-        """The sums of the outer products of rows from i on over all k."""
+    def depth(self, X, Y, i, first, sums):
+        """The sums of the outer products of X's rows from i, columns from `first` on with Y's."""
         b = self.builder
-        x, row, step, jump = X.walk(self, i)
+        x, row, step, jump = X.walk(self, i, first)
         offsets = [self.integer(r * row) for r in range(len(sums) // self.vectors)]
 
         def steps(count):
@@ -249,35 +249,37 @@ class _Panels(NamedTuple):
         start = self.start if offset is None else emit.builder.add(self.start, offset)
         return emit.builder.gep(self.data, [start])
 
-    def walk(self, emit, i):
-        """Where row i begins, what to add for the next row and column, and where a panel ends."""
+    def walk(self, emit, i, k):
+        """Where element (i, k) is, what to add for the next row and column, and after a panel."""
         b, width = emit.builder, emit.integer(emit.panel)
-        return self.address(emit, b.mul(i, width)), emit.panel, 1, b.sub(self.panel, width)
+        offset = b.add(b.mul(i, width), b.mul(b.udiv(k, width), self.panel))
+        return self.address(emit, offset), emit.panel, 1, b.sub(self.panel, width)
 
 
 class _Transposed(_Panels):
     """`Transposed` as LLVM values."""
 
-    def walk(self, emit, i):
-        b = emit.builder
-        panels = b.mul(b.udiv(i, emit.integer(emit.panel)), self.panel)
-        offset = b.add(panels, b.and_(i, emit.integer(emit.panel - 1)))
+    def walk(self, emit, i, k):
+        b, width = emit.builder, emit.integer(emit.panel)
+        column = b.add(b.mul(b.udiv(i, width), self.panel), b.urem(i, width))
+        offset = b.add(column, b.mul(k, width))
         return self.address(emit, offset), 1, emit.panel, emit.integer(0)
 
 
 @intrinsic(_tile_python)
-def tile(typingctx, C, X, Y, i, rows, vectors, accumulate):
+def tile(typingctx, C, X, Y, i, k, rows, vectors, accumulate):
     """Compute rows [i, i + rows) of C (+)= X Y, in the first `vectors` vectors of columns.
 
-    `rows` and `vectors` are literals. X is `Panels` or `Transposed`, with rows as far apart as a
-    panel is wide. Rows past the end of C are read from X, where the buffer has room for them, but
-    not stored: one tile serves every number of rows. Columns are not guarded: Y and C are one panel
-    each, padded to whole vectors.
+    The columns of X from k on, where a panel begins, meet the rows of Y. `rows` and `vectors` are
+    literals. X is `Panels` or `Transposed`, with rows as far apart as a panel is wide. Rows past
+    the end of C are read from X, whose buffer has room for them, but not stored: one tile serves
+    every number of rows. Columns are not guarded: Y and C are one panel each, padded to whole
+    vectors.
     """
     if not (isinstance(rows, types.IntegerLiteral) and isinstance(vectors, types.IntegerLiteral)):
         raise RequireLiteralValue("the tile's shape must be literal")
     height = rows.literal_value
-    signature = types.void(C, X, Y, types.intp, rows, vectors, types.boolean)
+    signature = types.void(C, X, Y, types.intp, types.intp, rows, vectors, types.boolean)
 
     def codegen(context, builder, signature, args):
         b = builder
@@ -285,9 +287,9 @@ def tile(typingctx, C, X, Y, i, rows, vectors, accumulate):
         C, X, Y = (cgutils.unpack_tuple(b, args[position]) for position in range(3))
         transposed = signature.args[1].instance_class is Transposed
         C, X, Y = _Panels(*C), (_Transposed if transposed else _Panels)(*X), _Panels(*Y)
-        i, accumulate = args[3], args[6]
+        i, k, accumulate = args[3], args[4], args[7]
 
-        sums = emit.depth(X, Y, i, [emit.zero] * (height * emit.vectors))
+        sums = emit.depth(X, Y, i, k, [emit.zero] * (height * emit.vectors))
 
         c, present = C.address(emit, b.mul(i, C.row)), b.sub(C.rows, i)
         for r in range(height):

@@ -21,6 +21,11 @@ from .microkernel import (
     tile,
 )
 
+#: The smallest L1 data cache of the CPUs that we compile for, in bytes.
+L1_BYTES = 32 * 1024
+# Rows of Y that stay in L1 while one tile after the other meets them: half of it, as X passes too.
+DEPTH = L1_BYTES // 2 // (VECTORS * VECTOR_BYTES)
+
 
 def padded(columns: int, dtype) -> int:
     """`columns` rounded up to whole vectors."""
@@ -54,14 +59,25 @@ def panel_of(M, j):
 
 
 @kernel
+def column_start(M, j):
+    """Where column j of the first row is."""
+    full = panel_width(M.data)
+    return M.start + j // full * M.panel + j % full
+
+
+@kernel
 def panel_product(C, X, Y, first, accumulate):
     """Rows from `first` on of C (+)= X Y, for one panel Y; C has its columns."""
-    if Y.columns == panel_width(Y.data):
-        for i in range(first, C.rows, ROWS):
-            tile(C, X, Y, i, ROWS, VECTORS, accumulate)
-    else:
-        for i in range(first, C.rows, ROWS):
-            tile(C, X, Y, i, ROWS, 1, accumulate)
+    for k in range(0, Y.rows, DEPTH):
+        depth = min(DEPTH, Y.rows - k)
+        part = Panels(Y.data, Y.start + k * Y.row, depth, Y.columns, Y.row, ZERO)
+        add = accumulate or k > 0
+        if Y.columns == panel_width(Y.data):
+            for i in range(first, C.rows, ROWS):
+                tile(C, X, part, i, k, ROWS, VECTORS, add)
+        else:
+            for i in range(first, C.rows, ROWS):
+                tile(C, X, part, i, k, ROWS, 1, add)
 
 
 @kernel
@@ -72,9 +88,9 @@ def few_rows_product(C, X, Y, accumulate):
         out, part = panel_of(C, j), panel_of(Y, j)
         for i in range(0, C.rows, FEW_ROWS):
             if part.columns == full:
-                tile(out, X, part, i, FEW_ROWS, VECTORS, accumulate)
+                tile(out, X, part, i, ZERO, FEW_ROWS, VECTORS, accumulate)
             else:
-                tile(out, X, part, i, FEW_ROWS, 1, accumulate)
+                tile(out, X, part, i, ZERO, FEW_ROWS, 1, accumulate)
 
 
 @kernel

@@ -101,6 +101,17 @@ def row_number(order, position):
 
 
 @kernel
+def value(source, row, column, like):
+    """One number of a dense source, in `like`'s dtype."""
+    address = source["address"] + row * source["row"] + column * source["column"]
+    if source["kind"] == FLOAT32:
+        return type(like)(peek(address, 0, np.float32(0)))
+    if source["kind"] == FLOAT64:
+        return type(like)(peek(address, 0, np.float64(0)))
+    return type(like)(peek(address, 0, np.uint8(0)))
+
+
+@kernel
 def gather(source, row, first, count, out, start):
     """out[start:start + count] = columns from `first` on of row number `row` of a dense source."""
     like = out[0]
@@ -110,18 +121,12 @@ def gather(source, row, first, count, out, start):
     if kind == FLOAT32 and step == 4:
         for j in range(count):
             out[start + j] = type(like)(peek(address, j, np.float32(0)))
-    elif kind == FLOAT32:
-        for j in range(count):
-            out[start + j] = type(like)(peek(address + j * step, 0, np.float32(0)))
     elif kind == FLOAT64 and step == 8:
         for j in range(count):
             out[start + j] = type(like)(peek(address, j, np.float64(0)))
-    elif kind == FLOAT64:
-        for j in range(count):
-            out[start + j] = type(like)(peek(address + j * step, 0, np.float64(0)))
     else:
         for j in range(count):
-            out[start + j] = type(like)(peek(address + j * step, 0, np.uint8(0)))
+            out[start + j] = value(source, row, first + j, like)
 
 
 @kernel
