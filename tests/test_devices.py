@@ -7,6 +7,7 @@ from scipy import sparse
 from fastmlp import devices
 from fastmlp._jit import JIT_DISABLED
 from fastmlp.devices import cpu
+from fastmlp.devices.cpu.blocks import DEPTH, GROUP
 from fastmlp.devices.cpu.microkernel import ROWS, VECTORS, lanes
 from fastmlp.devices.reference import ReferenceDevice
 from fastmlp.formulas.activations import ACTIVATIONS
@@ -29,6 +30,7 @@ SHAPES = [
     (WIDE, WIDE + 1, 5),
     (WIDE - 1, 2 * WIDE - 1, WIDE, WIDE + 7),
     (2, 1, 1, 1, 2),
+    (GROUP + 1, DEPTH + 1, 2),
 ]
 BATCHES = [1, ROWS, 5 * ROWS + 1]
 if JIT_DISABLED:  # a kernel in plain Python takes a microsecond for what is a nanosecond compiled

@@ -6,6 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fastmlp._jit import JIT_DISABLED, kernel
+from fastmlp.devices.cpu.blocks import DEPTH
 from fastmlp.devices.cpu.microkernel import (
     FEW_ROWS,
     ROWS,
@@ -125,6 +126,20 @@ def test_product_on_panels(dtype, m, k, n, flip, seed):
     assert (C[:m, n:width] == 0).all()
     assert np.isnan(C[m:]).all()
     assert np.isnan(C[:, width:]).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("flip", [False, True])
+@pytest.mark.parametrize("k", [DEPTH - 1, DEPTH, DEPTH + 1, 2 * DEPTH + 3])
+def test_deep_products_are_cut_into_blocks(k, flip, dtype):
+    rng = np.random.default_rng(0)
+    m, n, rows = ROWS + 1, VECTORS * lanes(dtype) + 1, -(-k // ROWS) * ROWS
+    X, Y = rng.uniform(-1, 1, (m, k)).astype(dtype), rng.uniform(-1, 1, (k, n)).astype(dtype)
+    width = padded(n, dtype)
+    C = spaced(np.full((1, width), np.nan, dtype), rows)
+    factor = spaced(X.T if flip else X, rows)
+    on_panels(C.ravel(), factor.ravel(), compact(Y), (m, k, width), C[0].size, flip)
+    np.testing.assert_allclose(joined(C)[:m, :n], X.astype(np.float64) @ Y, **close(dtype, k))
 
 
 @pytest.mark.parametrize("accumulate", [False, True])

@@ -7,8 +7,9 @@ import numpy as np
 
 from ...formulas.losses import LOSSES
 from ...formulas.optimizers import OPTIMIZERS
+from .blocks import CHUNK
 from .epoch import SETTINGS, add_gradient, apply_gradient, predict, train, transpose
-from .layout import CHUNK, exchange, layout
+from .layout import exchange, layout
 from .rows import Sources
 from .team import ALONE, Team, share
 

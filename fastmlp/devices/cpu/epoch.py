@@ -9,6 +9,7 @@ import numpy as np
 
 from ..._jit import entry, glue, kernel
 from ...formulas.losses import SQUARED_ERROR
+from .blocks import CHUNK
 from .head import output_backward, output_forward
 from .layers import (
     activate,
@@ -22,7 +23,7 @@ from .layers import (
     values_of,
     write_transposed,
 )
-from .layout import CHUNK, pointers
+from .layout import pointers
 from .microkernel import ZERO
 from .optimizer import next_step
 from .products import panel_of, panel_width

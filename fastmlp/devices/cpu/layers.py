@@ -8,7 +8,7 @@ import numpy as np
 
 from ..._jit import glue, kernel
 from ...formulas.activations import activation, slope
-from .layout import GROUP
+from .blocks import GROUP
 from .microkernel import ZERO, Panels
 from .narrow import apply_narrow, multiply_narrow, narrow_gradient, narrow_start, rows_of
 from .optimizer import update

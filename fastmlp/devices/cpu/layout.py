@@ -25,6 +25,7 @@ import numpy as np
 
 from ..._jit import entry, formula, kernel
 from ...formulas.activations import ACTIVATIONS, IDENTITY
+from .blocks import CHUNK, GROUP
 from .microkernel import FEW_ROWS, ROWS, VECTORS, lanes, pointer
 from .products import padded, panel_width
 
@@ -52,13 +53,6 @@ LAYER = np.dtype(
     ],
     align=True,
 )
-
-
-# Rows that go through all layers together: enough that a panel of weights, read from L2, serves
-# several tiles; few enough that their values stay in L2, and that a batch has some for each thread.
-CHUNK = 48
-#: Rows of a panel of weights whose gradient and update are one piece of work.
-GROUP = 96
 
 
 class Buffers(NamedTuple):

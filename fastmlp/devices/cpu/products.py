@@ -8,6 +8,7 @@ arithmetic.
 """
 
 from ..._jit import formula, kernel
+from .blocks import DEPTH
 from .microkernel import (
     FEW_ROWS,
     ROWS,
@@ -20,11 +21,6 @@ from .microkernel import (
     lanes,
     tile,
 )
-
-#: The smallest L1 data cache of the CPUs that we compile for, in bytes.
-L1_BYTES = 32 * 1024
-# Rows of Y that stay in L1 while one tile after the other meets them: half of it, as X passes too.
-DEPTH = L1_BYTES // 2 // (VECTORS * VECTOR_BYTES)
 
 
 def padded(columns: int, dtype) -> int:
