@@ -1,7 +1,6 @@
 """One table of functions and dtypes under the same laws."""
 
 import platform
-import re
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -234,24 +233,3 @@ def test_within_zero_and_one(name, dtype):
     y = computed(name, samples(dtype))
     assert np.nanmin(y) == 0
     assert np.nanmax(y) == 1
-
-
-@pytest.mark.skipif(JIT_DISABLED, reason="nothing is compiled")
-@pytest.mark.skipif(not X86, reason="reads x86 assembly")
-@pytest.mark.skipif(not FUSED, reason="the processor compiled for has no fused vectors")
-@every_dtype
-@every_function
-def test_loops_run_in_vectors_of_their_own_dtype(name, dtype):
-    x = np.ones(8, dtype)
-    computed(name, x)
-    loop = LOOPS[name]
-    array = next(s for s in loop.signatures if s[0].dtype == from_dtype(x.dtype))
-    assembly = loop.inspect_asm(array)
-    letter = "s" if dtype is np.float32 else "d"
-    assert re.search(rf"\bvfn?m(add|sub)\d+p{letter}\s.*%[yz]mm", assembly)
-    # A function left as a call would be loaded by its address.
-    assert not re.search(r"\$(exp|log|tanh|fma|floor)f?\b", assembly)
-    other = "d" if dtype is np.float32 else "s"
-    arithmetic = rf"\bv?(fn?m(add|sub)\d+|add|sub|mul|div|min|max|rndscale|round)[sp]{other}\b"
-    assert not re.search(arithmetic, assembly)
-    assert not re.search(r"\bv?cvt([sp]s2[sp]d|[sp]d2[sp]s)\b", assembly)

@@ -1,0 +1,214 @@
+"""Compiled code is what it should be: the instructions of its innermost loops."""
+
+import platform
+import re
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from numba import from_dtype
+from test_elementary import DTYPES, FUSED, LOOPS, X86, computed
+
+from fastmlp._jit import kernel
+from fastmlp.devices.cpu.layout import layout, pointers
+from fastmlp.devices.cpu.microkernel import (
+    ROWS,
+    UNROLL,
+    VECTOR_BYTES,
+    VECTORS,
+    ZERO,
+    Matrix,
+    lanes,
+    pointer,
+)
+from fastmlp.devices.cpu.optimizer import Step, update
+from fastmlp.devices.cpu.products import product
+from fastmlp.formulas.optimizers import ADAM
+from fastmlp.network import Network
+
+ARM = platform.machine() in {"aarch64", "arm64"}
+
+pytestmark = [
+    pytest.mark.compiled,
+    pytest.mark.skipif(not (X86 or ARM), reason="reads the assembly of x86 and ARM"),
+    pytest.mark.skipif(not FUSED, reason="the processor compiled for has no fused vectors"),
+]
+every_dtype = pytest.mark.parametrize("dtype", DTYPES)
+
+
+class Words(NamedTuple):
+    """What a processor's assembly calls things, for one dtype: regular expressions."""
+
+    vector: str  # a register as wide as the tile's
+    usual: str  # or as wide as LLVM makes loops: on some x86 half of what there is
+    fused: str
+    root: str
+    quotient: str
+    single: str  # arithmetic on one number
+    foreign: str  # arithmetic on the other dtype, and conversions
+    call: str
+    stack: str
+
+
+def x86_words(own, other):
+    names = {16: "xmm", 32: "ymm", 64: "zmm"}
+    operation = r"v?(add|sub|mul|div|sqrt|min|max|round|rndscale|fn?m(add|sub)\d+)"
+    return Words(
+        vector=f"%{names[VECTOR_BYTES]}",
+        usual=f"%({names[VECTOR_BYTES]}|{names[max(16, VECTOR_BYTES // 2)]})",
+        fused=rf"vfn?m(add|sub)\d+p{own}",
+        root=rf"v?sqrtp{own}",
+        quotient=rf"v?divp{own}",
+        single=rf"{operation}s{own}",
+        foreign=rf"{operation}[sp]{other}|v?cvt(p?[sd])+2",
+        call="call",
+        stack=r"\(%rsp",
+    )
+
+
+def arm_words(own, other):
+    """Apple writes ``fmla.4s v0, v1, v2``, others ``fmla v0.4s, v1.4s, v2.4s``; z is SVE's."""
+
+    def packed(name, size=own):
+        return rf"{name}(\.\d{size}\s+v|\s+v\d+\.\d{size}|\s+z\d+\.{size})"
+
+    return Words(
+        vector=r"\b[vqz]\d",
+        usual=r"\b[vqz]\d",
+        fused=packed("fml[as]"),
+        root=packed("fsqrt"),
+        quotient=packed("fdiv"),
+        single=rf"f[a-z]+\s+{own}\d",
+        foreign=rf"{packed('f[a-z]+', other)}|f[a-z]+\s+{other}\d|fcvt",
+        call=r"blr?\s",
+        stack=r"\[sp",
+    )
+
+
+def words(dtype):
+    return (arm_words if ARM else x86_words)(*("sd" if dtype == np.float32 else "ds"))
+
+
+def loops(assembly):
+    """The innermost loops without branches: from a label to the jump back to it, none between."""
+    for block in re.split(r"^(?=\.?LBB\w+:)", assembly, flags=re.MULTILINE)[1:]:
+        label, _, lines = block.partition(":")
+        body = []
+        for line in map(str.strip, lines.splitlines()):
+            if re.fullmatch(rf"[jbct].*\s{re.escape(label)}", line):
+                yield body
+                break
+            body.append(line)
+
+
+def count(loop, instruction, register=""):
+    """How many instructions of a loop are of this kind, and use such registers."""
+    return sum(re.match(rf"({instruction}).*{register}", line) is not None for line in loop)
+
+
+def vector_loops(assembly, dtype):
+    """The processor's words, and the loops that multiply and add in whole vectors."""
+    word = words(dtype)
+    found = [body for body in loops(assembly) if count(body, word.fused, word.usual)]
+    assert found
+    return word, found
+
+
+def compiled_for(loop, dtype):
+    """The assembly of a kernel that was called with an array of this dtype first."""
+    scalar = from_dtype(np.dtype(dtype))
+    return loop.inspect_asm(next(s for s in loop.signatures if s[0].dtype == scalar))
+
+
+# The update of parameters
+
+
+@kernel
+def update_all(like, buffers, step, count):
+    return update(step, pointers(buffers), ZERO, count, ZERO, step.alpha)
+
+
+def updates(dtype):
+    """The assembly of the update loops of all optimisers."""
+    table = layout(Network((1, 1), "relu", "squared_error"), np.dtype(dtype), 1, False)
+    numbers = np.ones(len(Step._fields) - 2, dtype)
+    buffers = table.buffers(moments=True)
+    update_all(buffers.weights, buffers, Step(ADAM, False, *numbers), 1)
+    return compiled_for(update_all, dtype)
+
+
+@every_dtype
+def test_adam_updates_in_vectors(dtype):
+    word, found = vector_loops(updates(dtype), dtype)
+    found = [body for body in found if count(body, word.root, word.usual)]
+    assert found
+    for body in found:
+        numbers = count(body, word.root)
+        assert count(body, word.root, word.usual) == numbers
+        assert count(body, word.quotient, word.usual) == numbers
+        # w's gradient with its penalty, two moments, the square of w
+        assert count(body, word.fused, word.usual) == 4 * numbers
+        assert not count(body, f"{word.single}|{word.foreign}|{word.call}")
+
+
+@every_dtype
+def test_sgd_updates_in_vectors(dtype):
+    word, found = vector_loops(updates(dtype), dtype)
+    found = [body for body in found if not count(body, word.root)]
+    assert found
+    for body in found:
+        assert not count(body, f"{word.single}|{word.foreign}|{word.call}|{word.quotient}")
+
+
+# Elementary functions
+
+
+@every_dtype
+@pytest.mark.parametrize("name", LOOPS)
+def test_elementary_functions_are_vectors_of_their_own_dtype(name, dtype):
+    computed(name, np.ones(8, dtype))
+    text = compiled_for(LOOPS[name], dtype)
+    word, found = vector_loops(text, dtype)
+    # What remains of an array, number by number, may have something in vectors too.
+    assert any(not count(body, f"{word.single}|{word.foreign}|{word.call}") for body in found)
+    # A function left as a call would be loaded by its address.
+    assert not re.search(r"\$(exp|log|tanh|erfc?|fma|floor)f?\b", text)
+
+
+# The register tile
+
+
+@kernel
+def multiply(C, X, Y, shape):
+    """C = X Y on flat arrays, one panel wide."""
+    m, k, n = shape
+    C = Matrix(pointer(C), 0, m, n, n, 1)
+    product(C, Matrix(pointer(X), 0, m, k, k, 1), Matrix(pointer(Y), 0, k, n, 0, 0))
+
+
+def tiles(dtype):
+    """The words, and the loops of one step and of `UNROLL` steps along the shared dimension."""
+    one = np.ones(VECTORS * lanes(dtype), dtype)
+    multiply(one, one, one, (1, 1, one.size))
+    word, found = vector_loops(compiled_for(multiply, dtype), dtype)
+    sums = ROWS * VECTORS
+    return word, *([b for b in found if count(b, word.fused) == sums * n] for n in (1, UNROLL))
+
+
+@every_dtype
+def test_tiles_are_whole_vectors(dtype):
+    word, single, unrolled = tiles(dtype)
+    assert single
+    assert unrolled
+    for body in single + unrolled:
+        assert count(body, word.fused, word.vector) == count(body, word.fused)
+        assert not count(body, f"{word.single}|{word.foreign}|{word.call}")
+
+
+@pytest.mark.xfail(VECTOR_BYTES == 64, reason="12 rows' offsets leave LLVM too few registers")
+@every_dtype
+def test_tiles_stay_in_registers(dtype):
+    word, single, unrolled = tiles(dtype)
+    for body in single + unrolled:
+        vectors = [line for line in body if re.search(word.vector, line)]
+        assert not [line for line in vectors if re.search(word.stack, line)]
