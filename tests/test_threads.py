@@ -167,7 +167,7 @@ PROGRAM = """
 import warnings; warnings.simplefilter("ignore")
 import multiprocessing, os, sys, threading
 import numpy as np
-from joblib import Parallel, delayed, parallel_config
+from joblib import Parallel, cpu_count, delayed, parallel_config
 from sklearn.model_selection import GridSearchCV
 from fastmlp import MLPClassifier
 from fastmlp.devices import cpu
@@ -222,11 +222,36 @@ with multiprocessing.get_context("fork").Pool(2) as pool:
 with parallel_config("threading"):
     assert Parallel(n_jobs=3)(delayed(fit)() for _ in range(6)) == [expected] * 6
 """,
+    "joblib_loky": """
+def fit_in_worker(n_jobs):
+    return fit(n_jobs), team.Team(None).size
+
+share = max(1, cpu_count() // 2)
+for n_jobs in (2, None):
+    for curve, size in Parallel(n_jobs=2)(delayed(fit_in_worker)(n_jobs) for _ in range(4)):
+        assert curve == expected
+        assert size <= share
+""",
     "grid_search": """
 search = GridSearchCV(
     MLPClassifier((32,), max_iter=3, random_state=0), {"alpha": [0.0, 1.0]}, n_jobs=2, cv=2
 )
 assert search.fit(X, y).best_score_ > 0.4
+""",
+    "fits_at_once_share_the_cores": """
+team.usable_threads = lambda n_jobs: 4 if n_jobs is None else n_jobs
+seen, help = [], team._help
+
+def counted(tasks):
+    seen.append(threading.active_count())
+    help(tasks)
+
+team._help = counted
+results = []
+threads = [threading.Thread(target=lambda: results.append(fit(None))) for _ in range(2)]
+[t.start() for t in threads]; [t.join() for t in threads]
+assert results == [expected] * 2
+assert seen and max(seen) <= 1 + len(threads) + 3  # this one, theirs, and three idle cores' helpers
 """,
     "one_numba_thread": """
 assert team.usable_threads(None) == 1
