@@ -14,8 +14,9 @@ from scipy import sparse
 from test_devices import make_data, make_optimizer, make_parameters
 
 from fastmlp.devices import cpu
-from fastmlp.devices.cpu import team
+from fastmlp.devices.cpu import pace, team
 from fastmlp.devices.cpu.microkernel import ROWS
+from fastmlp.devices.cpu.pace import Pace
 from fastmlp.devices.cpu.team import Team, meet, usable_threads
 from fastmlp.network import Network
 
@@ -28,19 +29,19 @@ NETWORKS = [
 ]
 
 
-class AllTogether(cpu._Pace):
+class AllTogether(Pace):
     """No trials: all members, always."""
 
     def __init__(self, step, members=1):
         super().__init__(step, members)
-        self._fast = members
+        self.current = self.other = members
 
 
 @pytest.fixture
 def crowd(monkeypatch):
     """Make every device use as many threads as it is given, however small its work."""
     monkeypatch.setattr(cpu, "TEAM_WORK", 0)
-    monkeypatch.setattr(cpu, "_Pace", AllTogether)
+    monkeypatch.setattr(cpu, "Pace", AllTogether)
 
 
 def everything(network, members, form):
@@ -137,9 +138,9 @@ def test_usable_threads(monkeypatch):
 )
 def test_pace_keeps_what_is_faster(monkeypatch, cost, expected):
     clock = [0.0]
-    monkeypatch.setattr(cpu.time, "perf_counter", lambda: clock[0])
-    pace, rows = cpu._Pace(10, 4), {1: 0, 4: 0}
-    for begin, end, members in pace.runs(0, 1_000_000):
+    monkeypatch.setattr(pace.time, "perf_counter", lambda: clock[0])
+    rows = {1: 0, 4: 0}
+    for begin, end, members in Pace(10, 4).runs(0, 1_000_000):
         rows[members] += end - begin
         seconds = (end - begin) / 10 * cost[members]
         assert seconds < 1.1
@@ -152,9 +153,9 @@ def test_pace_keeps_what_is_faster(monkeypatch, cost, expected):
 
 def test_pace_notices_that_the_machine_became_busy(monkeypatch):
     clock, cost = [0.0], {1: 1e-3, 2: 6e-4}
-    monkeypatch.setattr(cpu.time, "perf_counter", lambda: clock[0])
-    pace, late = cpu._Pace(1, 2), []
-    for begin, end, members in pace.runs(0, 100_000):
+    monkeypatch.setattr(pace.time, "perf_counter", lambda: clock[0])
+    late = []
+    for begin, end, members in Pace(1, 2).runs(0, 100_000):
         if end > 50_000:
             cost[2] = 3e-3
             late.append((members, end - begin))
@@ -177,14 +178,14 @@ rng = np.random.default_rng(0)
 X = rng.standard_normal((3000, 30)).astype("f4")
 y = (X[:, 0] * X[:, 1] > 0).astype(int)
 
-class AllTogether(cpu._Pace):
+class AllTogether(cpu.Pace):
     def __init__(self, step, members=1):
         super().__init__(step, members)
-        self._fast = members
+        self.current = self.other = members
 
 def fit(n_jobs=2):
     cpu.TEAM_WORK = 0
-    cpu._Pace = AllTogether
+    cpu.Pace = AllTogether
     model = MLPClassifier((64,), max_iter=4, random_state=0, n_jobs=n_jobs).fit(X, y)
     return model.loss_curve_
 

@@ -1,6 +1,5 @@
 """The CPU device: compiled code over flat buffers, no BLAS."""
 
-import time
 from functools import partial
 
 import numpy as np
@@ -10,6 +9,7 @@ from ...formulas.optimizers import OPTIMIZERS
 from .blocks import CHUNK
 from .epoch import SETTINGS, add_gradient, apply_gradient, predict, train, transpose
 from .layout import exchange, layout
+from .pace import Pace
 from .rows import Sources
 from .team import ALONE, Team, share
 
@@ -19,73 +19,6 @@ ENTRIES = (exchange, transpose, train, add_gradient, apply_gradient, predict)
 LONGEST_BATCH = 4096
 # Parameters times rows of a batch below which one thread is enough; about 5 us of arithmetic.
 TEAM_WORK = 100_000
-
-
-class _Pace:
-    """Cuts a walk over rows into compiled calls, and finds out how many threads are fastest.
-
-    No call lasts longer than about a fifth of a second: it does not hear Ctrl-C, but Python does,
-    between two calls. As results do not depend on the number of threads, it may change from call to
-    call. One thread begins. After a while the whole team is tried: for a few steps, then for twice
-    as many each time, as long as it does not lose; where it wins, it goes on, and one thread is
-    what is tried. On a busy machine, a member waits at each meeting for one that has no core, for
-    thousands of times what a meeting takes: hence the caution.
-    """
-
-    seconds = 0.2
-    patience = 1.0  # seconds without a trial: a shorter fit has little to win
-    first_trial = 8  # steps: to wake the team takes as long as a few small ones
-    loss = 0.02  # share of the time that trials may lose
-    gain = 0.95  # more threads must take less than this share of one thread's time
-
-    def __init__(self, step: int, members: int = 1):
-        self.step, self.steps = step, 1
-        self._one, self._team = 1, members
-        self._fast = 1
-        self._costs = {number: [] for number in (1, members)}  # the last two, in seconds a step
-        self._time = self._lost = 0.0
-        self._trial_steps = self.first_trial
-
-    def runs(self, begin: int, end: int):
-        """Yield (begin, end, members) of runs of whole steps, each timed."""
-        while begin < end:
-            trial = self._may_try()
-            members = self._one + self._team - self._fast if trial else self._fast
-            steps = min(self._trial_steps if trial else self.steps, -(-(end - begin) // self.step))
-            stop = min(end, begin + steps * self.step)
-            start = time.perf_counter()
-            yield begin, stop, members
-            self._learn(members, steps, time.perf_counter() - start, trial)
-            begin = stop
-
-    def _may_try(self) -> bool:
-        lossless = self._lost <= self.loss * self._time
-        return self._one != self._team and self._time > self.patience and lossless
-
-    def _learn(self, members, steps, seconds, trial):
-        cost = seconds / steps
-        self._costs[members] = [*self._costs[members], cost][-2:]
-        self._time += seconds
-        if not trial:
-            self.steps = max(1, min(8 * self.steps, int(self.seconds / max(cost, 1e-12))))
-            return
-        usual = min(self._costs[self._fast])
-        self._lost += max(0.0, seconds - steps * usual)
-        won = cost < usual
-        if won and steps >= min(8, self.steps):
-            self._decide()
-        # What loses is tried again, after a pause that makes up for the loss; after a heavy one,
-        # which shows a busy machine, as shortly as can be.
-        if won:
-            self._trial_steps = min(2 * steps, self.steps)
-        else:
-            self._trial_steps = 2 if cost > 4 * usual else self.first_trial
-
-    def _decide(self):
-        """Go on with what is faster, by the least of two times: other work only adds to one."""
-        if all(len(costs) == 2 for costs in self._costs.values()):
-            one, team = min(self._costs[self._one]), min(self._costs[self._team])
-            self._fast = self._team if team < self.gain * one else self._one
 
 
 def _zero_weight():
@@ -138,7 +71,7 @@ class CpuDevice:
         # A team pays where a batch's arithmetic is long beside the meetings of its threads.
         heavy = network.size * rows > TEAM_WORK
         self._team = Team(n_jobs) if heavy else ALONE
-        self._pace = _Pace(min(batch_size, LONGEST_BATCH), self._team.size)
+        self._pace = Pace(min(batch_size, LONGEST_BATCH), self._team.size)
         self._scratch = [self._buffers.gradient]
         self._take(parameters)
         if optimizer is not None:
@@ -272,7 +205,7 @@ class CpuDevice:
             part = out[first:last]
             predict(layers, buffers[member.rank], sources.table, loss, part, first, chunk)
 
-        for begin, end, members in _Pace(8 * CHUNK, self._team.size).runs(0, len(out)):
+        for begin, end, members in Pace(8 * CHUNK, self._team.size).runs(0, len(out)):
             while len(buffers) < members:  # each member's own, but for the weights
                 more = self._layout.buffers(moments=False)
                 buffers.append(more._replace(weights=self._buffers.weights))
