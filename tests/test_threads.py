@@ -1,11 +1,13 @@
 """Threads: the same bits for any number of them, and nothing that hangs, aborts or takes over."""
 
+import _thread
 import gc
 import os
 import subprocess
 import sys
 import textwrap
 import threading
+import time
 from functools import partial
 
 import numpy as np
@@ -17,7 +19,7 @@ from fastmlp.devices import cpu
 from fastmlp.devices.cpu import pace, team
 from fastmlp.devices.cpu.microkernel import ROWS
 from fastmlp.devices.cpu.pace import Pace
-from fastmlp.devices.cpu.team import Team, meet, usable_threads
+from fastmlp.devices.cpu.team import Team, finish, meet, take, usable_threads, written
 from fastmlp.network import Network
 
 pytestmark = pytest.mark.compiled
@@ -41,6 +43,7 @@ class AllTogether(Pace):
 def crowd(monkeypatch):
     """Make every device use as many threads as it is given, however small its work."""
     monkeypatch.setattr(cpu, "TEAM_WORK", 0)
+    monkeypatch.setattr(cpu, "PREDICTION_TEAM_WORK", 0)
     monkeypatch.setattr(cpu, "Pace", AllTogether)
 
 
@@ -100,18 +103,65 @@ def test_a_failing_member_does_not_leave_the_others_waiting():
             Team(3).run(partial(work, failing), 3)
 
 
+def test_everything_is_done_once():
+    done = []
+
+    def work(member):
+        while (thing := take(member, 200)) < 200:
+            if finish(member, thing):
+                done.append(thing)
+                written(member)
+
+    for members in (1, 3):
+        Team(3).run(work, members, things=200)
+        assert sorted(done) == list(range(200))
+        done.clear()
+
+
+def test_the_first_member_does_over_what_another_does_not_finish():
+    taken, over = threading.Event(), threading.Event()
+    done = []
+
+    def work(member):
+        if member.rank == 0:
+            taken.wait(10)
+        while (thing := take(member, 5)) < 5:
+            if member.rank == 1:
+                taken.set()
+                over.wait(10)
+            if finish(member, thing):
+                done.append((member.rank, thing))
+                written(member)
+
+    Team(2).run(work, 2, things=5)
+    assert sorted(done) == [(0, thing) for thing in range(5)]
+    over.set()
+
+
+def test_nothing_is_taken_after_a_failure():
+    def work(member):
+        if member.rank == 0:
+            raise KeyboardInterrupt
+        while (thing := take(member, 10**7)) < 10**7:
+            if finish(member, thing):
+                written(member)
+
+    with pytest.raises(KeyboardInterrupt):
+        Team(3).run(work, 3, things=10**7)
+
+
 def test_threads_end_with_their_team():
     gc.collect()  # an exception that pytest keeps may hold another test's team
-    before = threading.active_count()
+    before = _thread._count()
     crew = Team(3)
     assert crew.run(lambda member: member.rank, 3) == 0
-    helpers = [t for t in threading.enumerate() if t._target is team._help]
-    assert len(helpers) >= 2
+    assert _thread._count() == before + 2
     busy = team._HELPERS._busy
     del crew
-    for thread in helpers:
-        thread.join(10)
-    assert threading.active_count() <= before
+    limit = time.monotonic() + 10
+    while _thread._count() > before and time.monotonic() < limit:
+        time.sleep(0.001)
+    assert _thread._count() == before
     assert team._HELPERS._busy == busy - 2
 
 

@@ -69,7 +69,7 @@ class ReferenceDevice:
         *,
         optimizer=None,
         alpha=0.0,
-        batch_size=1,
+        batch_size=None,
         sparse=False,
         n_jobs=None,
     ):

@@ -307,7 +307,7 @@ class BaseMLP(BaseEstimator, ABC):
         X = _row_access(X)
         if X.dtype not in FLOATS:
             X = X.astype(dtype)
-        device = self._device(network, parameters, X, batch_size=min(X.shape[0], 48))
+        device = self._device(network, parameters, X)
         return device.forward(X, np.empty((X.shape[0], self.n_outputs_), dtype))
 
     def __sklearn_tags__(self):

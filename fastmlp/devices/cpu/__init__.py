@@ -1,17 +1,16 @@
 """The CPU device: compiled code over flat buffers, no BLAS."""
 
-from functools import partial
-
 import numpy as np
 
 from ...formulas.losses import LOSSES
 from ...formulas.optimizers import OPTIMIZERS
 from .blocks import CHUNK
-from .epoch import SETTINGS, add_gradient, apply_gradient, predict, train, transpose
+from .epoch import SETTINGS, add_gradient, apply_gradient, train, transpose
 from .layout import exchange, layout
 from .pace import Pace
+from .prediction import predict
 from .rows import Sources
-from .team import ALONE, Team, share
+from .team import ALONE, Team
 
 #: All that Python calls: what compiling ahead compiles.
 ENTRIES = (exchange, transpose, train, add_gradient, apply_gradient, predict)
@@ -19,6 +18,10 @@ ENTRIES = (exchange, transpose, train, add_gradient, apply_gradient, predict)
 LONGEST_BATCH = 4096
 # Parameters times rows of a batch below which one thread is enough; about 5 us of arithmetic.
 TEAM_WORK = 100_000
+# The same for a whole prediction, which has to start the team: some milliseconds of arithmetic.
+PREDICTION_TEAM_WORK = 150_000_000
+# And what one call of it may do: a tenth of a second at a nanosecond each.
+PREDICTION_CALL_WORK = 100_000_000
 
 
 def _zero_weight():
@@ -38,8 +41,9 @@ class CpuDevice:
         What `train_epoch` updates with; its moments are taken over, its step count is kept current.
     alpha : float, default=0.0
         L2 penalty.
-    batch_size : int, default=CHUNK
-        Rows of a training batch; or the most rows that are computed together.
+    batch_size : int, optional
+        Rows of a training batch, or of a block of rows whose gradient is summed; a device that only
+        predicts needs none.
     sparse : bool, default=False
         Whether X will be a sparse matrix.
     n_jobs : int or None, default=None
@@ -55,32 +59,28 @@ class CpuDevice:
         *,
         optimizer=None,
         alpha=0.0,
-        batch_size=CHUNK,
+        batch_size=None,
         sparse=False,
         n_jobs=None,
     ):
         self.network, self.optimizer = network, optimizer
-        self.alpha, self.batch_size = alpha, batch_size
-        self.dtype = parameters.dtype
-        rows = min(batch_size, LONGEST_BATCH)
-        if optimizer is not None:  # validation goes through whole chunks, however small a batch is
-            rows = max(rows, CHUNK)
-        self._layout = layout(network, self.dtype, rows, sparse)
+        self.alpha, self.batch_size = alpha, batch_size or CHUNK
+        self.dtype, self._n_jobs = parameters.dtype, n_jobs
+        rows = min(self.batch_size, LONGEST_BATCH)
+        # Predictions go through whole chunks, however small a batch is.
+        self._layout = layout(network, self.dtype, max(rows, CHUNK), sparse)
         self._buffers = self._layout.buffers(moments=optimizer is not None)
         self._gradient = None
         # A team pays where a batch's arithmetic is long beside the meetings of its threads.
-        heavy = network.size * rows > TEAM_WORK
+        heavy = batch_size is not None and network.size * rows > TEAM_WORK
         self._team = Team(n_jobs) if heavy else ALONE
-        self._pace = Pace(min(batch_size, LONGEST_BATCH), self._team.size)
+        self._pace = Pace(rows, self._team.size)
         self._scratch = [self._buffers.gradient]
-        self._take(parameters)
+        exchange(self._layout.layers, self._buffers.weights, parameters, False)
         if optimizer is not None:
+            transpose(self._layout.layers, self._buffers)
             for buffer, moment in zip(self._buffers[2:4], optimizer.moments, strict=True):
                 exchange(self._layout.layers, buffer, moment, False)
-
-    def _take(self, parameters):
-        exchange(self._layout.layers, self._buffers.weights, parameters, False)
-        transpose(self._layout.layers, self._buffers)
 
     def _packed(self, buffer):
         packed = np.empty(self.network.size, self.dtype)
@@ -178,7 +178,8 @@ class CpuDevice:
 
     def loss_and_gradient(self, parameters, X, targets, weights):
         """Mean loss over all rows, with penalty, and its gradient, at the given parameters."""
-        self._take(parameters)
+        exchange(self._layout.layers, self._buffers.weights, parameters, False)
+        transpose(self._layout.layers, self._buffers)
         sources = Sources(X, targets, weights)
         total, total_weight = self._sum_gradient(sources, self._settings(), 0, X.shape[0])
         gradient = self._packed(self._gradient)
@@ -194,23 +195,26 @@ class CpuDevice:
         """out = the network's outputs for the rows in `order`, or for all rows."""
         sources = Sources(X, order=order)
         loss = LOSSES[self.network.loss]
-        layers, chunk = self._layout.layers, min(CHUNK, self._layout.batch_rows)
-        if len(out) <= chunk:  # little enough that the rest of this would take longer
-            predict(layers, self._buffers, sources.table, loss, out, 0, chunk)
-            return out
-        buffers = [self._buffers]
+        most = max(1, PREDICTION_CALL_WORK // (CHUNK * self.network.size))
 
-        def work(begin, end, member):
-            first, last = (begin + part for part in share(member, end - begin))
-            part = out[first:last]
-            predict(layers, buffers[member.rank], sources.table, loss, part, first, chunk)
-
-        for begin, end, members in Pace(8 * CHUNK, self._team.size).runs(0, len(out)):
-            while len(buffers) < members:  # each member's own, but for the weights
+        def work(member):
+            buffers = self._buffers
+            if member.rank > 0:  # each member's own, but for the weights
                 more = self._layout.buffers(moments=False)
-                buffers.append(more._replace(weights=self._buffers.weights))
-            self._team.run(partial(work, begin, end), members)
+                buffers = more._replace(weights=buffers.weights)
+            while predict(self._layout.layers, buffers, sources.table, loss, out, member, most):
+                pass
+
+        self._team.run(work, self._predicting_members(len(out)), things=-(-len(out) // CHUNK))
         return out
+
+    def _predicting_members(self, rows):
+        """How many threads predict so many rows."""
+        if self.network.size * rows < PREDICTION_TEAM_WORK:
+            return 1
+        if self._team is ALONE:
+            self._team = Team(self._n_jobs)
+        return self._team.size
 
     def parameters(self):
         """The parameters now, packed."""

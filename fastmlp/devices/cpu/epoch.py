@@ -1,4 +1,4 @@
-"""The compiled walks over a data set: training, gradient and prediction.
+"""The compiled walks that train: epochs of updates, and the gradient over all rows.
 
 A batch is two phases, whatever the depth. *Rows*: each chunk of the batch's rows goes through all
 layers forward and backward, and stays in the cache meanwhile. *Weights*: each panel of weights gets
@@ -233,16 +233,3 @@ def apply_gradient(layers, buffers, settings, weight):
     for index in range(layers.size):
         squares += apply_layer_gradient(layers[index], buffers, step)
     return squares
-
-
-@entry
-def predict(layers, buffers, sources, loss, out, begin, chunk):
-    """out = outputs for the rows from `begin` of the order on, as many as `out` has."""
-    buffers = pointers(buffers)
-    outputs = out.shape[1]
-    for position in range(0, len(out), chunk):
-        count = min(chunk, len(out) - position)
-        forward(layers, buffers, sources, loss, begin + position, ZERO, count)
-        for r in range(count):
-            for k in range(outputs):
-                out[position + r, k] = buffers.outputs[k * count + r]

@@ -6,6 +6,7 @@ join their threads in every loop, abort the process when two Python threads ente
 die in a forked child. Here no thread outlives the fit that it works for.
 """
 
+import _thread
 import os
 import queue
 import threading
@@ -20,7 +21,9 @@ from numba.core import config
 from ..._jit import JIT_DISABLED, intrinsic, kernel
 
 # Places in a team's state, two cache lines apart: waiting on one does not slow writing another.
-_ARRIVED, _ROUND, _ABORTED = 0, 16, 32
+_ARRIVED, _ROUND, _ABORTED, _TAKEN, _WRITTEN = 0, 16, 32, 48, 64
+#: After these, one place for each thing that members take: how many have finished it.
+_THINGS = 80
 #: Looks at the barrier before a waiting member lets other threads have the core. A meeting on idle
 #: cores takes a microsecond; on a busy machine, spinning longer takes time from whoever is awaited.
 _PATIENCE = 2000
@@ -106,9 +109,43 @@ def share(member, count):
     )
 
 
-def alone() -> Member:
+@kernel
+def take(member, things):
+    """A thing, of so many, that is still to be done; `things` where there is none.
+
+    The next one that nobody has taken. After these the first member does over what another has
+    taken but not finished: on a busy machine, that one may have no core for milliseconds. So the
+    first never waits for a member that computes; and when it finds nothing more, all is done.
+    """
+    if _atomic_load(member.state, _ABORTED) != 0:
+        return things
+    thing = _atomic_add(member.state, _TAKEN, 1)
+    if thing < things:
+        return thing
+    if member.rank == 0 and member.members > 1:
+        for thing in range(things):
+            if _atomic_load(member.state, _THINGS + thing) == 0:
+                return thing
+        while _atomic_load(member.state, _WRITTEN) < things:  # somebody is between the next two
+            _yield_core()
+    return things
+
+
+@kernel
+def finish(member, thing):
+    """Whether this member is the first to finish a thing: then it writes the result."""
+    return _atomic_add(member.state, _THINGS + thing, 1) == 0
+
+
+@kernel
+def written(member):
+    """Say that a result is written, after `finish`."""
+    _atomic_add(member.state, _WRITTEN, 1)
+
+
+def alone(things: int = 0) -> Member:
     """A team of one."""
-    return Member(0, 1, np.zeros(1, np.int64))
+    return Member(0, 1, np.zeros(_THINGS + things, np.int64))
 
 
 def usable_threads(n_jobs: int | None) -> int:
@@ -175,26 +212,33 @@ class Team:
         """Most members."""
         return 1 + self._helpers
 
-    def run(self, work, members: int):
-        """Let each member do ``work(member)``; returns what this thread, the first, returned."""
+    def run(self, work, members: int, things: int = 0):
+        """Let each member do ``work(member)``; returns what this thread, the first, returned.
+
+        Where members take their work from so many `things`, it does not wait for the others: they
+        may still be computing what is then no longer needed.
+        """
+        first = alone(things)._replace(members=members)
         if members == 1:
-            return work(alone())
-        state = np.zeros(48, np.int64)
+            return work(first)
         while len(self._queues) < members - 1:
             self._queues.append(queue.SimpleQueue())
-            threading.Thread(target=_help, args=(self._queues[-1],), daemon=True).start()
+            # `threading.Thread` waits until the new thread runs; on a busy machine, milliseconds.
+            _thread.start_new_thread(_help, (self._queues[-1],))
         done = queue.SimpleQueue()
         asked = 0
         try:
             for rank in range(1, members):
                 asked += 1
-                self._queues[rank - 1].put((work, Member(rank, members, state), done))
-            result = work(Member(0, members, state))
+                self._queues[rank - 1].put((work, first._replace(rank=rank), done))
+            result = work(first)
         except BaseException:
-            state[_ABORTED] = 1  # nobody waits for a member that will not come
+            first.state[_ABORTED] = 1  # nobody waits for a member that will not come
             raise
         finally:
-            errors = [error for error in (done.get() for _ in range(asked)) if error]
+            errors = []
+            if not things or first.state[_ABORTED]:
+                errors = [error for error in (done.get() for _ in range(asked)) if error]
         if errors:
             try:
                 raise errors[0]

@@ -1,0 +1,35 @@
+"""The walk of prediction: each thread takes the next chunk of rows that is still to be done.
+
+No row waits for another, so that threads need not meet.
+"""
+
+from ..._jit import entry
+from .blocks import CHUNK
+from .epoch import forward
+from .layout import pointers
+from .microkernel import ZERO
+from .team import finish, take, written
+
+
+@entry
+def predict(layers, buffers, sources, loss, out, member, most):
+    """out = the outputs of the rows that the order begins with, in at most `most` chunks.
+
+    Returns whether there may be more to do: Python hears Ctrl-C between two calls.
+    """
+    buffers = pointers(buffers)
+    outputs = out.shape[1]
+    chunks = (len(out) + CHUNK - 1) // CHUNK
+    for _ in range(most):
+        chunk = take(member, chunks)
+        if chunk == chunks:
+            return False
+        first = chunk * CHUNK
+        rows = min(CHUNK, len(out) - first)
+        forward(layers, buffers, sources, loss, first, ZERO, rows)
+        if finish(member, chunk):
+            for r in range(rows):
+                for k in range(outputs):
+                    out[first + r, k] = buffers.outputs[k * rows + r]
+            written(member)
+    return True
