@@ -55,6 +55,7 @@ def compile_for(dtype) -> None:
     for settings in ({}, {"solver": "lbfgs"}, {"batch_size": rows}):
         network = MLPClassifier((2,), max_iter=1, random_state=0, device="cpu", **settings)
         fit_or_interrupt(network, X, y).predict(X)
+    network.compiled_predictor()(X)
 
 
 def fit_or_interrupt(estimator, X, y):

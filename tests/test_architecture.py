@@ -16,7 +16,7 @@ FLOORS = [
     {"__init__"},
     {"info"},
     {"estimators"},
-    {"training"},
+    {"predictor", "training"},
     {"initializers", "schedules"},
     {"network"},
     {"devices"},

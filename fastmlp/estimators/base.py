@@ -11,7 +11,7 @@ import numpy as np
 import sklearn
 from numpy.typing import ArrayLike
 from scipy import sparse
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, is_classifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_array, check_random_state
@@ -20,6 +20,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from .. import devices
 from ..initializers import glorot_uniform
 from ..network import Network
+from ..predictor import Predictor
 from ..schedules import schedule
 from ..training import Optimizer, Plan, Progress, Rows, fit_epochs, fit_lbfgs
 
@@ -309,6 +310,34 @@ class BaseMLP(BaseEstimator, ABC):
             X = X.astype(dtype)
         device = self._device(network, parameters, X)
         return device.forward(X, np.empty((X.shape[0], self.n_outputs_), dtype))
+
+    def compiled_predictor(self) -> Predictor:
+        """Bind a copy of the weights to compiled code that predicts single rows in microseconds.
+
+        Returns
+        -------
+        predictor : Predictor
+            ``predictor(X, out=None)`` gives what `predict` of a regressor or `predict_proba` of a
+            classifier gives, for rows or for one row, in the dtype of the weights. It does not
+            validate its input, later fits do not change it, and threads may share it.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastmlp import MLPRegressor
+        >>> X = np.linspace(-1, 1, 100).reshape(50, 2)
+        >>> regressor = MLPRegressor(solver="lbfgs", random_state=0).fit(X, X.sum(axis=1))
+        >>> predictor = regressor.compiled_predictor()
+        >>> np.allclose(predictor(X), regressor.predict(X))
+        True
+        >>> predictor(X[0]).shape
+        (1,)
+        """
+        check_is_fitted(self)
+        network, parameters = self._fitted_network()
+        one = network.units[-1] == 1
+        pair = one and is_classifier(self)
+        return Predictor(network, parameters, pair=pair, flat=one and not pair)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -10,10 +10,11 @@ from .layout import exchange, layout
 from .pace import Pace
 from .prediction import predict
 from .rows import Sources
+from .single_rows import predict_rows
 from .team import ALONE, Team
 
 #: All that Python calls: what compiling ahead compiles.
-ENTRIES = (exchange, transpose, train, add_gradient, apply_gradient, predict)
+ENTRIES = (exchange, transpose, train, add_gradient, apply_gradient, predict, predict_rows)
 # Batches of more rows are cut into blocks: their work memory stays bounded, and Ctrl-C is heard.
 LONGEST_BATCH = 4096
 # Parameters times rows of a batch below which one thread is enough; about 5 us of arithmetic.

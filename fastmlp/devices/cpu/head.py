@@ -41,6 +41,16 @@ def _softmax(p, start, rows, outputs, s, first):
 
 
 @kernel
+def activate_outputs(code, p, start, rows, outputs, scales, first):
+    """p(z), in place, of the columns that lie from `start` on; scales have room for each row."""
+    if code == LOG_LOSS:
+        _softmax(p, start, rows, outputs, scales, first)
+    else:
+        for e in range(start, start + rows * outputs):
+            p[e] = output_activation(code, p[e])
+
+
+@kernel
 def output_forward(code, Z, buffers, first):
     """p(z) of the rows Z, into the columns of ``outputs`` from row `first` on."""
     rows, outputs = Z.rows, Z.columns
@@ -49,11 +59,7 @@ def output_forward(code, Z, buffers, first):
         z, column = column_start(Z, k), start + k * rows
         for r in range(rows):
             p[column + r] = Z.data[z + r * Z.row]
-    if code == LOG_LOSS:
-        _softmax(p, start, rows, outputs, buffers.row_scales, first)
-    else:
-        for e in range(start, start + rows * outputs):
-            p[e] = output_activation(code, p[e])
+    activate_outputs(code, p, start, rows, outputs, buffers.row_scales, first)
 
 
 @kernel
