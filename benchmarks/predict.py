@@ -1,0 +1,104 @@
+"""Single calls of fitted estimators: predictions and short fits, one thread each."""
+
+import numpy as np
+from grid import GRID, LIBRARIES, NUMPY, OURS, PYTORCH, THEIRS, Case, compare, fit
+from report import number, spread, table
+from timing import alternate, medians, ratio, repeats
+
+OTHERS = (THEIRS, PYTORCH, NUMPY)
+#: A network that is asked for one row at a time.
+SMALL = Case(2_000, 20, (64, 64), 2, 200, epochs=1)
+
+
+def measure(options) -> list[dict]:
+    """A row for each call."""
+    calls = [predictions(case, 100_000) for case in GRID[:3]] + [predictions(GRID[3], 20_000)]
+    calls += [predictions(SMALL, 1), partial_fit(20), short_fit(10)]
+    return [options.show(_measure(*call, options.rounds)) for call in options.chosen(calls)]
+
+
+def predictions(case, rows):
+    """predict_proba of `rows` rows by the same float32 network in every library."""
+    X, y = case.data(np.float32)
+    estimators = {name: fit(name, case, X, y, max_iter=1) for name in LIBRARIES}
+    X, _ = case.data(np.float32, rows)
+    compare({name: e.predict_proba(X) for name, e in estimators.items()}, np.float32)
+    return f"predict_proba, {_rows(rows)}, {_shape(case)}", {
+        name: lambda estimator=estimator: estimator.predict_proba(X)
+        for name, estimator in estimators.items()
+    }
+
+
+def partial_fit(rows):
+    """partial_fit of `rows` rows."""
+    case = GRID[0]._replace(batch=rows)
+    X, y = case.data(np.float64, rows)
+    estimators = {name: fit(name, case, X, y, max_iter=1) for name in LIBRARIES}
+    compare(
+        {name: e.partial_fit(X, y).predict_proba(X) for name, e in estimators.items()}, np.float64
+    )
+    return f"partial_fit, {_rows(rows)}, {_shape(case)}", {
+        name: lambda estimator=estimator: estimator.partial_fit(X, y)
+        for name, estimator in estimators.items()
+    }
+
+
+def short_fit(rows):
+    """A fit of one epoch on `rows` rows."""
+    case = Case(rows, 3, (100,), 2, rows, epochs=1)
+    X, y = case.data(np.float64)
+    compare({name: fit(name, case, X, y).predict_proba(X) for name in LIBRARIES}, np.float64)
+    return f"fit of one epoch, {_rows(rows)}, {_shape(case)}", {
+        name: lambda name=name: fit(name, case, X, y) for name in LIBRARIES
+    }
+
+
+def _rows(count):
+    return "1 row" if count == 1 else f"{count} rows"
+
+
+def _shape(case):
+    outputs = 1 if case.classes == 2 else case.classes
+    return "-".join(map(str, (case.features, *case.hidden, outputs)))
+
+
+def _measure(name, works, rounds):
+    count = {library: repeats(work, 0.05) for library, work in works.items()}
+
+    def repeated(library):
+        for _ in range(count[library]):
+            works[library]()
+
+    times = alternate({name: lambda name=name: repeated(name) for name in works}, rounds)
+    a_call = {library: [t / count[library] for t in values] for library, values in times.items()}
+    return {
+        "call": name,
+        "us": medians(a_call, 1e6),
+        "times_as_fast_as": {
+            library: ratio(a_call[library], a_call[OURS]) for library in a_call if library != OURS
+        },
+    }
+
+
+def headline(rows: list[dict]) -> list[str]:
+    """The README's table: medians."""
+    return _table(rows, lambda ratio: f"**{number(ratio['median'])}**")
+
+
+def report(rows: list[dict]) -> list[str]:
+    """The same with the spread of the ratios."""
+    return _table(rows, spread)
+
+
+def _table(rows, ratio_cell):
+    others = [name for name in OTHERS if name in rows[0]["us"]]
+    header = ["one call", "fastmlp, us", *others, *(f"times {name}" for name in others[:2])]
+    cells = [
+        [
+            row["call"],
+            *(number(row["us"][name]) for name in (OURS, *others)),
+            *(ratio_cell(row["times_as_fast_as"][name]) for name in others[:2]),
+        ]
+        for row in rows
+    ]
+    return table(header, cells)
