@@ -22,11 +22,16 @@ def measure(options) -> list[dict]:
 
 def _measure(case, dtype, rounds):
     apart = verify(case, dtype)
-    X, y = case.data(dtype)
     epochs = dict.fromkeys(LIBRARIES, case.epochs)
     epochs[NUMPY] = min(FEW_EPOCHS, case.epochs)
+    return measure_case(case, dtype, epochs, rounds) | {"apart": apart}
+
+
+def measure_case(case, dtype, epochs, rounds) -> dict:
+    """Time whole fits of the libraries in `epochs`, of as many epochs as it says."""
+    X, y = case.data(dtype)
     works = {
-        name: lambda name=name: fit(name, case, X, y, max_iter=epochs[name]) for name in LIBRARIES
+        name: lambda name=name: fit(name, case, X, y, max_iter=epochs[name]) for name in epochs
     }
     # The peak takes its turns too: the clock's frequency changes, a share of the peak should not.
     works["peak"] = lambda: burn(dtype)
@@ -38,7 +43,6 @@ def _measure(case, dtype, rounds):
         "case": str(case),
         "dtype": dtype.__name__,
         "epochs": epochs,
-        "apart": apart,
         "ms_per_epoch": medians(an_epoch | {"floor": floor}, 1e3),
         "times_as_fast_as": {
             name: ratio(an_epoch[name], an_epoch[OURS]) for name in an_epoch if name != OURS

@@ -3,7 +3,7 @@
 import numpy as np
 from grid import GRID, LIBRARIES, NUMPY, OURS, PYTORCH, THEIRS, Case, compare, fit
 from report import number, spread, table
-from timing import alternate, medians, ratio, repeats
+from timing import alternate_loops, looped, medians, ratio
 
 OTHERS = (THEIRS, PYTORCH, NUMPY)
 #: A network that is asked for one row at a time.
@@ -63,14 +63,8 @@ def _shape(case):
 
 
 def _measure(name, works, rounds):
-    count = {library: repeats(work, 0.05) for library, work in works.items()}
-
-    def repeated(library):
-        for _ in range(count[library]):
-            works[library]()
-
-    times = alternate({name: lambda name=name: repeated(name) for name in works}, rounds)
-    a_call = {library: [t / count[library] for t in values] for library, values in times.items()}
+    loops = {library: looped(work) for library, work in works.items()}
+    a_call = alternate_loops(loops, rounds, seconds=0.05)
     return {
         "call": name,
         "us": medians(a_call, 1e6),

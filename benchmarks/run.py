@@ -14,14 +14,27 @@ import sys
 
 import chart
 import fit
+import memory
+import parts
 import predict
+import published
+import scaling
+import startup
 from grid import LIBRARIES, PYTORCH
 from machine import record
 from report import caption, save, saved, write_page, write_readme
 from threadpoolctl import threadpool_limits
 
 #: Every part measures rows that JSON can keep, and reports them in lines of Markdown.
-PARTS = {"fit": fit, "predict": predict}
+PARTS = {
+    "fit": fit,
+    "predict": predict,
+    "parts": parts,
+    "scaling": scaling,
+    "memory": memory,
+    "startup": startup,
+    "published": published,
+}
 
 CHART = (
     "![Milliseconds an epoch of every library and case, and the floor of the arithmetic]"
@@ -65,7 +78,7 @@ def main():
             machine = record()
             with threadpool_limits(1):
                 results = PARTS[name].measure(options)
-            if options.case is None:
+            if options.case is None and results:
                 save(name, machine, results)
     if options.case is None:
         write_reports()

@@ -3,6 +3,7 @@
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 
 
 def once(work: Callable, clock=time.process_time) -> float:
@@ -36,8 +37,30 @@ def ratio(slow: list, fast: list) -> dict:
     return {"median": statistics.median(ratios), "least": min(ratios), "most": max(ratios)}
 
 
-def repeats(work: Callable, seconds: float) -> int:
-    """How often to call a short work so that it fills about `seconds`."""
-    work()  # compile, and fill the caches
-    took = min(once(work, time.perf_counter) for _ in range(3))
-    return max(1, int(seconds / max(took, 1e-7)))
+def looped(work: Callable) -> Callable:
+    """`work` as a function of how many times it is called."""
+
+    def loop(times):
+        for _ in range(times):
+            work()
+
+    return loop
+
+
+def repeats(loop: Callable, seconds: float) -> int:
+    """How many times a short work must be repeated to fill about `seconds`."""
+    loop(1)  # compile, and fill the caches
+    times = 1
+    while (took := once(partial(loop, times))) < seconds / 4:
+        times *= 2
+    return max(1, round(times * seconds / took))
+
+
+def alternate_loops(loops: dict, rounds: int, seconds: float) -> dict:
+    """Seconds of one repetition of each, a list for each; they take turns of about `seconds`."""
+    times = {name: repeats(loop, seconds) for name, loop in loops.items()}
+    turns = {name: partial(loop, times[name]) for name, loop in loops.items()}
+    return {
+        name: [took / times[name] for took in values]
+        for name, values in alternate(turns, rounds).items()
+    }

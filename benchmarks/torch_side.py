@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
+DEFAULT_THREADS = torch.get_num_threads()
 ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh, "logistic": nn.Sigmoid, "identity": nn.Identity}
 
 
@@ -48,8 +49,7 @@ class TorchClassifier:
 
     def fit(self, X, y):
         """Train for `max_iter` epochs."""
-        if self.n_jobs is not None:
-            torch.set_num_threads(self.n_jobs)
+        torch.set_num_threads(self.n_jobs or DEFAULT_THREADS)
         random_state = np.random.RandomState(self.random_state)
         self.classes_ = np.unique(y)
         X, targets = self._tensors(X, y)

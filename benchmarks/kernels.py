@@ -1,0 +1,227 @@
+"""The CPU device's inner loops on their own: the same functions that training calls.
+
+Products live in a network of three widths, (1, fan_in, fan_out), whose second layer is the one that
+is measured, so that they run over the buffers, panels and chunks of rows that training uses. All
+are called with a number of repetitions, which are compiled too: training does not come back to
+Python between two products either.
+"""
+
+import numpy as np
+
+from fastmlp._jit import kernel
+from fastmlp.devices.cpu.epoch import SETTINGS, add_gradient, transpose
+from fastmlp.devices.cpu.layers import add_unit_gradient, backward, deltas_of, multiply
+from fastmlp.devices.cpu.layout import CHUNK, Layout, exchange, pointers
+from fastmlp.devices.cpu.optimizer import Step, update
+from fastmlp.devices.cpu.rows import FEATURES, Sources, gather
+from fastmlp.devices.cpu.team import alone
+from fastmlp.formulas import elementary
+from fastmlp.formulas.losses import LOSSES
+from fastmlp.formulas.optimizers import OPTIMIZERS
+from fastmlp.network import Network
+
+
+class Products:
+    """The three products of one layer, over a batch of random values.
+
+    Parameters
+    ----------
+    rows, fan_in, fan_out : int
+        Shape of the product A W.
+    dtype : dtype
+        Of all values.
+
+    Attributes
+    ----------
+    A, W, D : ndarray
+        The layer's inputs (rows, fan_in) and weights (fan_in, fan_out), and its deltas (rows,
+        fan_out), as NumPy wants them.
+    """
+
+    def __init__(self, rows, fan_in, fan_out, dtype):
+        random = np.random.default_rng(0)
+        network = Network((1, fan_in, fan_out), "relu", "squared_error")
+        place = Layout(network, dtype, rows, sparse=False)
+        self._layers, self._buffers = place.layers, place.buffers(moments=False)
+        self._buffers = self._buffers._replace(gradient=place.whole_gradient())
+        self._network, self._rows = network, rows
+        self._sources = Sources(np.zeros((1, 1), dtype)).table
+        packed = random.uniform(-1, 1, network.size).astype(dtype)
+        exchange(self._layers, self._buffers.weights, packed, False)
+        transpose(self._layers, self._buffers)
+        self.W, self.bias = (views[1] for views in network.views(packed))
+        self.A = random.uniform(-1, 1, (rows, fan_in)).astype(dtype).clip(0)
+        self.D = random.uniform(-1, 1, (rows, fan_out)).astype(dtype)
+        self._view("inputs", 1, 1, fan_in)[...] = self.A
+
+    def _view(self, name, index, offset, columns):
+        """A layer's rows in one of the buffers."""
+        layer, buffer = self._layers[index], getattr(self._buffers, name)
+        return np.lib.stride_tricks.as_strided(
+            buffer[layer[name] + offset :],
+            (self._rows, columns),
+            (layer[f"{name}_row"] * buffer.itemsize, buffer.itemsize),
+        )
+
+    def set_deltas(self):
+        """Put the deltas where `forward` writes its output."""
+        self._view("deltas", 1, 0, self.D.shape[1])[...] = self.D
+
+    def forward(self, times=1):
+        """A W + b."""
+        _forward(self._layers, self._buffers, self._rows, times)
+        return self._view("deltas", 1, 0, self.D.shape[1])
+
+    def delta(self, times=1):
+        """D Wᵀ ⊙ relu'(A)."""
+        _delta(self._layers, self._buffers, self._rows, times)
+        return self._view("deltas", 0, 0, self.A.shape[1])
+
+    def gradient(self, times=1):
+        """Add Aᵀ D, and the sums of D for the biases, to the gradient."""
+        _gradient(self._layers, self._buffers, self._sources, self._rows, times)
+
+    def take_gradient(self):
+        """The gradient added up so far, which begins again at 0."""
+        packed = np.empty(self._network.size, self.A.dtype)
+        exchange(self._layers, self._buffers.gradient, packed, True)
+        self._buffers.gradient[:] = 0
+        return self._network.views(packed)[0][1]
+
+
+@kernel
+def _forward(layers, buffers, rows, times):
+    buffers = pointers(buffers)
+    layer = layers[1]
+    for _ in range(times):
+        for first in range(0, rows, CHUNK):
+            count = min(CHUNK, rows - first)
+            multiply(layer, buffers, first, deltas_of(layer, buffers, first, count))
+
+
+@kernel
+def _delta(layers, buffers, rows, times):
+    buffers = pointers(buffers)
+    for _ in range(times):
+        for first in range(0, rows, CHUNK):
+            backward(layers[1], layers[0], buffers, first, min(CHUNK, rows - first))
+
+
+@kernel
+def _gradient(layers, buffers, sources, rows, times):
+    buffers = pointers(buffers)
+    layer = layers[1]
+    for _ in range(times):
+        for unit in range(layer["units"]):
+            add_unit_gradient(layer, buffers, sources, 0, rows, unit)
+
+
+def _elementwise(function):
+    @kernel
+    def loop(x, y, times):
+        for _ in range(times):
+            for i in range(x.size):
+                y[i] = function(x[i])
+
+    return loop
+
+
+#: Loops over each elementary function, called as ``loop(x, y, times)``.
+ELEMENTARY = {
+    name: _elementwise(getattr(elementary, name)) for name in ("exp", "log", "tanh", "logistic")
+}
+
+
+class Update:
+    """The update of `size` parameters by one optimiser, with scikit-learn's defaults."""
+
+    def __init__(self, optimizer, size, dtype):
+        random = np.random.default_rng(0)
+        place = Layout(Network((1, 1), "relu", "squared_error"), dtype, 1, sparse=False)
+        self.weights, self.gradient = random.uniform(-1, 1, (2, size)).astype(dtype)
+        self._buffers = place.buffers(moments=False)._replace(
+            weights=self.weights,
+            gradient=self.gradient,
+            first=np.zeros(size, dtype),
+            second=np.zeros(size, dtype),
+        )
+        numbers = (0.001, 0.9, 0.9, 0.999, 1e-8, 1e-4, 1 / 200)
+        self._step = Step(OPTIMIZERS[optimizer], True, *(dtype(number) for number in numbers))
+
+    def __call__(self, times=1):
+        """Some steps with the same gradient."""
+        _update(self._step, self._buffers, times)
+
+
+@kernel
+def _update(step, buffers, times):
+    size = buffers.weights.size
+    for _ in range(times):
+        update(step, pointers(buffers), 0, size, 0, step.alpha)
+
+
+class Gather:
+    """Copying rows of X in a given order."""
+
+    def __init__(self, X, order):
+        self._sources = Sources(X)
+        self._order = order
+        self.out = np.empty((len(order), X.shape[1]), X.dtype)
+
+    def __call__(self, times=1):
+        """Copy all rows."""
+        _gather(self._sources.table, self._order, self.out.reshape(-1), times)
+
+
+@kernel
+def _gather(sources, order, out, times):
+    source = sources[FEATURES]
+    for _ in range(times):
+        for i in range(order.size):
+            gather(source, order[i], out, i * source["columns"])
+
+
+class LossAndGradient:
+    """Loss and gradient over all rows, as often as wanted without coming back to Python.
+
+    Parameters
+    ----------
+    network : Network
+        Its parameters are the packed ones.
+    parameters : ndarray of shape (network.size,)
+        Where to take the gradient.
+    X, targets : ndarray
+        At most a batch of rows.
+    """
+
+    def __init__(self, network, parameters, X, targets):
+        dtype = parameters.dtype
+        place = Layout(network, dtype, len(X), sparse=False)
+        self._network, self._layers, self._rows = network, place.layers, len(X)
+        self._buffers = place.buffers(moments=False)._replace(gradient=place.whole_gradient())
+        self._sources = Sources(X, targets)
+        self._settings = np.zeros(1, SETTINGS)
+        self._settings["batch_size"] = len(X)
+        self._settings["loss"] = LOSSES[network.loss]
+        self._settings["clip"] = np.finfo(dtype).eps
+        exchange(self._layers, self._buffers.weights, parameters, False)
+        transpose(self._layers, self._buffers)
+
+    def __call__(self, times=1):
+        """Mean loss, and the packed gradient of it, of the last time."""
+        loss = _loss_and_gradient(
+            self._layers, self._buffers, self._sources.table, self._settings, alone(), self._rows,
+            times,
+        )  # fmt: skip
+        packed = np.empty(self._network.size, self._buffers.weights.dtype)
+        exchange(self._layers, self._buffers.gradient, packed, True)
+        return loss / self._rows, packed / packed.dtype.type(self._rows)
+
+
+@kernel
+def _loss_and_gradient(layers, buffers, sources, settings, member, rows, times):
+    loss = 0.0
+    for _ in range(times):
+        buffers.gradient[:] = 0
+        loss, _ = add_gradient(layers, buffers, sources, settings, member, 0, rows)
+    return loss
