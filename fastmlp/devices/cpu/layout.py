@@ -29,6 +29,8 @@ from .blocks import CHUNK, GROUP
 from .microkernel import FEW_ROWS, ROWS, VECTORS, lanes, pointer
 from .products import padded, panel_width
 
+ONE = np.int64(1)  # not a literal, for which kernels would be compiled anew
+
 LAYER = np.dtype(
     [
         (name, np.int64)
@@ -210,37 +212,54 @@ def aligned_zeros(size: int, dtype) -> np.ndarray:
 
 
 @kernel
-def _exchange(inside, start, outside, position, outwards):
-    """Copy one number from the packed vector into a buffer, or outwards from there."""
+def _exchange(inside, start, outside, position, stride, count, outwards):
+    """Copy `count` numbers from the packed vector into a buffer, or outwards from there."""
     if outwards:
-        outside[position] = inside[start]
+        for j in range(count):
+            outside[position + j * stride] = inside[start + j]
     else:
-        inside[start] = outside[position]
+        for j in range(count):
+            inside[start + j] = outside[position + j * stride]
+
+
+@kernel
+def _exchange_panels(layer, buffer, packed, w, b, outwards):
+    """The same for a layer in panels, whose weights lie from w on in the packed vector."""
+    fan_in, fan_out = layer["fan_in"], layer["fan_out"]
+    full = panel_width(buffer)
+    for column in range(0, fan_out, full):
+        width, used = min(full, layer["width"] - column), min(full, fan_out - column)
+        row = layer["weights"] + (1 + fan_in) * column
+        for i in range(fan_in):
+            place = w + i * fan_out + column
+            _exchange(buffer, row + i * width, packed, place, ONE, used, outwards)
+        _exchange(buffer, row + fan_in * width, packed, b + column, ONE, used, outwards)
+
+
+@kernel
+def _exchange_narrow(layer, buffer, packed, w, b, outwards):
+    """The same for a narrow layer."""
+    fan_in, fan_out = layer["fan_in"], layer["fan_out"]
+    row = layer["weights"] + panel_width(buffer) // VECTORS
+    _exchange(buffer, layer["weights"], packed, b, ONE, fan_out, outwards)
+    for k in range(fan_out):
+        place = row + k * layer["back_width"]
+        _exchange(buffer, place, packed, w + k, fan_out, fan_in, outwards)
 
 
 @entry
 def exchange(layers, buffer, packed, outwards):
     """Lay the packed vector out in a buffer of weights; or collect it from there, if `outwards`."""
     buffer, packed = pointer(buffer), pointer(packed)
-    full = panel_width(buffer)
-    vector = full // VECTORS
     w = 0
     b = 0
     for index in range(layers.size):
         b += layers[index]["fan_in"] * layers[index]["fan_out"]
     for index in range(layers.size):
         layer = layers[index]
-        fan_in, fan_out, start = layer["fan_in"], layer["fan_out"], layer["weights"]
-        for k in range(fan_out):
-            if layer["narrow"]:
-                place, step = start + vector + k * layer["back_width"], 1
-                _exchange(buffer, start + k, packed, b + k, outwards)
-            else:
-                column = k // full * full
-                step = min(full, layer["width"] - column)
-                place = start + (1 + fan_in) * column + k - column
-                _exchange(buffer, place + fan_in * step, packed, b + k, outwards)
-            for i in range(fan_in):
-                _exchange(buffer, place + i * step, packed, w + i * fan_out + k, outwards)
-        w += fan_in * fan_out
-        b += fan_out
+        if layer["narrow"]:
+            _exchange_narrow(layer, buffer, packed, w, b, outwards)
+        else:
+            _exchange_panels(layer, buffer, packed, w, b, outwards)
+        w += layer["fan_in"] * layer["fan_out"]
+        b += layer["fan_out"]
