@@ -35,7 +35,8 @@ def measure(options) -> list[dict]:
     rounds = min(options.rounds, 3)
     rows = []
     for sweep, case, their_epochs in options.chosen(cases):
-        verify(case._replace(rows=min(case.rows, 2_000)), np.float64, SIDES)
+        for dtype in (np.float64, np.float32):  # the first proves it, the second warms up as well
+            verify(case._replace(rows=min(case.rows, max(2_000, case.batch))), dtype, SIDES)
         epochs = {OURS: case.epochs, THEIRS: their_epochs}
         rows.append({"sweep": sweep} | measure_case(case, np.float32, epochs, rounds))
         rows[-1]["rows"] = case.rows
