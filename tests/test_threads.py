@@ -256,13 +256,15 @@ if child == 0:
 assert os.waitpid(child, 0)[1] == 0
 """,
     "fork_during_a_fit": """
-thread = threading.Thread(target=lambda: [fit() for _ in range(30)])
+forked = threading.Event()
+thread = threading.Thread(target=lambda: [fit() for _ in iter(forked.is_set, True)])
 thread.start()
 for _ in range(5):
     child = os.fork()
     if child == 0:
         os._exit(0 if fit() == expected else 1)
     assert os.waitpid(child, 0)[1] == 0
+forked.set()
 thread.join()
 """,
     "multiprocessing_fork": """
