@@ -30,9 +30,13 @@ def sgd_step(velocity, g, learning_rate, momentum, nesterov):
 
 
 @formula
-def moving_average(average, value, decay):
-    """β a + (1 - β) x."""
-    return decay * average + (type(average)(1) - decay) * value
+def moving_average(average, value, decay, share):
+    """β a + (1 - β) x, of which 1 - β is the `share`.
+
+    It is subtracted in float64: in float32, 1 - 0.999 has lost three digits, and every second
+    moment would be too large by as much.
+    """
+    return decay * average + share * value
 
 
 @formula

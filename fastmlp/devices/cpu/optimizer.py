@@ -21,7 +21,9 @@ class Step(NamedTuple):
     learning_rate: float
     momentum: float
     beta_1: float
+    share_1: float  # 1 - beta_1
     beta_2: float
+    share_2: float
     epsilon: float
     alpha: float
     scale: float  # 1 / the batch's total weight
@@ -42,7 +44,9 @@ def next_step(settings, weight, like):
         type(like)(learning_rate),
         type(like)(settings["momentum"]),
         type(like)(settings["beta_1"]),
+        type(like)(1.0 - settings["beta_1"]),
         type(like)(settings["beta_2"]),
+        type(like)(1.0 - settings["beta_2"]),
         type(like)(settings["epsilon"]),
         type(like)(settings["alpha"]),
         type(like)(1.0 / weight),
@@ -62,12 +66,13 @@ def update(step, buffers, begin, end, g, alpha):
     squares = type(alpha)(0)
     if step.optimizer == ADAM:
         learning_rate, epsilon = step.learning_rate, step.epsilon
-        beta_1, beta_2 = step.beta_1, step.beta_2
+        beta_1, share_1 = step.beta_1, step.share_1
+        beta_2, share_2 = step.beta_2, step.share_2
         for i in range(begin, end):
             old = w[i]
             slope = (gradient[shift + i] + alpha * old) * scale
-            m = moving_average(first[i], slope, beta_1)
-            v = moving_average(second[i], slope * slope, beta_2)
+            m = moving_average(first[i], slope, beta_1, share_1)
+            v = moving_average(second[i], slope * slope, beta_2, share_2)
             first[i] = m
             second[i] = v
             w[i] = old + adam_step(m, v, learning_rate, epsilon)
