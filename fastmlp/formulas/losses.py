@@ -64,18 +64,6 @@ def binary_log_loss(p, t, epsilon):
 
 
 @formula
-def loss(code, p, t, epsilon):
-    """The loss `code` of the prediction p for the target t; ε is the dtype's machine epsilon."""
-    if code == SQUARED_ERROR:
-        return squared_error(p, t)
-    if code == POISSON:
-        return poisson(p, t)
-    if code == LOG_LOSS:
-        return log_loss(p, t, epsilon)
-    return binary_log_loss(p, t, epsilon)
-
-
-@formula
 def delta(p, t):
     """∂loss/∂z = p - t, for a loss with its canonical output activation p(z)."""
     return p - t

@@ -9,7 +9,17 @@ import numpy as np
 
 from ..._jit import kernel
 from ...formulas.elementary import exp
-from ...formulas.losses import LOG_LOSS, delta, loss, output_activation
+from ...formulas.losses import (
+    LOG_LOSS,
+    POISSON,
+    SQUARED_ERROR,
+    binary_log_loss,
+    delta,
+    log_loss,
+    output_activation,
+    poisson,
+    squared_error,
+)
 from .products import column_start
 
 
@@ -63,16 +73,36 @@ def output_forward(code, Z, buffers, first):
 
 
 @kernel
+def _losses(code, p, t, start, end, epsilon):
+    """The loss of each prediction p, in place of its target; a loop of its own for each loss."""
+    if code == SQUARED_ERROR:
+        for e in range(start, end):
+            t[e] = squared_error(p[e], t[e])
+    elif code == POISSON:
+        for e in range(start, end):
+            t[e] = poisson(p[e], t[e])
+    elif code == LOG_LOSS:
+        for e in range(start, end):
+            t[e] = log_loss(p[e], t[e], epsilon)
+    else:
+        for e in range(start, end):
+            t[e] = binary_log_loss(p[e], t[e], epsilon)
+
+
+@kernel
 def output_backward(code, D, buffers, first, epsilon):
     """δ = w ∂loss/∂z of the rows from `first` on, into D; returns the sum of w times loss."""
     rows, outputs = D.rows, D.columns
     p, t, w = buffers.outputs, buffers.targets, buffers.row_weights
     start = first * outputs
-    total = 0.0
     for k in range(outputs):
         d, column = column_start(D, k), start + k * rows
         for r in range(rows):
             D.data[d + r * D.row] = delta(p[column + r], t[column + r]) * w[first + r]
+    _losses(code, p, t, start, start + rows * outputs, epsilon)  # the targets have served
+    total = 0.0
+    for k in range(outputs):
+        column = start + k * rows
         for r in range(rows):
-            total += np.float64(loss(code, p[column + r], t[column + r], epsilon) * w[first + r])
+            total += np.float64(t[column + r] * w[first + r])
     return total
