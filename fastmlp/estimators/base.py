@@ -14,8 +14,8 @@ from scipy import sparse
 from sklearn.base import BaseEstimator, is_classifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
-from sklearn.utils import check_array, check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils import check_array
+from sklearn.utils.validation import check_is_fitted
 
 from .. import devices
 from ..initializers import glorot_uniform
@@ -23,8 +23,8 @@ from ..network import Network
 from ..predictor import Predictor
 from ..schedules import schedule
 from ..training import Optimizer, Plan, Progress, Rows, fit_epochs, fit_lbfgs
+from .shortcuts import FLOATS, seeded, validated
 
-FLOATS = (np.float64, np.float32)
 MatrixLike = ArrayLike | sparse.spmatrix | sparse.sparray
 
 #: Constraints of the parameters that scikit-learn's classes do not have.
@@ -59,17 +59,16 @@ class BaseMLP(BaseEstimator, ABC):
             fresh = not hasattr(self, "coefs_") or not (self.warm_start or incremental)
             X, targets = self._encode(X, y, incremental, reset=fresh)
             weights = _check_weights(sample_weight, X)
-            X = _row_access(X)
-            random_state = check_random_state(self.random_state)
+            rows = Rows(_row_access(X), targets, weights)
             self.n_outputs_ = targets.shape[1]
-            network, parameters = self._start(fresh, X, hidden, random_state)
-            rows = Rows(X, targets, weights)
-            if self.solver == "lbfgs":
-                parameters = self._minimise(network, parameters, rows, fresh)
-            else:
-                parameters = self._descend(
-                    network, parameters, rows, fresh, incremental, random_state
-                )
+            with seeded(self.random_state) as random_state:
+                network, parameters = self._start(fresh, rows.X, hidden, random_state)
+                if self.solver == "lbfgs":
+                    parameters = self._minimise(network, parameters, rows, fresh)
+                else:
+                    parameters = self._descend(
+                        network, parameters, rows, fresh, incremental, random_state
+                    )
             if not np.isfinite(parameters).all():
                 raise ValueError(
                     "Solver produced non-finite parameter weights. The input data may"
@@ -300,8 +299,9 @@ class BaseMLP(BaseEstimator, ABC):
 
     def _outputs(self, X):
         """The network's outputs, (n, outputs), in the dtype that X and the weights promote to."""
-        check_is_fitted(self)
-        X = validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
+        if not hasattr(self, "coefs_"):
+            check_is_fitted(self)
+        X = validated(self, X, reset=False)
         promoted = np.result_type(X.dtype, *self.coefs_)
         dtype = promoted.type if promoted in FLOATS else np.float64
         network, parameters = self._fitted_network(dtype)

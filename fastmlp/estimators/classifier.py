@@ -10,9 +10,9 @@ from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils import column_or_1d
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import type_of_target, unique_labels
-from sklearn.utils.validation import validate_data
 
-from .base import FLOATS, OWN_CONSTRAINTS, BaseMLP, MatrixLike, all_or_nothing
+from .base import OWN_CONSTRAINTS, BaseMLP, MatrixLike, all_or_nothing
+from .shortcuts import FLOATS, label_binarizer, labels_in, validated
 
 
 def _is_stochastic(estimator):
@@ -277,21 +277,15 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             )
 
     def _encode(self, X, y, incremental, reset):
-        X, y = validate_data(
-            self,
-            X,
-            y,
-            accept_sparse=["csr", "csc"],
-            multi_output=True,
-            dtype=FLOATS,
-            reset=reset,
-        )
+        X, y = validated(self, X, y, reset=reset, multi_output=True, dtype=FLOATS)
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
-        if hasattr(self, "classes_") and (self.warm_start or incremental):
+        if hasattr(self, "classes_") and self.warm_start:
             self._check_labels(unique_labels(y))
+        elif hasattr(self, "classes_") and incremental:
+            self._check_labels(labels_in(y, self.classes_))
         else:
-            self._label_binarizer = LabelBinarizer().fit(y)
+            self._label_binarizer = label_binarizer(y)
             self.classes_ = self._label_binarizer.classes_
         return X, self._indicators(y)
 
@@ -317,7 +311,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
                     "classes as in the previous call to fit. Previously "
                     f"got {self.classes_}, `y` has {labels}"
                 )
-        elif len(np.setdiff1d(labels, self.classes_, assume_unique=True)):
+        elif len(labels) and len(np.setdiff1d(labels, self.classes_, assume_unique=True)):
             raise ValueError(
                 "`y` has classes not in `self.classes_`. "
                 f"`self.classes_` has {self.classes_}. 'y' has {labels}."
@@ -348,9 +342,13 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             The most probable class, or an indicator matrix of the labels above probability 1/2.
         """
         outputs = self._outputs(X)
-        return self._label_binarizer.inverse_transform(
-            outputs.ravel() if self.n_outputs_ == 1 else outputs
-        )
+        binarizer = self._label_binarizer
+        if binarizer.y_type_.startswith("multilabel"):
+            return binarizer.inverse_transform(outputs)
+        if len(binarizer.classes_) == 1:
+            return np.repeat(binarizer.classes_, len(outputs))
+        codes = outputs.ravel() > 0.5 if self.n_outputs_ == 1 else outputs.argmax(axis=1)
+        return binarizer.classes_[codes.astype(np.intp)]
 
     def predict_proba(self, X: MatrixLike) -> np.ndarray:
         """Predict probabilities.
@@ -367,8 +365,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         """
         outputs = self._outputs(X)
         if self.n_outputs_ == 1:
-            outputs = outputs.ravel()
-            return np.vstack([1 - outputs, outputs]).T
+            columns = np.empty((2, len(outputs)), outputs.dtype)
+            columns[1] = outputs[:, 0]
+            np.subtract(1, columns[1], out=columns[0])
+            return columns.T
         return outputs
 
     def predict_log_proba(self, X: MatrixLike) -> np.ndarray:

@@ -8,9 +8,9 @@ from numpy.typing import ArrayLike
 from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
 from sklearn.utils import column_or_1d
-from sklearn.utils.validation import validate_data
 
-from .base import FLOATS, OWN_CONSTRAINTS, BaseMLP, MatrixLike
+from .base import OWN_CONSTRAINTS, BaseMLP, MatrixLike
+from .shortcuts import FLOATS, validated
 
 
 class MLPRegressor(RegressorMixin, BaseMLP):
@@ -241,16 +241,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         return self._fit(X, y, sample_weight, incremental=True)
 
     def _encode(self, X, y, incremental, reset):
-        X, y = validate_data(
-            self,
-            X,
-            y,
-            accept_sparse=["csr", "csc"],
-            multi_output=True,
-            y_numeric=True,
-            dtype=FLOATS,
-            reset=reset,
-        )
+        X, y = validated(self, X, y, reset=reset, multi_output=True, y_numeric=True, dtype=FLOATS)
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
         if y.dtype not in FLOATS:

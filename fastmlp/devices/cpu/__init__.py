@@ -66,14 +66,14 @@ class CpuDevice:
     ):
         self.network, self.optimizer = network, optimizer
         self.alpha, self.batch_size = alpha, batch_size or CHUNK
-        self.dtype, self._n_jobs = parameters.dtype, n_jobs
+        self.dtype, self._size, self._n_jobs = parameters.dtype, parameters.size, n_jobs
         rows = min(self.batch_size, LONGEST_BATCH)
         # Predictions go through whole chunks, however small a batch is.
         self._layout = layout(network, self.dtype, max(rows, CHUNK), sparse)
         self._buffers = self._layout.buffers(moments=optimizer is not None)
         self._gradient = None
         # A team pays where a batch's arithmetic is long beside the meetings of its threads.
-        heavy = batch_size is not None and network.size * rows > TEAM_WORK
+        heavy = batch_size is not None and self._size * rows > TEAM_WORK
         self._team = Team(n_jobs) if heavy else ALONE
         self._pace = Pace(rows, self._team.size)
         self._scratch = [self._buffers.gradient]
@@ -84,7 +84,7 @@ class CpuDevice:
                 exchange(self._layout.layers, buffer, moment, False)
 
     def _packed(self, buffer):
-        packed = np.empty(self.network.size, self.dtype)
+        packed = np.empty(self._size, self.dtype)
         exchange(self._layout.layers, buffer, packed, True)
         return packed
 
@@ -196,7 +196,7 @@ class CpuDevice:
         """out = the network's outputs for the rows in `order`, or for all rows."""
         sources = Sources(X, order=order)
         loss = LOSSES[self.network.loss]
-        most = max(1, PREDICTION_CALL_WORK // (CHUNK * self.network.size))
+        most = max(1, PREDICTION_CALL_WORK // (CHUNK * self._size))
 
         def work(member):
             buffers = self._buffers
@@ -211,7 +211,7 @@ class CpuDevice:
 
     def _predicting_members(self, rows):
         """How many threads predict so many rows."""
-        if self.network.size * rows < PREDICTION_TEAM_WORK:
+        if self._size * rows < PREDICTION_TEAM_WORK:
             return 1
         if self._team is ALONE:
             self._team = Team(self._n_jobs)

@@ -40,11 +40,11 @@ class Sources:
     def __init__(self, X, targets=None, weights=None, order=None):
         self.table = np.zeros(4, SOURCE)
         self._alive = []
-        for source, array in zip(self.table[:ORDER], (X, targets, weights), strict=True):
+        for place, array in enumerate((X, targets, weights)):
             if sparse.issparse(array):
-                self._describe_sparse(source, array)
+                self.table[place] = self._describe_sparse(array.tocsr())
             elif array is not None:
-                self._describe(source, array.reshape(len(array), -1) if array.ndim < 2 else array)
+                self.table[place] = self._describe(array)
         if order is not None:
             self.follow(order)
 
@@ -53,24 +53,23 @@ class Sources:
         self._order = np.ascontiguousarray(order, np.int64)
         self.table[ORDER]["kind"], self.table[ORDER]["address"] = INT64, self._order.ctypes.data
 
-    def _describe(self, source, array):
+    def _describe(self, array):
         if array.dtype not in _KINDS or not array.flags.aligned:
             array = np.asarray(array, np.float64).copy()
+        if array.ndim < 2:
+            array = array.reshape(len(array), -1)
         self._alive.append(array)
-        source["kind"] = _KINDS[array.dtype]
-        source["address"] = array.ctypes.data
-        source["row"], source["column"] = array.strides
-        source["columns"] = array.shape[1]
+        row, column = array.strides
+        return _KINDS[array.dtype], array.ctypes.data, row, column, array.shape[1], 0, 0
 
-    def _describe_sparse(self, source, matrix):
-        matrix = matrix.tocsr()
-        self._describe(source, matrix.data.reshape(-1, 1))
+    def _describe_sparse(self, matrix):
+        kind, address, row, column, _, _, _ = self._describe(matrix.data.reshape(-1, 1))
         # Column numbers fit 32 bits, the number of values may not.
         indices = np.ascontiguousarray(matrix.indices, np.int32)
         starts = np.ascontiguousarray(matrix.indptr, np.int64)
         self._alive += [indices, starts]
-        source["columns"] = matrix.shape[1]
-        source["indices"], source["starts"] = indices.ctypes.data, starts.ctypes.data
+        columns = matrix.shape[1]
+        return kind, address, row, column, columns, indices.ctypes.data, starts.ctypes.data
 
 
 def _peek_python(address, index, like):

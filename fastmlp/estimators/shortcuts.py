@@ -1,0 +1,87 @@
+"""scikit-learn's helpers, at once where there is nothing for them to do.
+
+Of a call with few rows, they take most of the time: each looks through all kinds of data frames,
+array libraries and targets that its argument might be. A NumPy array that they would return as it
+is goes by here; everything else goes to them, and so does everything that is wrong.
+"""
+
+from contextlib import contextmanager
+from numbers import Integral
+
+import numpy as np
+from sklearn.preprocessing import LabelBinarizer
+from sklearn.utils import check_random_state
+from sklearn.utils.multiclass import unique_labels
+from sklearn.utils.validation import validate_data
+
+FLOATS = (np.float64, np.float32)
+_FLOATS = tuple(np.dtype(kind) for kind in FLOATS)
+#: Kinds of arrays of labels: booleans, integers, text.
+_LABELS = "biuU"
+_SPARE_STATES: list[np.random.RandomState] = []
+
+
+def validated(estimator, X, *y, reset, **checks):
+    """`validate_data` of X, or of X and y."""
+    if _is_plain(estimator, X, reset) and all(_is_plain_target(target, len(X)) for target in y):
+        estimator.n_features_in_ = X.shape[1]
+        return (X, *y) if y else X
+    return validate_data(estimator, X, *y, accept_sparse=["csr", "csc"], reset=reset, **checks)
+
+
+def _is_plain(estimator, X, reset):
+    return (
+        type(X) is np.ndarray
+        and X.dtype in _FLOATS
+        and X.ndim == 2
+        and X.size > 0
+        and not hasattr(estimator, "feature_names_in_")
+        and (reset or X.shape[1] == getattr(estimator, "n_features_in_", None))
+        and _is_finite(X)
+    )
+
+
+def _is_plain_target(y, rows):
+    if type(y) is not np.ndarray or y.shape != (rows,):
+        return False
+    return y.dtype.kind in _LABELS or (y.dtype in _FLOATS and _is_finite(y))
+
+
+def _is_finite(array):
+    """Whether the sum is finite; where it overflows, no harm is done by looking closer."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.isfinite(array.sum())
+
+
+def label_binarizer(y):
+    """``LabelBinarizer().fit(y)``."""
+    binarizer = LabelBinarizer()
+    if y.ndim != 1 or y.dtype.kind not in "biu":
+        return binarizer.fit(y)
+    binarizer.classes_ = np.unique(y)
+    binarizer.y_type_ = "multiclass" if len(binarizer.classes_) > 2 else "binary"
+    binarizer.sparse_input_ = False
+    return binarizer
+
+
+def labels_in(y, classes):
+    """``unique_labels(y)``; or nothing, at once, where all of y are among the sorted `classes`."""
+    if y.ndim == 1 and y.dtype.kind in _LABELS and y.dtype.kind == classes.dtype.kind:
+        nearest = np.minimum(np.searchsorted(classes, y), len(classes) - 1)
+        if (classes[nearest] == y).all():
+            return classes[:0]
+    return unique_labels(y)
+
+
+@contextmanager
+def seeded(random_state):
+    """`check_random_state`; that of a seed is lent, since making one takes NumPy a while."""
+    if not isinstance(random_state, Integral):
+        yield check_random_state(random_state)
+        return
+    state = _SPARE_STATES.pop() if _SPARE_STATES else np.random.RandomState(0)
+    try:
+        state.seed(random_state)
+        yield state
+    finally:
+        _SPARE_STATES.append(state)
