@@ -79,7 +79,10 @@ def seeded(random_state):
     if not isinstance(random_state, Integral):
         yield check_random_state(random_state)
         return
-    state = _SPARE_STATES.pop() if _SPARE_STATES else np.random.RandomState(0)
+    try:  # asking first whether there is one would let another thread take it in between
+        state = _SPARE_STATES.pop()
+    except IndexError:
+        state = np.random.RandomState(0)
     try:
         state.seed(random_state)
         yield state
