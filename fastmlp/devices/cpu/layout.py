@@ -120,7 +120,7 @@ class Layout:
         full = VECTORS * one_vector
         width, back_width = padded(fan_out, self.dtype), padded(fan_in, self.dtype)
         sparse = self.sparse and index == 0
-        narrow = fan_out <= FEW_ROWS and not sparse
+        narrow = fan_out <= min(FEW_ROWS, one_vector) and not sparse  # its biases fill one vector
         last = index == len(self.layers) - 1
         panel = _panel_distance(self.batch_rows, full, self.dtype)
         panels = -(-width // full)

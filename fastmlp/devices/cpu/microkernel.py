@@ -100,9 +100,9 @@ def _registers() -> tuple[int, int]:
 VECTOR_BYTES, _REGISTERS = _registers()
 VECTORS = 2
 # Enough accumulators to hide an addition's latency on two units, few enough to stay in registers
-# beside the factors. A panel is a whole number of tiles wide, so that a tile's rows of a transposed
-# matrix lie in one panel.
-ROWS = 8 if _REGISTERS == 32 else 4
+# beside the factors. A panel, also of float64, is a whole number of tiles wide, so that a tile's
+# rows of a transposed matrix lie in one panel.
+ROWS = min(8 if _REGISTERS == 32 else 4, VECTORS * VECTOR_BYTES // 8)
 #: Rows of the tile for products of a few rows.
 FEW_ROWS = 4
 UNROLL = 4
