@@ -253,7 +253,7 @@ def fitted_weights(device):
         hidden_layer_sizes=(20,), activation="tanh", max_iter=5, random_state=0, device=device
     )
     with pytest.warns(ConvergenceWarning):
-        model.fit(X, X[:, 0] * X[:, 1])
+        model.fit(X, X[:, :3] * X[:, 3:4])
     return np.concatenate([weights.ravel() for weights in model.coefs_])
 
 
