@@ -9,9 +9,11 @@ Python between two products either.
 import numpy as np
 
 from fastmlp._jit import kernel
+from fastmlp.devices.cpu.blocks import CHUNK
 from fastmlp.devices.cpu.epoch import SETTINGS, add_gradient, transpose
 from fastmlp.devices.cpu.layers import add_unit_gradient, backward, deltas_of, multiply
-from fastmlp.devices.cpu.layout import CHUNK, Layout, exchange, pointers
+from fastmlp.devices.cpu.layout import Layout, exchange, pointers
+from fastmlp.devices.cpu.microkernel import VECTORS, lanes
 from fastmlp.devices.cpu.optimizer import Step, update
 from fastmlp.devices.cpu.rows import FEATURES, Sources, gather
 from fastmlp.devices.cpu.team import alone
@@ -52,30 +54,44 @@ class Products:
         self.W, self.bias = (views[1] for views in network.views(packed))
         self.A = random.uniform(-1, 1, (rows, fan_in)).astype(dtype).clip(0)
         self.D = random.uniform(-1, 1, (rows, fan_out)).astype(dtype)
-        self._view("inputs", 1, 1, fan_in)[...] = self.A
+        self._write("inputs", 1, self.A)
 
-    def _view(self, name, index, offset, columns):
-        """A layer's rows in one of the buffers."""
+    def _panels(self, name, index, columns):
+        """Views of the panels that hold a layer's values or deltas, with their columns."""
         layer, buffer = self._layers[index], getattr(self._buffers, name)
-        return np.lib.stride_tricks.as_strided(
-            buffer[layer[name] + offset :],
-            (self._rows, columns),
-            (layer[f"{name}_row"] * buffer.itemsize, buffer.itemsize),
-        )
+        full = VECTORS * lanes(buffer.dtype)
+        for j in range(0, columns, full):
+            start = layer[name] + j // full * layer[f"{name}_panel"]
+            panel = buffer[start : start + self._rows * full].reshape(self._rows, full)
+            stop = min(j + full, columns)
+            yield slice(j, stop), panel[:, : stop - j]
+
+    def _write(self, name, index, values):
+        for columns, panel in self._panels(name, index, values.shape[1]):
+            panel[...] = values[:, columns]
+
+    def _read(self, name, index, columns):
+        return np.hstack([panel for _, panel in self._panels(name, index, columns)])
 
     def set_deltas(self):
         """Put the deltas where `forward` writes its output."""
-        self._view("deltas", 1, 0, self.D.shape[1])[...] = self.D
+        self._write("deltas", 1, self.D)
 
     def forward(self, times=1):
         """A W + b."""
         _forward(self._layers, self._buffers, self._rows, times)
-        return self._view("deltas", 1, 0, self.D.shape[1])
+
+    def output(self):
+        """What `forward` has computed."""
+        return self._read("deltas", 1, self.D.shape[1])
 
     def delta(self, times=1):
         """D Wᵀ ⊙ relu'(A)."""
         _delta(self._layers, self._buffers, self._rows, times)
-        return self._view("deltas", 0, 0, self.A.shape[1])
+
+    def deltas_before(self):
+        """What `delta` has computed."""
+        return self._read("deltas", 0, self.A.shape[1])
 
     def gradient(self, times=1):
         """Add Aᵀ D, and the sums of D for the biases, to the gradient."""
@@ -145,7 +161,7 @@ class Update:
             first=np.zeros(size, dtype),
             second=np.zeros(size, dtype),
         )
-        numbers = (0.001, 0.9, 0.9, 0.999, 1e-8, 1e-4, 1 / 200)
+        numbers = (0.001, 0.9, 0.9, 0.1, 0.999, 0.001, 1e-8, 1e-4, 1 / 200)
         self._step = Step(OPTIMIZERS[optimizer], True, *(dtype(number) for number in numbers))
 
     def __call__(self, times=1):
@@ -178,7 +194,7 @@ def _gather(sources, order, out, times):
     source = sources[FEATURES]
     for _ in range(times):
         for i in range(order.size):
-            gather(source, order[i], out, i * source["columns"])
+            gather(source, order[i], 0, source["columns"], out, i * source["columns"])
 
 
 class LossAndGradient:

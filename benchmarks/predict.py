@@ -13,7 +13,7 @@ SMALL = Case(2_000, 20, (64, 64), 2, 200, epochs=1)
 def measure(options) -> list[dict]:
     """A row for each call."""
     calls = [predictions(case, 100_000) for case in GRID[:3]] + [predictions(GRID[3], 20_000)]
-    calls += [predictions(SMALL, 1), partial_fit(20), short_fit(10)]
+    calls += [predictions(SMALL, 1), compiled(SMALL), partial_fit(20), short_fit(10)]
     return [options.show(_measure(*call, options.rounds)) for call in options.chosen(calls)]
 
 
@@ -26,6 +26,19 @@ def predictions(case, rows):
     return f"predict_proba, {_rows(rows)}, {_shape(case)}", {
         name: lambda estimator=estimator: estimator.predict_proba(X)
         for name, estimator in estimators.items()
+    }
+
+
+def compiled(case):
+    """One row through our compiled predictor; the others have nothing but predict_proba."""
+    name, works = predictions(case, 1)
+    X, y = case.data(np.float32)
+    predictor = fit(OURS, case, X, y, max_iter=1).compiled_predictor()
+    row = case.data(np.float32, 1)[0][0]
+    out = np.empty(2, np.float32)
+    np.testing.assert_allclose(predictor(row, out), works[THEIRS]()[0], rtol=1e-4)
+    return name.replace("predict_proba", "compiled_predictor"), works | {
+        OURS: lambda: predictor(row, out)
     }
 
 
