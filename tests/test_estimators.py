@@ -245,6 +245,7 @@ def test_ctrl_c_keeps_the_weights():
     """A long fit stops within a second, warns, and can be used."""
     program = """
         import os, signal, sys, threading, time, warnings
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs ignore it
         import numpy as np
         from fastmlp import MLPClassifier
         rng = np.random.default_rng(0)
