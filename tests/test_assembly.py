@@ -17,6 +17,7 @@ from test_elementary import DTYPES, FUSED, LOOPS, X86, computed
 
 from fastmlp import MLPRegressor
 from fastmlp._jit import kernel
+from fastmlp.devices.cpu.layers import activate
 from fastmlp.devices.cpu.layout import layout, pointers
 from fastmlp.devices.cpu.microkernel import (
     ROWS,
@@ -180,6 +181,19 @@ def test_elementary_functions_are_vectors_of_their_own_dtype(name, dtype):
     assert any(not count(body, f"{word.single}|{word.foreign}|{word.call}") for body in found)
     # A function left as a call would be loaded by its address.
     assert not re.search(r"\$(exp|log|tanh|erfc?|fma|floor)f?\b", text)
+
+
+@kernel
+def activate_all(like, layer, A):
+    activate(layer[0], Panels(pointer(like), 0, A, 1, 1, 0))
+
+
+@every_dtype
+def test_activations_fill_the_registers(dtype):
+    layer = layout(Network((1, 1, 1), "tanh", "squared_error"), np.dtype(dtype), 1, False).layers
+    activate_all(np.ones(VECTORS * lanes(dtype), dtype), layer, 1)
+    word, found = vector_loops(compiled_for(activate_all, dtype), dtype)
+    assert any(count(body, word.fused, word.vector) for body in found)
 
 
 # The register tile

@@ -7,7 +7,7 @@ Loops then run along the rows, however few outputs there are.
 
 import numpy as np
 
-from ..._jit import kernel
+from ..._jit import kernel, whole_vectors
 from ...formulas.elementary import exp
 from ...formulas.losses import (
     LOG_LOSS,
@@ -29,6 +29,7 @@ def _softmax(p, start, rows, outputs, s, first):
 
     `s` holds one number a row, from `first` on: the largest z, then one over the sum.
     """
+    whole_vectors()
     end = start + rows * outputs
     for r in range(rows):
         s[first + r] = p[start + r]
@@ -53,6 +54,7 @@ def _softmax(p, start, rows, outputs, s, first):
 @kernel
 def activate_outputs(code, p, start, rows, outputs, scales, first):
     """p(z), in place, of the columns that lie from `start` on; scales have room for each row."""
+    whole_vectors()
     if code == LOG_LOSS:
         _softmax(p, start, rows, outputs, scales, first)
     else:
@@ -75,6 +77,7 @@ def output_forward(code, Z, buffers, first):
 @kernel
 def _losses(code, p, t, start, end, epsilon):
     """The loss of each prediction p, in place of its target; a loop of its own for each loss."""
+    whole_vectors()
     if code == SQUARED_ERROR:
         for e in range(start, end):
             t[e] = squared_error(p[e], t[e])

@@ -6,7 +6,7 @@ calls on different rows, or on different units, write to different memory.
 
 import numpy as np
 
-from ..._jit import glue, kernel
+from ..._jit import glue, kernel, whole_vectors
 from ...formulas.activations import activation, slope
 from .blocks import GROUP
 from .microkernel import ZERO, Panels
@@ -95,6 +95,7 @@ def multiply_sparse(layer, buffers, sources, position, Z):
 @kernel
 def activate(layer, A):
     """A = f(Z), in place, over whole panels, and the constant 1 again where one comes after A."""
+    whole_vectors()
     code, data = layer["activation"], A.data
     full, count = panel_width(data), layer["fan_out"]
     for j in range(0, A.columns, full):
