@@ -1,17 +1,18 @@
 """The shape of a network, and its parameters as one packed vector.
 
-The packed vector holds all weight matrices, then all biases: scikit-learn's order in L-BFGS.
-Moments, gradients and saved weights share it, so that an optimiser, a copy or a file deals with
-one array.
+The packed vector holds all weight matrices, then all biases, as scikit-learn orders them in
+L-BFGS, then what activations learn. Moments, gradients and saved weights share it, so that an
+optimiser, a copy or a file deals with one array.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 
-from .formulas.losses import OUTPUT_ACTIVATIONS
+from . import activations, losses
+from .activations import Activation
+from .losses import Loss
 
 
 @dataclass(frozen=True)
@@ -22,30 +23,61 @@ class Network:
     ----------
     units : tuple of int
         Width of every layer: features, hidden layers, outputs.
-    activation : {"identity", "logistic", "tanh", "relu"}
-        Activation of the hidden layers.
-    loss : {"squared_error", "poisson", "log_loss", "binary_log_loss"}
-        Loss; it decides the output activation.
+    activation : str, Activation, or tuple of these
+        Of all hidden layers, or of each of them. Afterwards a tuple of objects.
+    loss : str or Loss
+        Afterwards an object.
+    output_activation : str or Activation, optional
+        Default: the loss's own. Afterwards an object.
+
+    Raises
+    ------
+    ValueError
+        If a name is unknown, the tuple has another length than there are hidden layers, or the
+        outputs' values would not fit the loss.
     """
 
     units: tuple[int, ...]
-    activation: str
-    loss: str
+    activation: str | Activation | tuple
+    loss: str | Loss
+    output_activation: str | Activation | None = None
+
+    def __post_init__(self):
+        hidden = activations.resolve_layers(self.activation, len(self.units) - 2)
+        loss = losses.resolve(self.loss)
+        output = activations.resolve(
+            self.output_activation or loss.output_activation, activations.OUTPUT
+        )
+        loss.check_output(output, self.units[-1])
+        for name, value in (("activation", hidden), ("loss", loss), ("output_activation", output)):
+            object.__setattr__(self, name, value)
+
+    @property
+    def canonical(self) -> bool:
+        """Whether the loss's derivative by the last layer's z is prediction minus target."""
+        return self.loss.canonical and self.output_activation.name == self.loss.output_activation
 
     @property
     def shapes(self) -> list[tuple[int, int]]:
-        """(fan_in, fan_out) of every layer."""
-        return list(pairwise(self.units))
+        """(fan_in, fan_out) of every layer's weights; a maxout unit has several columns."""
+        pieces = [activation.pieces for activation in self.activation] + [1]
+        return [
+            (fan_in, units * k)
+            for fan_in, units, k in zip(self.units[:-1], self.units[1:], pieces, strict=True)
+        ]
 
     @property
-    def output_activation(self) -> str:
-        """The output activation that goes with the loss."""
-        return OUTPUT_ACTIVATIONS[self.loss]
+    def learned(self) -> list[int]:
+        """How many numbers the activation of each hidden layer learns."""
+        return [
+            units if activation.learnable else 0
+            for units, activation in zip(self.units[1:-1], self.activation, strict=True)
+        ]
 
     @property
     def size(self) -> int:
         """Number of parameters."""
-        return sum((fan_in + 1) * fan_out for fan_in, fan_out in self.shapes)
+        return sum((fan_in + 1) * fan_out for fan_in, fan_out in self.shapes) + sum(self.learned)
 
     def views(self, packed: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """Weight matrices (fan_in, fan_out) and biases (fan_out,), as views into `packed`."""
@@ -59,8 +91,31 @@ class Network:
             start += fan_out
         return weights, biases
 
-    def pack(self, weights: Sequence, biases: Sequence, dtype) -> np.ndarray:
-        """The packed vector of the given weights and biases, a copy of `dtype`.
+    def activation_views(self, packed: np.ndarray) -> list[np.ndarray | None]:
+        """What each hidden layer's activation learns, (units,), as views into `packed`, or None."""
+        views, start = [], self.size - sum(self.learned)
+        for count in self.learned:
+            views.append(packed[start : start + count] if count else None)
+            start += count
+        return views
+
+    def initial_activations(self) -> list[np.ndarray | None]:
+        """First values of what each hidden layer's activation learns."""
+        return [
+            np.full(count, activation.constant) if count else None
+            for count, activation in zip(self.learned, self.activation, strict=True)
+        ]
+
+    def pack(
+        self,
+        weights: Sequence,
+        biases: Sequence,
+        dtype,
+        activation_parameters: Sequence | None = None,
+    ) -> np.ndarray:
+        """The packed vector of the given arrays, a copy of `dtype`.
+
+        Without activation parameters, those have their first values.
 
         Raises
         ------
@@ -75,4 +130,14 @@ class Network:
                 f"{given[len(weights) :]}, expected {self.shapes} and "
                 f"{expected[len(self.shapes) :]}."
             )
-        return np.concatenate([np.ravel(a) for a in (*weights, *biases)], dtype=dtype)
+        if activation_parameters is None:
+            activation_parameters = self.initial_activations()
+        learned = [
+            np.shape(array)[0] if array is not None else 0 for array in activation_parameters
+        ]
+        if learned != self.learned:
+            raise ValueError(
+                f"The activations have {learned} learned parameters, expected {self.learned}."
+            )
+        arrays = *weights, *biases, *(a for a in activation_parameters if a is not None)
+        return np.concatenate([np.ravel(array) for array in arrays], dtype=dtype)

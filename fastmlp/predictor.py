@@ -102,6 +102,6 @@ class Predictor:
     def __repr__(self):
         network = self.network
         return (
-            f"Predictor({network.units}, activation={network.activation!r}, "
-            f"loss={network.loss!r}, dtype={self.dtype.name!r})"
+            f"Predictor({network.units}, activation={network.activation[0].name!r}, "
+            f"loss={network.loss.name!r}, dtype={self.dtype.name!r})"
         )

@@ -14,6 +14,7 @@ from fastmlp.formulas.activations import ACTIVATIONS
 from fastmlp.formulas.losses import LOSSES
 from fastmlp.formulas.optimizers import OPTIMIZERS
 from fastmlp.network import Network
+from fastmlp.regularization import Regularization
 from fastmlp.schedules import Constant
 from fastmlp.training import Optimizer
 
@@ -41,11 +42,11 @@ def make_data(network, rows, dtype, seed=0):
     rng = np.random.default_rng(seed)
     X = rng.standard_normal((rows, network.units[0])).astype(dtype)
     outputs = network.units[-1]
-    if network.loss == "log_loss":
+    if network.loss.name == "log_loss":
         targets = np.eye(outputs, dtype=bool)[rng.integers(0, outputs, rows)]
-    elif network.loss == "binary_log_loss":
+    elif network.loss.name == "binary_log_loss":
         targets = rng.random((rows, outputs)) < 0.5
-    elif network.loss == "poisson":
+    elif network.loss.name == "poisson":
         targets = rng.poisson(1.5, (rows, outputs)).astype(dtype)
     else:
         targets = rng.standard_normal((rows, outputs)).astype(dtype)
@@ -72,7 +73,7 @@ def run_epochs(device_name, network, data, optimizer="adam", batch_size=ROWS, ep
     X, targets, weights = data
     dtype = settings.pop("dtype", X.dtype)
     parameters = make_parameters(network, dtype)
-    settings = {"alpha": 0.01, "sparse": sparse.issparse(X)} | settings
+    settings = {"regularization": Regularization(l2=0.01), "sparse": sparse.issparse(X)} | settings
     device = devices.load(device_name)(
         network,
         parameters,
@@ -143,7 +144,9 @@ def test_gradient_equals_central_difference(device, activation, loss, weighted):
     X, targets, weights = make_data(network, 6, np.float64)
     weights = weights if weighted else None
     parameters = make_parameters(network, np.float64)
-    device = devices.load(device)(network, parameters, alpha=0.1, batch_size=6)
+    device = devices.load(device)(
+        network, parameters, regularization=Regularization(l2=0.1), batch_size=6
+    )
 
     def loss_at(p):
         return device.loss_and_gradient(p, X, targets, weights)[0]
@@ -152,7 +155,9 @@ def test_gradient_equals_central_difference(device, activation, loss, weighted):
     if loss == "squared_error":  # its loss is the outputs' mean, its gradient belongs to their sum
         alone = Network((3, 4, 2, 1), activation, loss)
         parameters = make_parameters(alone, np.float64)
-        device = devices.load(device.name)(alone, parameters, alpha=0.1, batch_size=6)
+        device = devices.load(device.name)(
+            alone, parameters, regularization=Regularization(l2=0.1), batch_size=6
+        )
         targets = targets[:, :1]
         _, gradient = device.loss_and_gradient(parameters, X, targets, weights)
     step = 1e-6
@@ -173,7 +178,7 @@ def test_whole_gradient_equals_reference(device, rows, loss, dtype):
     network = Network((4, WIDE + 3, 3), "relu", loss)
     X, targets, weights = make_data(network, rows, dtype)
     parameters = make_parameters(network, dtype)
-    settings = {"alpha": 0.1, "batch_size": min(rows, 1024)}
+    settings = {"regularization": Regularization(l2=0.1), "batch_size": min(rows, 1024)}
     results = []
     for name in (device, "reference"):
         made = devices.load(name)(network, np.zeros_like(parameters), **settings)

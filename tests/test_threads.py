@@ -52,7 +52,11 @@ def everything(network, members, form):
     X, targets, weights = make_data(network, 11 * ROWS + 5, np.float32)
     parameters = make_parameters(network, np.float32)
     X = form(X)
-    settings = {"alpha": 0.01, "sparse": sparse.issparse(X), "n_jobs": members}
+    settings = {
+        "regularization": Regularization(l2=0.01),
+        "sparse": sparse.issparse(X),
+        "n_jobs": members,
+    }
     trained = cpu.CpuDevice(
         network,
         parameters,

@@ -5,23 +5,30 @@ baseline. It shares no formula with them on purpose: an oracle that shares code 
 proves nothing.
 """
 
+from typing import NamedTuple
+
 import numpy as np
-from scipy.special import expit, xlogy
+from scipy.special import erf, expit, xlogy
 
-ACTIVATIONS = {
-    "identity": lambda z: z,
-    "logistic": expit,
-    "tanh": np.tanh,
-    "relu": lambda z: np.maximum(z, 0),
-}
+from ..regularization import Regularization
 
-# f'(z), written with a = f(z).
-SLOPES = {
-    "identity": lambda a: np.ones_like(a),
-    "logistic": lambda a: a * (1 - a),
-    "tanh": lambda a: 1 - a**2,
-    "relu": lambda a: (a != 0).astype(a.dtype),
-}
+SELU_SCALE, SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
+
+
+def _normal_density(z):
+    return np.exp(-0.5 * z**2) / np.sqrt(2 * np.pi)
+
+
+def _normal_cdf(z):
+    return 0.5 * (1 + erf(z / np.sqrt(2)))
+
+
+def _elu(z, alpha):
+    return np.where(z > 0, z, alpha * np.expm1(np.minimum(z, 0)))
+
+
+def _elu_slope(z, alpha):
+    return np.where(z > 0, 1, alpha * np.exp(np.minimum(z, 0)))
 
 
 def softmax(z):
@@ -30,12 +37,75 @@ def softmax(z):
     return p / p.sum(axis=1, keepdims=True)
 
 
-OUTPUT_ACTIVATIONS = {
-    "squared_error": lambda z: z,
-    "poisson": np.exp,
-    "log_loss": softmax,
-    "binary_log_loss": expit,
+# f(z) and f'(z), with the activation's constant c: a number, or one for each unit.
+ACTIVATIONS = {
+    "identity": (lambda z, c: z, lambda z, c: np.ones_like(z)),
+    "logistic": (lambda z, c: expit(z), lambda z, c: expit(z) * expit(-z)),
+    "tanh": (lambda z, c: np.tanh(z), lambda z, c: 1 - np.tanh(z) ** 2),
+    "hard_sigmoid": (lambda z, c: np.clip(z / 6 + 0.5, 0, 1), lambda z, c: (np.abs(z) < 3) / 6),
+    "hard_tanh": (lambda z, c: np.clip(z, -1, 1), lambda z, c: np.abs(z) < 1),
+    "relu": (lambda z, c: np.maximum(z, 0), lambda z, c: z > 0),
+    "leaky_relu": (lambda z, c: np.where(z > 0, z, c * z), lambda z, c: np.where(z > 0, 1, c)),
+    "elu": (_elu, _elu_slope),
+    "selu": (
+        lambda z, c: SELU_SCALE * _elu(z, SELU_ALPHA),
+        lambda z, c: SELU_SCALE * _elu_slope(z, SELU_ALPHA),
+    ),
+    "softplus": (lambda z, c: np.logaddexp(0, z), lambda z, c: expit(z)),
+    "swish": (
+        lambda z, c: z * expit(c * z),
+        lambda z, c: expit(c * z) + c * z * expit(c * z) * expit(-c * z),
+    ),
+    "gelu": (
+        lambda z, c: z * _normal_cdf(z),
+        lambda z, c: _normal_cdf(z) + z * _normal_density(z),
+    ),
+    "step": (lambda z, c: z >= 0, lambda z, c: np.abs(z) <= 1),
+    "exp": (lambda z, c: np.exp(z), lambda z, c: np.exp(z)),
 }
+ACTIVATIONS["prelu"] = ACTIVATIONS["leaky_relu"]
+
+# ∂f/∂c of those that learn c.
+CONSTANT_SLOPES = {
+    "prelu": lambda z, c: np.minimum(z, 0),
+    "swish": lambda z, c: z**2 * expit(c * z) * expit(-c * z),
+}
+
+
+class Value(NamedTuple):
+    """What a layer does to its z: the values, and how they change with z and with c."""
+
+    values: np.ndarray
+    slopes: np.ndarray
+    constant_slopes: np.ndarray | None
+
+
+def activate(activation, z, constants=None):
+    """f(z) of one layer, with its derivatives; of maxout, z and slopes have all pieces.
+
+    A NaN in z is a NaN in the values.
+    """
+    dtype = z.dtype
+    name, c = activation.name, activation.constant if constants is None else constants
+    if name == "maxout":
+        pieces = z.reshape(len(z), activation.pieces, -1)
+        winner = pieces.argmax(axis=1)[:, np.newaxis]
+        slopes = np.zeros_like(pieces)
+        np.put_along_axis(slopes, winner, 1, axis=1)
+        return Value(pieces.max(axis=1), slopes.reshape(z.shape), None)
+    if name == "custom":
+        f, slope = (np.vectorize(g, otypes=[dtype]) for g in _pair(activation))
+        return Value(f(z), slope(z), None)
+    f, slope = ACTIVATIONS[name]
+    values = np.where(np.isnan(z), z, f(z, c)).astype(dtype, copy=False)
+    learned = None
+    if activation.learnable:
+        learned = CONSTANT_SLOPES[name](z, c).astype(dtype, copy=False)
+    return Value(values, slope(z, c).astype(dtype, copy=False), learned)
+
+
+def _pair(custom):
+    return custom.function, custom.derivative
 
 
 def _clipped(p):
@@ -43,15 +113,81 @@ def _clipped(p):
     return np.clip(p, epsilon, 1 - epsilon)
 
 
-# The loss of each row, for predictions p and targets t of shape (rows, outputs).
+def _positive(p):
+    return np.maximum(p, np.finfo(p.dtype).tiny)
+
+
+def _pinball(p, t, tau):
+    return np.where(t >= p, tau * (t - p), (tau - 1) * (t - p))
+
+
+def _huber(p, t, d):
+    size = np.abs(p - t)
+    return np.where(size <= d, 0.5 * size**2, d * (size - 0.5 * d))
+
+
+# The loss of each output and its derivative by p, for predictions p and targets t of shape
+# (rows, outputs), and the loss's constants c, (outputs,).
 LOSSES = {
-    "squared_error": lambda p, t: 0.5 * ((p - t) ** 2).mean(axis=1),
-    "poisson": lambda p, t: (xlogy(t, t / p) - t + p).sum(axis=1),
-    "log_loss": lambda p, t: -xlogy(t, _clipped(p)).sum(axis=1),
-    "binary_log_loss": lambda p, t: (
-        -(xlogy(t, _clipped(p)) + xlogy(1 - t, 1 - _clipped(p))).sum(axis=1)
+    "squared_error": (lambda p, t, c: 0.5 * (p - t) ** 2, lambda p, t, c: p - t),
+    "absolute_error": (lambda p, t, c: np.abs(p - t), lambda p, t, c: np.sign(p - t)),
+    "huber": (_huber, lambda p, t, c: np.clip(p - t, -c, c)),
+    "quantile": (_pinball, lambda p, t, c: np.where(t > p, -c, np.where(t < p, 1 - c, 0))),
+    "poisson": (
+        lambda p, t, c: xlogy(t, t / _positive(p)) - t + p,
+        lambda p, t, c: 1 - t / _positive(p),
+    ),
+    "gamma": (
+        lambda p, t, c: t / _positive(p) - np.log(t / _positive(p)) - 1,
+        lambda p, t, c: (1 - t / _positive(p)) / _positive(p),
+    ),
+    "log_loss": (lambda p, t, c: -xlogy(t, _clipped(p)), lambda p, t, c: -t / _clipped(p)),
+    "binary_log_loss": (
+        lambda p, t, c: -(xlogy(t, _clipped(p)) + xlogy(1 - t, 1 - _clipped(p))),
+        lambda p, t, c: (p - t) / (_clipped(p) * (1 - _clipped(p))),
     ),
 }
+
+
+def output_loss(network, p, t):
+    """The loss of each row, and its derivative by each prediction."""
+    if network.loss.name == "custom":
+        f, slope = (np.vectorize(g, otypes=[p.dtype]) for g in _pair(network.loss))
+        return f(p, t).sum(axis=1), slope(p, t)
+    f, slope = LOSSES[network.loss.name]
+    constants = np.array(network.loss.constants(network.units[-1]), p.dtype)
+    losses = f(p, t, constants)
+    over_outputs = losses.mean if network.loss.name == "squared_error" else losses.sum
+    return over_outputs(axis=1), slope(p, t, constants).astype(p.dtype, copy=False)
+
+
+def threefry(key, counter):
+    """The first word of Threefry-2x32 with 20 rounds, of two keys and two counters below 2^32.
+
+    Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3", 2011.
+    """
+    words = [np.asarray(k, np.uint32) for k in key]
+    words.append(words[0] ^ words[1] ^ np.uint32(0x1BD11BDA))
+    x, y = (np.asarray(c, np.uint32) + k for c, k in zip(counter, words[:2], strict=True))
+    rotations = [(13, 15, 26, 6), (17, 29, 16, 24)]
+    with np.errstate(over="ignore"):
+        for group in range(5):
+            for r in rotations[group % 2]:
+                x = x + y
+                y = (y << np.uint32(r)) | (y >> np.uint32(32 - r))
+                y = y ^ x
+            x = x + words[(group + 1) % 3]
+            y = y + words[(group + 2) % 3] + np.uint32(group + 1)
+    return x
+
+
+class Forward(NamedTuple):
+    """What a pass through all layers leaves: of each layer its inputs, z, slopes and the like."""
+
+    inputs: list
+    z: list
+    activated: list
+    outputs: np.ndarray
 
 
 class ReferenceDevice:
@@ -68,13 +204,14 @@ class ReferenceDevice:
         parameters,
         *,
         optimizer=None,
-        alpha=0.0,
+        regularization=None,
         batch_size=None,
         sparse=False,
         n_jobs=None,
     ):
         self.network, self.optimizer = network, optimizer
-        self.alpha, self.batch_size = alpha, batch_size
+        self.regularization = regularization or Regularization()
+        self.batch_size = batch_size
         self.dtype = parameters.dtype
         self._packed = parameters.copy()
         if optimizer is not None:
@@ -86,19 +223,22 @@ class ReferenceDevice:
         for start in range(0, len(order), self.batch_size):
             rows = order[start : start + self.batch_size]
             batch_weights = None if weights is None else weights[rows]
-            loss, gradient = self._backprop(self._packed, X[rows], targets[rows], batch_weights)
+            masks = self._masks(len(rows))
+            loss, gradient = self.backprop(
+                self._packed, X[rows], targets[rows], batch_weights, masks
+            )
             loss_sum += loss * len(rows)
             self._update(gradient)
         return loss_sum / len(order)
 
     def loss_and_gradient(self, parameters, X, targets, weights):
         """Mean loss over all rows, with penalty, and its gradient, at the given parameters."""
-        return self._backprop(parameters, X, targets, weights)
+        return self.backprop(parameters, X, targets, weights)
 
     def forward(self, X, out, order=None):
         """out = the network's outputs for the rows in `order`, or for all rows."""
         X = X if order is None else X[order]
-        out[...] = self._values(self._packed, X)[-1]
+        out[...] = self.propagate(self._packed, X).outputs
         return out
 
     def parameters(self):
@@ -109,20 +249,68 @@ class ReferenceDevice:
         """The optimiser's moments now, each packed."""
         return self._moments.copy()
 
-    def _values(self, parameters, X):
-        """Inputs, hidden values and outputs: A₀ = X, A₁, ..., each of shape (rows, width)."""
-        values = [X.astype(parameters.dtype, copy=False)]
-        matrices, biases = self.network.views(parameters)
-        for matrix, bias in zip(matrices, biases, strict=True):
-            z = values[-1] @ matrix + bias
-            last = len(values) == len(matrices)
-            if last:
-                values.append(OUTPUT_ACTIVATIONS[self.network.loss](z))
-            else:
-                values.append(ACTIVATIONS[self.network.activation](z))
-        return values
+    def _masks(self, rows):
+        """What each layer's inputs are multiplied by in the next step's batch, (rows, units)."""
+        if not self.regularization.dropout:
+            return None
+        masks, first = [], 0
+        for layer, units in enumerate(self.network.units[:-1]):
+            share = self.regularization.dropped(layer)
+            counter = np.arange(rows)[:, np.newaxis], first + np.arange(units)
+            word = threefry((self.regularization.seed, self.optimizer.step), counter)
+            kept = word >= np.uint32(share * 2**32)
+            masks.append(kept.astype(self.dtype) * self.dtype.type(1 / (1 - share)))
+            first += units
+        return masks
 
-    def _backprop(self, parameters, X, targets, weights):
+    def propagate(self, parameters, X, masks=None):
+        """Run rows through all layers."""
+        network = self.network
+        matrices, biases = network.views(parameters)
+        learned = network.activation_views(parameters)
+        passed = Forward([], [], [], None)
+        values = X.astype(parameters.dtype, copy=False)
+        for layer, (matrix, bias) in enumerate(zip(matrices, biases, strict=True)):
+            if masks is not None:
+                values = _masked(values, masks[layer])
+            passed.inputs.append(values)
+            passed.z.append(values @ matrix + bias)
+            if layer < len(matrices) - 1:
+                passed.activated.append(
+                    activate(network.activation[layer], passed.z[-1], learned[layer])
+                )
+                values = passed.activated[-1].values
+        if network.output_activation.name == "softmax":
+            return passed._replace(outputs=softmax(passed.z[-1]))
+        passed.activated.append(activate(network.output_activation, passed.z[-1]))
+        return passed._replace(outputs=passed.activated[-1].values)
+
+    def output_delta(self, passed, targets):
+        """Each row's loss, and its derivative by the last layer's z."""
+        p = passed.outputs
+        losses, slopes = output_loss(self.network, p, targets)
+        if self.network.canonical:
+            return losses, p - targets
+        if self.network.output_activation.name == "softmax":
+            return losses, p * (slopes - (p * slopes).sum(axis=1, keepdims=True))
+        return losses, slopes * passed.activated[-1].slopes
+
+    def deltas(self, parameters, passed, delta, masks=None):
+        """The deltas of all layers from that of the last, and what each activation learns by."""
+        network = self.network
+        matrices, _ = network.views(parameters)
+        deltas, learning = [delta], []
+        for layer in reversed(range(1, len(matrices))):
+            upstream = deltas[0] @ matrices[layer].T
+            if masks is not None:
+                upstream = upstream * masks[layer]
+            _, slopes, constant_slopes = passed.activated[layer - 1]
+            pieces = network.activation[layer - 1].pieces
+            deltas.insert(0, np.tile(upstream, pieces) * slopes)
+            learning.insert(0, None if constant_slopes is None else upstream * constant_slopes)
+        return deltas, learning
+
+    def backprop(self, parameters, X, targets, weights, masks=None):
         """Mean loss with penalty, and its gradient, over the given rows."""
         dtype = parameters.dtype
         targets = targets.astype(dtype, copy=False)
@@ -130,25 +318,47 @@ class ReferenceDevice:
         total_weight = weights.sum(dtype=np.float64)
         if total_weight == 0:
             raise ZeroDivisionError("Weights sum to zero, can't be normalized")
-        matrices, _ = self.network.views(parameters)
-        values = self._values(parameters, X)
+        passed = self.propagate(parameters, X, masks)
+        losses, delta = self.output_delta(passed, targets)
+        deltas, learning = self.deltas(parameters, passed, delta * weights[:, np.newaxis], masks)
 
-        losses = LOSSES[self.network.loss](values[-1], targets)
-        penalty = 0.5 * self.alpha * sum(float(np.vdot(w, w)) for w in matrices)
+        l1, l2 = self.regularization.l1, self.regularization.l2
+        matrices, _ = self.network.views(parameters)
+        penalty = sum(
+            0.5 * l2 * float(np.vdot(w, w)) + l1 * float(np.abs(w).sum()) for w in matrices
+        )
         loss = (np.dot(weights, losses.astype(np.float64)) + penalty) / total_weight
 
         gradient = np.empty_like(parameters)
         matrix_gradients, bias_gradients = self.network.views(gradient)
-        delta = (values[-1] - targets) * weights[:, np.newaxis]
-        for layer in reversed(range(len(matrices))):
-            matrix_gradients[layer][...] = values[layer].T @ delta + self.alpha * matrices[layer]
-            bias_gradients[layer][...] = delta.sum(axis=0)
-            if layer > 0:
-                slope = SLOPES[self.network.activation](values[layer])
-                delta = (delta @ matrices[layer].T) * slope
+        for layer, inputs in enumerate(passed.inputs):
+            w = matrices[layer]
+            penalty_slope = l2 * w + l1 * np.sign(w)
+            matrix_gradients[layer][...] = inputs.T @ deltas[layer] + penalty_slope
+            bias_gradients[layer][...] = deltas[layer].sum(axis=0)
+        for view, each_row in zip(self.network.activation_views(gradient), learning, strict=True):
+            if view is not None:
+                view[...] = each_row.sum(axis=0)
         return loss, gradient / dtype.type(total_weight)
 
     def _update(self, gradient):
+        optimizer, regularization = self.optimizer, self.regularization
+        norm = np.linalg.norm(gradient.astype(np.float64))
+        if norm > regularization.clip_norm:
+            gradient = gradient * self.dtype.type(regularization.clip_norm / norm)
+        decay = optimizer.learning_rate * regularization.weight_decay
+        step = self._step(gradient)
+        matrices, _ = self.network.views(self._packed)
+        for w in matrices:
+            w *= self.dtype.type(1 - decay)
+        self._packed += step.astype(self.dtype)
+        for w in matrices:
+            norms = np.sqrt((w * w).sum(axis=0))
+            shrunk = regularization.max_norm / np.maximum(norms, np.finfo(self.dtype).tiny)
+            w *= np.where(norms > regularization.max_norm, shrunk, 1).astype(self.dtype)
+
+    def _step(self, gradient):
+        """The parameters' change, from the new moments."""
         optimizer = self.optimizer
         optimizer.step += 1
         first, second = self._moments
@@ -157,13 +367,14 @@ class ReferenceDevice:
             first[...] = velocity
             if optimizer.nesterov:
                 velocity = optimizer.momentum * velocity - optimizer.learning_rate * gradient
-            self._packed += velocity
-        else:
-            beta_1, beta_2 = optimizer.beta_1, optimizer.beta_2
-            first[...] = beta_1 * first + (1 - beta_1) * gradient
-            second[...] = beta_2 * second + (1 - beta_2) * gradient**2
-            correction = np.sqrt(1 - beta_2**optimizer.step) / (1 - beta_1**optimizer.step)
-            rate = optimizer.learning_rate * correction
-            self._packed -= (rate * first / (np.sqrt(second) + optimizer.epsilon)).astype(
-                self._packed.dtype
-            )
+            return velocity
+        beta_1, beta_2 = optimizer.beta_1, optimizer.beta_2
+        first[...] = beta_1 * first + (1 - beta_1) * gradient
+        second[...] = beta_2 * second + (1 - beta_2) * gradient**2
+        correction = np.sqrt(1 - beta_2**optimizer.step) / (1 - beta_1**optimizer.step)
+        rate = optimizer.learning_rate * correction
+        return -rate * first / (np.sqrt(second) + optimizer.epsilon)
+
+
+def _masked(values, mask):
+    return values * mask if isinstance(values, np.ndarray) else values.multiply(mask).tocsr()

@@ -21,6 +21,7 @@ from .. import devices
 from ..initializers import glorot_uniform
 from ..network import Network
 from ..predictor import Predictor
+from ..regularization import Regularization
 from ..schedules import schedule
 from ..training import Optimizer, Plan, Progress, Rows, fit_epochs, fit_lbfgs
 from .shortcuts import FLOATS, seeded, validated
@@ -76,7 +77,7 @@ class BaseMLP(BaseEstimator, ABC):
                 )
             self.coefs_, self.intercepts_ = network.views(parameters)
             self.n_layers_ = len(network.units)
-            self.out_activation_ = network.output_activation
+            self.out_activation_ = network.output_activation.name
         return self
 
     def _check_parameters(self):
@@ -127,11 +128,18 @@ class BaseMLP(BaseEstimator, ABC):
         load = devices.load(devices.choose(self.device))
         return load(network, parameters, sparse=sparse.issparse(X), n_jobs=self.n_jobs, **settings)
 
+    def _regularization(self):
+        return Regularization(l2=self.alpha)
+
     def _minimise(self, network, parameters, rows, fresh):
         """Fit by L-BFGS; returns the parameters."""
         n = rows.X.shape[0]
         device = self._device(
-            network, parameters, rows.X, alpha=self.alpha, batch_size=min(n, 1024)
+            network,
+            parameters,
+            rows.X,
+            regularization=self._regularization(),
+            batch_size=min(n, 1024),
         )
         result = fit_lbfgs(
             device,
@@ -166,7 +174,7 @@ class BaseMLP(BaseEstimator, ABC):
             parameters,
             rows.X,
             optimizer=optimizer,
-            alpha=self.alpha,
+            regularization=self._regularization(),
             batch_size=self._batch_rows(len(order)),
         )
         plan = Plan(

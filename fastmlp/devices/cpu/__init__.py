@@ -4,6 +4,7 @@ import numpy as np
 
 from ...formulas.losses import LOSSES
 from ...formulas.optimizers import OPTIMIZERS
+from ...regularization import Regularization
 from .blocks import CHUNK
 from .epoch import SETTINGS, add_gradient, apply_gradient, train, transpose
 from .layout import exchange, layout
@@ -40,8 +41,8 @@ class CpuDevice:
         Packed first parameters; their dtype is the one everything is computed in.
     optimizer : Optimizer, optional
         What `train_epoch` updates with; its moments are taken over, its step count is kept current.
-    alpha : float, default=0.0
-        L2 penalty.
+    regularization : Regularization, optional
+        Penalties, bounds and dropout; none by default.
     batch_size : int, optional
         Rows of a training batch, or of a block of rows whose gradient is summed; a device that only
         predicts needs none.
@@ -59,13 +60,14 @@ class CpuDevice:
         parameters,
         *,
         optimizer=None,
-        alpha=0.0,
+        regularization=None,
         batch_size=None,
         sparse=False,
         n_jobs=None,
     ):
         self.network, self.optimizer = network, optimizer
-        self.alpha, self.batch_size = alpha, batch_size or CHUNK
+        self.regularization = regularization or Regularization()
+        self.alpha, self.batch_size = self.regularization.l2, batch_size or CHUNK
         self.dtype, self._size, self._n_jobs = parameters.dtype, parameters.size, n_jobs
         rows = min(self.batch_size, LONGEST_BATCH)
         # Predictions go through whole chunks, however small a batch is.
@@ -92,7 +94,7 @@ class CpuDevice:
         settings = np.zeros(1, SETTINGS)
         values = settings[0]
         values["batch_size"], values["alpha"] = self.batch_size, self.alpha
-        values["loss"] = LOSSES[self.network.loss]
+        values["loss"] = LOSSES[self.network.loss.name]
         values["clip"] = np.finfo(self.dtype).eps
         if self.optimizer is not None:
             values["optimizer"] = OPTIMIZERS[self.optimizer.name]
@@ -195,7 +197,7 @@ class CpuDevice:
     def forward(self, X, out, order=None):
         """out = the network's outputs for the rows in `order`, or for all rows."""
         sources = Sources(X, order=order)
-        loss = LOSSES[self.network.loss]
+        loss = LOSSES[self.network.loss.name]
         most = max(1, PREDICTION_CALL_WORK // (CHUNK * self._size))
 
         def work(member):

@@ -135,7 +135,7 @@ class Layout:
         values = {
             "fan_in": fan_in,
             "fan_out": fan_out,
-            "activation": IDENTITY if last else ACTIVATIONS[self.network.activation],
+            "activation": IDENTITY if last else ACTIVATIONS[self.network.activation[index].name],
             "width": width,
             "back_width": back_width,
             "narrow": narrow,

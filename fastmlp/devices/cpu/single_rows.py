@@ -65,7 +65,8 @@ def forward_row(plan, weights, values):
 
 def plan_of(network, pair: bool) -> np.ndarray:
     """What `predict_rows` has to know of a network."""
-    return np.array([ACTIVATIONS[network.activation], LOSSES[network.loss], pair, *network.units])
+    hidden = [ACTIVATIONS[activation.name] for activation in network.activation] or [0]
+    return np.array([hidden[0], LOSSES[network.loss.name], pair, *network.units])
 
 
 @entry

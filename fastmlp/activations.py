@@ -1,0 +1,391 @@
+"""Activations, as the estimators' parameters name them: a string, or a small frozen object.
+
+A string stands for the object with the literature's defaults: ``"elu"`` for ``ELU(alpha=1.0)``.
+Objects are immutable and compare by value, so that they can be cloned, pickled and searched over::
+
+    MLPClassifier((64, 64), activation=[LeakyReLU(negative_slope=0.1), "tanh"])
+    GridSearchCV(MLPClassifier(), {"activation": ["relu", Swish(learnable=True), Maxout(pieces=3)]})
+
+What they compute is in `fastmlp.formulas.activations`, and in NumPy in
+`fastmlp.devices.reference`.
+"""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import ClassVar
+
+
+def _check(fits: bool, activation, requirement: str) -> None:
+    if not fits:
+        raise ValueError(f"{activation!r}: {requirement}.")
+
+
+def _is_number(value) -> bool:
+    return isinstance(value, Real) and math.isfinite(value)
+
+
+@dataclass(frozen=True)
+class Activation:
+    """What all activations have; see the subclasses.
+
+    Attributes
+    ----------
+    name : str
+        The string that stands for it.
+    constant : float
+        The number that its formula needs besides z; of a learnable one, each unit's first value.
+    learnable : bool
+        Whether each unit learns a number of its own in the constant's place.
+    pieces : int
+        How many numbers z a unit has.
+    least, most : float
+        Between which numbers the values lie.
+    """
+
+    name: ClassVar[str]
+    constant: ClassVar[float] = 0.0
+    learnable: ClassVar[bool] = False
+    pieces: ClassVar[int] = 1
+    least: ClassVar[float] = -math.inf
+    most: ClassVar[float] = math.inf
+
+
+@dataclass(frozen=True)
+class Identity(Activation):
+    """f(z) = z."""
+
+    name = "identity"
+
+
+@dataclass(frozen=True)
+class Logistic(Activation):
+    """f(z) = 1 / (1 + e^-z)."""
+
+    name = "logistic"
+    least, most = 0.0, 1.0
+
+
+@dataclass(frozen=True)
+class Tanh(Activation):
+    """f(z) = tanh z."""
+
+    name = "tanh"
+    least, most = -1.0, 1.0
+
+
+@dataclass(frozen=True)
+class HardSigmoid(Activation):
+    """f(z) = z / 6 + 1/2, moved into [0, 1]: the logistic function in three straight pieces."""
+
+    name = "hard_sigmoid"
+    least, most = 0.0, 1.0
+
+
+@dataclass(frozen=True)
+class HardTanh(Activation):
+    """f(z) = z, moved into [-1, 1]."""
+
+    name = "hard_tanh"
+    least, most = -1.0, 1.0
+
+
+@dataclass(frozen=True)
+class ReLU(Activation):
+    """f(z) = max(0, z).
+
+    Nair and Hinton, "Rectified linear units improve restricted Boltzmann machines", 2010.
+    """
+
+    name = "relu"
+    least = 0.0
+
+
+@dataclass(frozen=True)
+class LeakyReLU(Activation):
+    """f(z) = z for z > 0, else αz.
+
+    Maas, Hannun and Ng, "Rectifier nonlinearities improve neural network acoustic models", 2013.
+
+    Parameters
+    ----------
+    negative_slope : float, default=0.01
+        α, at least 0.
+    """
+
+    negative_slope: float = 0.01
+    name = "leaky_relu"
+
+    def __post_init__(self):
+        fits = _is_number(self.negative_slope) and self.negative_slope >= 0
+        _check(fits, self, "negative_slope must be a number of at least 0")
+
+    @property
+    def constant(self) -> float:
+        """α."""
+        return float(self.negative_slope)
+
+
+@dataclass(frozen=True)
+class PReLU(Activation):
+    """f(z) = z for z > 0, else αz, where each unit learns its α.
+
+    He, Zhang, Ren and Sun, "Delving deep into rectifiers", 2015.
+
+    Parameters
+    ----------
+    initial_slope : float, default=0.25
+        α at the beginning.
+    """
+
+    initial_slope: float = 0.25
+    name, learnable = "prelu", True
+
+    def __post_init__(self):
+        _check(_is_number(self.initial_slope), self, "initial_slope must be a finite number")
+
+    @property
+    def constant(self) -> float:
+        """α at the beginning."""
+        return float(self.initial_slope)
+
+
+@dataclass(frozen=True)
+class ELU(Activation):
+    """f(z) = z for z > 0, else α (e^z - 1).
+
+    Clevert, Unterthiner and Hochreiter, "Fast and accurate deep network learning by exponential
+    linear units", 2016.
+
+    Parameters
+    ----------
+    alpha : float, default=1.0
+        α, at least 0.
+    """
+
+    alpha: float = 1.0
+    name = "elu"
+
+    def __post_init__(self):
+        _check(
+            _is_number(self.alpha) and self.alpha >= 0, self, "alpha must be a number of at least 0"
+        )
+
+    @property
+    def constant(self) -> float:
+        """α."""
+        return float(self.alpha)
+
+
+@dataclass(frozen=True)
+class SELU(Activation):
+    """f(z) = λz for z > 0, else λα (e^z - 1), with λ = 1.0507..., α = 1.6732....
+
+    With these two, mean 0 and variance 1 of the values keep themselves from layer to layer, given
+    weights drawn by ``weight_init="lecun_normal"``. Klambauer, Unterthiner, Mayr and Hochreiter,
+    "Self-normalizing neural networks", 2017.
+    """
+
+    name = "selu"
+
+
+@dataclass(frozen=True)
+class Softplus(Activation):
+    """f(z) = log(1 + e^z).
+
+    Dugas et al., "Incorporating second-order functional knowledge for better option pricing", 2001.
+    """
+
+    name = "softplus"
+    least = 0.0
+
+
+@dataclass(frozen=True)
+class Swish(Activation):
+    """f(z) = z / (1 + e^-βz); with β = 1 also called SiLU.
+
+    Ramachandran, Zoph and Le, "Searching for activation functions", 2017.
+
+    Parameters
+    ----------
+    beta : float, default=1.0
+        β, or its first value.
+    learnable : bool, default=False
+        Whether each unit learns its β.
+    """
+
+    beta: float = 1.0
+    learnable: bool = False
+    name = "swish"
+
+    def __post_init__(self):
+        _check(_is_number(self.beta), self, "beta must be a finite number")
+
+    @property
+    def constant(self) -> float:
+        """β, or its first value."""
+        return float(self.beta)
+
+
+@dataclass(frozen=True)
+class GELU(Activation):
+    """f(z) = z Φ(z), with the normal distribution's Φ, exact.
+
+    Hendrycks and Gimpel, "Gaussian error linear units (GELUs)", 2016.
+    """
+
+    name = "gelu"
+
+
+@dataclass(frozen=True)
+class Maxout(Activation):
+    """f(z_1, ..., z_k) = the largest of k linear pieces.
+
+    A layer of n units has weights for k n numbers z: ``coefs_`` of shape (fan_in, k n), where
+    column p n + j belongs to piece p of unit j. Goodfellow, Warde-Farley, Mirza, Courville and
+    Bengio, "Maxout networks", 2013.
+
+    Parameters
+    ----------
+    pieces : int, default=2
+        k, at least 2.
+    """
+
+    pieces: int = 2
+    name = "maxout"
+
+    def __post_init__(self):
+        _check(
+            isinstance(self.pieces, Integral) and self.pieces >= 2,
+            self,
+            "pieces must be an integer of at least 2; one piece is Identity()",
+        )
+
+
+@dataclass(frozen=True)
+class Step(Activation):
+    """f(z) = 1 for z ≥ 0, else 0: the perceptron's threshold.
+
+    Its slope is 0 wherever it has one, which would teach nothing: training takes it to be 1 for
+    |z| ≤ 1, else 0 ("straight-through"). Bengio, Léonard and Courville, "Estimating or propagating
+    gradients through stochastic neurons for conditional computation", 2013; saturated as in
+    Hubara, Courbariaux, Soudry, El-Yaniv and Bengio, "Binarized neural networks", 2016.
+    """
+
+    name = "step"
+    least, most = 0.0, 1.0
+
+
+@dataclass(frozen=True)
+class Exp(Activation):
+    """f(z) = e^z, for outputs that are positive rates."""
+
+    name = "exp"
+    least = 0.0
+
+
+@dataclass(frozen=True)
+class Softmax(Activation):
+    """f(z)_k = e^z_k / Σ_j e^z_j, for outputs that are the probabilities of classes."""
+
+    name = "softmax"
+    least, most = 0.0, 1.0
+
+
+@dataclass(frozen=True)
+class Custom(Activation):
+    """An activation of your own: two functions of one number.
+
+    On the CPU device Numba compiles them, in nopython mode: a second or so in every process, as
+    functions from outside this package are not kept in its cache on disk. From then on they run as
+    fast as what they compute allows. The reference device calls them number by number.
+
+    Parameters
+    ----------
+    function : callable
+        f(z).
+    derivative : callable
+        f'(z), as a function of z, too.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastmlp import MLPRegressor
+    >>> from fastmlp.activations import Custom
+    >>> def sine(z):
+    ...     return np.sin(z)
+    >>> def cosine(z):
+    ...     return np.cos(z)
+    >>> X = np.linspace(-6, 6, 100)[:, np.newaxis]
+    >>> wave = MLPRegressor((10,), activation=Custom(sine, cosine), solver="lbfgs", random_state=0)
+    >>> wave.fit(X, np.sin(X[:, 0])).score(X, np.sin(X[:, 0])) > 0.99
+    True
+    """
+
+    function: Callable
+    derivative: Callable
+    name = "custom"
+
+    def __post_init__(self):
+        _check(
+            callable(self.function) and callable(self.derivative),
+            self,
+            "function and derivative must be callables of one number",
+        )
+
+
+#: What acts on each unit alone, in hidden layers: by name.
+HIDDEN = {
+    kind.name: kind
+    for kind in (
+        Identity, Logistic, Tanh, HardSigmoid, HardTanh, ReLU, LeakyReLU, PReLU, ELU, SELU,
+        Softplus, Swish, GELU, Maxout, Step,
+    )
+}  # fmt: skip
+HIDDEN["silu"] = Swish
+
+#: What may act on the outputs.
+OUTPUT = {
+    name: kind
+    for name, kind in (HIDDEN | {"exp": Exp, "softmax": Softmax}).items()
+    if kind not in (Maxout, PReLU, Step)
+}
+
+
+def resolve(activation: str | Activation, among: dict = HIDDEN) -> Activation:
+    """The object that a name stands for, or the object itself.
+
+    Raises
+    ------
+    ValueError
+        If it is neither a name in `among` nor an object of one of its kinds.
+    """
+    if isinstance(activation, str) and activation in among:
+        return among[activation]()
+    if isinstance(activation, (*among.values(), Custom)):
+        return activation
+    where = "of hidden layers" if among is HIDDEN else "of outputs"
+    raise ValueError(
+        f"Unknown activation {where}: {activation!r}. Expected one of {sorted(among)}, or an "
+        "object from fastmlp.activations."
+    )
+
+
+def resolve_layers(activation, layers: int) -> tuple[Activation, ...]:
+    """One activation for each of so many hidden layers, from one for all or a list of them.
+
+    Raises
+    ------
+    ValueError
+        If one is unknown, or a list has another length.
+    """
+    if isinstance(activation, str | Activation) or not isinstance(activation, Iterable):
+        return (resolve(activation),) * layers
+    chosen = tuple(resolve(one) for one in activation)
+    if len(chosen) != layers:
+        raise ValueError(
+            f"activation has {len(chosen)} entries, expected one for each of {layers} hidden "
+            "layer(s), or a single one for all of them."
+        )
+    return chosen

@@ -1,0 +1,258 @@
+"""Losses, as the estimators' parameter `loss` names them: a string, or a small frozen object.
+
+The loss of a batch is the weighted mean over its rows of the sum over the outputs. Squared error
+alone takes the mean over the outputs, though its gradient stays that of the sum: scikit-learn's
+definition. What the losses compute is in `fastmlp.formulas.losses`, and in NumPy in
+`fastmlp.devices.reference`.
+"""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from numbers import Real
+from typing import ClassVar
+
+import numpy as np
+
+from .activations import Activation
+from .activations import Custom as CustomActivation
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What all losses have; see the subclasses.
+
+    Attributes
+    ----------
+    name : str
+        The string that stands for it.
+    output_activation : str
+        The output activation that it is paired with, unless another one is asked for.
+    canonical : bool
+        Whether that pair's derivative by the last layer's z is the prediction minus the target.
+    outputs : frozenset of str
+        The output activations that it may be paired with: all, where it is empty.
+    lowest : float
+        The least target it is defined for...
+    strict : bool
+        ... or whether targets must be above that.
+    """
+
+    name: ClassVar[str]
+    output_activation: ClassVar[str] = "identity"
+    canonical: ClassVar[bool] = False
+    outputs: ClassVar[frozenset] = frozenset()
+    lowest: ClassVar[float] = -math.inf
+    strict: ClassVar[bool] = False
+
+    def constants(self, outputs: int) -> tuple[float, ...]:
+        """The number that its formula needs besides prediction and target, for each output."""
+        return (0.0,) * outputs
+
+    def check_targets(self, targets: np.ndarray) -> None:
+        """Raise a ValueError where the loss is not defined for a target."""
+        if self.lowest == -math.inf:
+            return
+        wrong = targets <= self.lowest if self.strict else targets < self.lowest
+        if wrong.any():
+            bound = "greater than" if self.strict else "at least"
+            raise ValueError(
+                f"Some value(s) of y are out of the valid range of the loss {self.name!r}: they "
+                f"must be {bound} {self.lowest:g}, got {np.min(targets):g}."
+            )
+
+    def check_output(self, activation: Activation, outputs: int) -> None:
+        """Raise a ValueError where the outputs' values would not fit the loss."""
+        name = activation.name
+        if name == "softmax" and outputs == 1:
+            raise ValueError("Softmax needs several outputs: of a single one it is always 1.")
+        known = isinstance(activation, CustomActivation) or name in self.outputs
+        if self.outputs and not known:
+            raise ValueError(
+                f"The loss {self.name!r} does not fit the output activation {name!r}, expected one "
+                f"of {sorted(self.outputs)}."
+            )
+
+
+@dataclass(frozen=True)
+class SquaredError(Loss):
+    """(p - t)² / 2."""
+
+    name = "squared_error"
+    canonical = True
+
+
+@dataclass(frozen=True)
+class AbsoluteError(Loss):
+    """|p - t|: its minimum is the median."""
+
+    name = "absolute_error"
+
+
+@dataclass(frozen=True)
+class Huber(Loss):
+    """With e = p - t: e² / 2 for |e| ≤ δ, else δ (|e| - δ/2).
+
+    Huber, "Robust estimation of a location parameter", 1964.
+
+    Parameters
+    ----------
+    delta : float, default=1.0
+        δ, greater than 0.
+    """
+
+    delta: float = 1.0
+    name = "huber"
+
+    def __post_init__(self):
+        if not (isinstance(self.delta, Real) and 0 < self.delta < math.inf):
+            raise ValueError(f"{self!r}: delta must be a number greater than 0.")
+
+    def constants(self, outputs: int) -> tuple[float, ...]:
+        """δ, for each output."""
+        return (float(self.delta),) * outputs
+
+
+@dataclass(frozen=True)
+class Quantile(Loss):
+    """With e = t - p: τe for e ≥ 0, else (τ - 1) e: its minimum is the quantile τ.
+
+    With several quantiles, each target has as many outputs, one after the other; `predict` gives
+    them in that order, (n, quantiles) for a vector of targets. Koenker and Bassett, "Regression
+    quantiles", 1978.
+
+    Parameters
+    ----------
+    quantiles : float or tuple of float, default=0.5
+        Each in (0, 1).
+    """
+
+    quantiles: float | tuple[float, ...] = 0.5
+    name = "quantile"
+
+    def __post_init__(self):
+        if isinstance(self.quantiles, Iterable):
+            object.__setattr__(self, "quantiles", tuple(self.quantiles))
+        fits = [isinstance(tau, Real) and 0 < tau < 1 for tau in self.levels]
+        if not (fits and all(fits)):
+            raise ValueError(f"{self!r}: quantiles must be numbers between 0 and 1.")
+
+    @property
+    def levels(self) -> tuple[float, ...]:
+        """The quantiles, also of a single one, as a tuple."""
+        return self.quantiles if isinstance(self.quantiles, tuple) else (self.quantiles,)
+
+    def constants(self, outputs: int) -> tuple[float, ...]:
+        """Each output's τ."""
+        return tuple(float(tau) for tau in self.levels) * (outputs // len(self.levels))
+
+
+@dataclass(frozen=True)
+class Poisson(Loss):
+    """t log(t / p) - t + p: half the Poisson deviance, for counts and rates t ≥ 0."""
+
+    name = "poisson"
+    output_activation = "exp"
+    canonical = True
+    outputs = frozenset({"exp", "softplus", "logistic"})
+    lowest = 0.0
+
+
+@dataclass(frozen=True)
+class Gamma(Loss):
+    """t / p - log(t / p) - 1: half the Gamma deviance, for amounts t > 0.
+
+    McCullagh and Nelder, "Generalized linear models", 1989, section 2.3.
+    """
+
+    name = "gamma"
+    output_activation = "exp"
+    outputs = frozenset({"exp", "softplus", "logistic"})
+    lowest, strict = 0.0, True
+
+
+@dataclass(frozen=True)
+class LogLoss(Loss):
+    """-t log p, summed over the classes: the cross-entropy of one class of several."""
+
+    name = "log_loss"
+    output_activation = "softmax"
+    canonical = True
+    outputs = frozenset({"softmax"})
+
+
+@dataclass(frozen=True)
+class BinaryLogLoss(Loss):
+    """-t log p - (1 - t) log(1 - p): the cross-entropy of a label that is there or not."""
+
+    name = "binary_log_loss"
+    output_activation = "logistic"
+    canonical = True
+    outputs = frozenset({"logistic", "hard_sigmoid"})
+
+
+@dataclass(frozen=True)
+class Custom(Loss):
+    """A loss of your own: two functions of a prediction and its target.
+
+    They are compiled as those of `fastmlp.activations.Custom` are.
+
+    Parameters
+    ----------
+    function : callable
+        L(p, t).
+    derivative : callable
+        ∂L/∂p, as a function of p and t, too.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastmlp import MLPRegressor
+    >>> from fastmlp.losses import Custom
+    >>> def log_cosh(p, t):
+    ...     return np.log(np.cosh(p - t))
+    >>> def slope(p, t):
+    ...     return np.tanh(p - t)
+    >>> X = np.linspace(-1, 1, 100)[:, np.newaxis]
+    >>> robust = MLPRegressor((10,), loss=Custom(log_cosh, slope), solver="lbfgs", random_state=0)
+    >>> robust.fit(X, X[:, 0] ** 2).score(X, X[:, 0] ** 2) > 0.99
+    True
+    """
+
+    function: Callable
+    derivative: Callable
+    name = "custom"
+
+    def __post_init__(self):
+        if not (callable(self.function) and callable(self.derivative)):
+            raise ValueError(
+                f"{self!r}: function and derivative must be callables of prediction and target."
+            )
+
+
+_KINDS = (
+    SquaredError, AbsoluteError, Huber, Quantile, Poisson, Gamma, LogLoss, BinaryLogLoss,
+)  # fmt: skip
+LOSSES = {kind.name: kind for kind in _KINDS}
+
+#: Those of the regressor, and of the classifier.
+REGRESSION = ("squared_error", "absolute_error", "huber", "quantile", "poisson", "gamma")
+CLASSIFICATION = ("log_loss", "squared_error", "absolute_error", "huber")
+
+
+def resolve(loss: str | Loss, among: Iterable[str] = tuple(LOSSES)) -> Loss:
+    """The object that a name stands for, or the object itself.
+
+    Raises
+    ------
+    ValueError
+        If it is neither one of the names in `among` nor an object of one of their kinds.
+    """
+    if isinstance(loss, str) and loss in among:
+        return LOSSES[loss]()
+    if isinstance(loss, Custom) or (isinstance(loss, Loss) and loss.name in among):
+        return loss
+    raise ValueError(
+        f"Unknown loss: {loss!r}. Expected one of {sorted(among)}, or an object from "
+        "fastmlp.losses."
+    )

@@ -1,0 +1,47 @@
+"""What keeps a network simple while it trains, in one object for the devices."""
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Regularization:
+    """Penalties, decay, bounds and dropout; each is off by default.
+
+    Weights are what they act on: biases, and what activations learn, stay free.
+
+    Parameters
+    ----------
+    l2 : float, default=0.0
+        λ₂: ``l2 / 2`` times the sum of squared weights is added to a batch's summed loss.
+    l1 : float, default=0.0
+        λ₁: ``l1`` times the sum of absolute weights is added likewise; its slope is λ₁ sign(w).
+    weight_decay : float, default=0.0
+        λ in w ← (1 - ηλ) w + step: decay apart from the gradient and so from Adam's moments, with
+        η the learning rate. Loshchilov and Hutter, "Decoupled weight decay regularization", 2019.
+    clip_norm : float, default=inf
+        A batch's whole gradient, penalties included, is scaled down to this Euclidean norm where
+        it is longer. Pascanu, Mikolov and Bengio, "On the difficulty of training recurrent neural
+        networks", 2013.
+    max_norm : float, default=inf
+        After each step, the weights into each unit are scaled down to this norm where theirs is
+        larger. Srivastava et al., "Dropout: a simple way to prevent neural networks from
+        overfitting", 2014, section 5.1.
+    dropout : tuple of float, default=()
+        Shares of the inputs and of each hidden layer's values that a training batch leaves out;
+        the others are divided by the share kept, so that predictions need no change ("inverted").
+    seed : int, default=0
+        Key of the dropout masks, below 2^32.
+    """
+
+    l2: float = 0.0
+    l1: float = 0.0
+    weight_decay: float = 0.0
+    clip_norm: float = math.inf
+    max_norm: float = math.inf
+    dropout: tuple[float, ...] = ()
+    seed: int = 0
+
+    def dropped(self, layer: int) -> float:
+        """The share of a layer's inputs that is left out: layer 0's are the features."""
+        return self.dropout[layer] if self.dropout else 0.0
