@@ -21,6 +21,7 @@ from fastmlp.devices.cpu.microkernel import ROWS
 from fastmlp.devices.cpu.pace import Pace
 from fastmlp.devices.cpu.team import Team, finish, meet, take, usable_threads, written
 from fastmlp.network import Network
+from fastmlp.regularization import Regularization
 
 pytestmark = pytest.mark.compiled
 
