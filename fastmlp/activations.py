@@ -14,7 +14,6 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from numbers import Integral, Real
-from typing import ClassVar
 
 
 def _check(fits: bool, activation, requirement: str) -> None:
@@ -44,12 +43,12 @@ class Activation:
         Between which numbers the values lie.
     """
 
-    name: ClassVar[str]
-    constant: ClassVar[float] = 0.0
-    learnable: ClassVar[bool] = False
-    pieces: ClassVar[int] = 1
-    least: ClassVar[float] = -math.inf
-    most: ClassVar[float] = math.inf
+    # Without annotations, lest the fields of a subclass take their places in its signature.
+    name = ""
+    constant = 0.0
+    learnable = False
+    pieces = 1
+    least, most = -math.inf, math.inf
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from numbers import Real
-from typing import ClassVar
 
 import numpy as np
 
@@ -38,12 +37,11 @@ class Loss:
         ... or whether targets must be above that.
     """
 
-    name: ClassVar[str]
-    output_activation: ClassVar[str] = "identity"
-    canonical: ClassVar[bool] = False
-    outputs: ClassVar[frozenset] = frozenset()
-    lowest: ClassVar[float] = -math.inf
-    strict: ClassVar[bool] = False
+    name = ""
+    output_activation = "identity"
+    canonical = False
+    outputs = frozenset()
+    lowest, strict = -math.inf, False
 
     def constants(self, outputs: int) -> tuple[float, ...]:
         """The number that its formula needs besides prediction and target, for each output."""

@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .devices.cpu.loops import layer_loops
 from .devices.cpu.single_rows import plan_of, predict_rows
 
 
@@ -44,7 +45,10 @@ class Predictor:
 
     def __init__(self, network, parameters: np.ndarray, pair: bool = False, flat: bool = False):
         self.network, self.dtype = network, parameters.dtype
-        self._plan, self._parameters = plan_of(network, pair), parameters.copy()
+        # The plan has their addresses, in this process: it is made anew where they are.
+        self._loops = layer_loops(network, parameters.dtype)
+        self._plan, self._parameters = plan_of(network, self._loops), parameters.copy()
+        self._pair, self._flat = pair, flat
         columns = 2 if pair else network.units[-1]
         self._features, self._row_outputs = (network.units[0],), (columns,)
         self._more_outputs = () if flat else (columns,)
@@ -87,9 +91,10 @@ class Predictor:
         else:
             self._check_place(out, shape)
         if X.ndim == 1:
-            predict_rows(self._plan, self._parameters, X, out)
+            predict_rows(self._plan, self._parameters, X, out, self._pair)
         else:
-            predict_rows(self._plan, self._parameters, X.reshape(-1), out.reshape(-1))
+            flat = X.reshape(-1), out.reshape(-1)
+            predict_rows(self._plan, self._parameters, *flat, self._pair)
         return out
 
     def _check_place(self, out, shape):
@@ -99,9 +104,14 @@ class Predictor:
         if not out.flags.carray:
             raise ValueError("out must be writeable, aligned and C-contiguous.")
 
+    def __reduce__(self):
+        return Predictor, (self.network, self._parameters, self._pair, self._flat)
+
     def __repr__(self):
         network = self.network
+        hidden = [activation.name for activation in network.activation]
+        activation = hidden[0] if len(set(hidden)) == 1 else tuple(hidden)
         return (
-            f"Predictor({network.units}, activation={network.activation[0].name!r}, "
+            f"Predictor({network.units}, activation={activation!r}, "
             f"loss={network.loss.name!r}, dtype={self.dtype.name!r})"
         )

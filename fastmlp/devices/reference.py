@@ -114,7 +114,7 @@ def _clipped(p):
 
 
 def _positive(p):
-    return np.maximum(p, np.finfo(p.dtype).tiny)
+    return np.maximum(p, np.finfo(p.dtype).eps ** 4)
 
 
 def _pinball(p, t, tau):

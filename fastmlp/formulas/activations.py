@@ -1,61 +1,157 @@
-"""Activations a = f(z), and their slopes f'(z) written in terms of a.
+"""Activations: each formula gives f(z) and f'(z) together, as they share most of their arithmetic.
 
-As the slope needs nothing but the value, z is overwritten by a and no second buffer is kept.
-Kernels choose by integer code: a function passed as an argument would never be cached on disk.
+``c`` is the activation's constant: a slope, a scale, or the number that a unit learns in its
+place. Training writes f'(z) where z was, and later the delta there: z itself is not kept.
+
+None has a branch, only selects, so that loops over them vectorise; and a NaN passes all of them,
+so that a diverged fit is noticed.
 """
 
+import math
+
 from .._jit import formula
-from . import elementary
-
-IDENTITY, LOGISTIC, TANH, RELU = range(4)
-
-ACTIVATIONS = {"identity": IDENTITY, "logistic": LOGISTIC, "tanh": TANH, "relu": RELU}
+from .elementary import clamp, exp, exp_below_zero, log1p_of_share, logistic, normal_cdf, tanh
 
 
 @formula
-def relu(z):
-    """max(0, z); NaN passes, so that a diverged fit is noticed."""
+def identity_pair(z, c):
+    """z and 1."""
+    return z, type(z)(1)
+
+
+@formula
+def logistic_pair(z, c):
+    """σ(z) = 1 / (1 + e^-z), and σ (1 - σ)."""
+    a = logistic(z)
+    return a, a * (type(z)(1) - a)
+
+
+@formula
+def tanh_pair(z, c):
+    """tanh z, and 1 - tanh² z."""
+    a = tanh(z)
+    return a, type(z)(1) - a * a
+
+
+@formula
+def hard_sigmoid_pair(z, c):
+    """z / 6 + 1/2 in [0, 1], and 1/6 inside of (-3, 3), else 0."""
+    sixth = type(z)(1 / 6)
+    a = clamp(z * sixth + type(z)(0.5), type(z)(0), type(z)(1))
+    return a, sixth if abs(z) < type(z)(3) else type(z)(0)
+
+
+@formula
+def hard_tanh_pair(z, c):
+    """z in [-1, 1], and 1 inside of (-1, 1), else 0."""
+    one = type(z)(1)
+    return clamp(z, -one, one), one if abs(z) < one else type(z)(0)
+
+
+@formula
+def relu_pair(z, c):
+    """max(0, z), and 1 for z > 0, else 0."""
     zero = type(z)(0)
-    return zero if z < zero else z
+    return zero if z < zero else z, type(z)(1) if z > zero else zero
 
 
 @formula
-def logistic_slope(a):
-    """σ' = σ (1 - σ)."""
-    return a * (type(a)(1) - a)
+def leaky_relu_pair(z, c):
+    """z for z > 0, else c z; and 1 or c."""
+    zero = type(z)(0)
+    return z if z > zero else c * z, type(z)(1) if z > zero else c
 
 
 @formula
-def tanh_slope(a):
-    """tanh' = 1 - tanh²."""
-    return type(a)(1) - a * a
+def prelu_learning(z, c):
+    """∂f/∂c of `leaky_relu_pair`: min(0, z)."""
+    return z if z < type(z)(0) else type(z)(0)
 
 
 @formula
-def relu_slope(a):
-    """1 where the unit is active, else 0; 0 at the kink."""
-    return type(a)(0) if a == type(a)(0) else type(a)(1)
+def elu_pair(z, c):
+    """z for z > 0, else c (e^z - 1); and 1 or c e^z."""
+    decayed, decayed_less_1 = exp_below_zero(z)
+    above = z > type(z)(0)
+    return z if above else c * decayed_less_1, type(z)(1) if above else c * decayed
+
+
+# That weights of mean 0 and variance 1/fan_in leave mean 0 and variance 1 as they are: Klambauer
+# et al., "Self-normalizing neural networks", 2017, equation 14.
+SELU_SCALE, SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
 
 
 @formula
-def activation(code, z):
-    """f(z) of the activation `code`."""
-    if code == RELU:
-        return relu(z)
-    if code == TANH:
-        return elementary.tanh(z)
-    if code == LOGISTIC:
-        return elementary.logistic(z)
-    return z
+def selu_pair(z, c):
+    """λ times `elu_pair` with α."""
+    scale = type(z)(SELU_SCALE)
+    a, slope = elu_pair(z, type(z)(SELU_ALPHA))
+    return scale * a, scale * slope
 
 
 @formula
-def slope(code, a):
-    """f'(z) of the activation `code`, at the value a = f(z)."""
-    if code == RELU:
-        return relu_slope(a)
-    if code == TANH:
-        return tanh_slope(a)
-    if code == LOGISTIC:
-        return logistic_slope(a)
-    return type(a)(1)
+def softplus_pair(z, c):
+    """log(1 + e^z) = max(0, z) + log(1 + e^-|z|), and σ(z)."""
+    zero, one = type(z)(0), type(z)(1)
+    decayed = exp(-abs(z))
+    slope = (decayed if z < zero else one) / (one + decayed)
+    return (zero if z < zero else z) + log1p_of_share(decayed), slope
+
+
+@formula
+def swish_pair(z, c):
+    """z σ, and σ (1 + c z (1 - σ)), with σ = σ(c z)."""
+    one = type(z)(1)
+    s = logistic(c * z)
+    return z * s, s * (one + c * z * (one - s))
+
+
+@formula
+def swish_learning(z, c):
+    """∂f/∂c of `swish_pair`: z² σ (1 - σ)."""
+    s = logistic(c * z)
+    return z * z * (s * (type(z)(1) - s))
+
+
+@formula
+def gelu_pair(z, c):
+    """z Φ(z), and Φ(z) + z φ(z), of the normal distribution and its density φ."""
+    below = normal_cdf(z)
+    density = type(z)(1 / math.sqrt(2 * math.pi)) * exp(type(z)(-0.5) * z * z)
+    return z * below, below + z * density
+
+
+@formula
+def step_pair(z, c):
+    """1 for z ≥ 0, else 0; and, to learn by, 1 for |z| ≤ 1, else 0."""
+    zero, one = type(z)(0), type(z)(1)
+    above = one if z >= zero else z
+    return zero if z < zero else above, one if abs(z) <= one else zero
+
+
+@formula
+def exp_pair(z, c):
+    """e^z, twice."""
+    a = exp(z)
+    return a, a
+
+
+PAIRS = {
+    "identity": identity_pair,
+    "logistic": logistic_pair,
+    "tanh": tanh_pair,
+    "hard_sigmoid": hard_sigmoid_pair,
+    "hard_tanh": hard_tanh_pair,
+    "relu": relu_pair,
+    "leaky_relu": leaky_relu_pair,
+    "prelu": leaky_relu_pair,
+    "elu": elu_pair,
+    "selu": selu_pair,
+    "softplus": softplus_pair,
+    "swish": swish_pair,
+    "gelu": gelu_pair,
+    "step": step_pair,
+    "exp": exp_pair,
+}
+#: ∂f/∂c of those whose units learn c.
+LEARNING = {"prelu": prelu_learning, "swish": swish_learning}

@@ -180,6 +180,18 @@ def exp(x):
     return fma(q, scale, scale) * _power_of_two(n - half)
 
 
+# Past these e^x - 1 rounds to -1.
+EXPM1_LOWEST = (-20.0, -40.0)
+
+
+@formula
+def exp_below_zero(x):
+    """e^x and e^x - 1, for x moved into [EXPM1_LOWEST, 0]; within 1.5 ulp."""
+    n, q = _reduced(clamp(x, typed(EXPM1_LOWEST, x), type(x)(0)))
+    scale = _power_of_two(n)
+    return fma(q, scale, scale), fma(q, scale, scale - type(x)(1))
+
+
 @formula
 def logistic(x):
     """1 / (1 + e^-x); within 2.5 ulp.
@@ -243,6 +255,23 @@ def log(x):
     value = value if x < np.inf else x
     edge = type(x)(-np.inf if x == 0 else np.nan)
     return value if x > 0 else edge
+
+
+SQRT_2_LESS_1 = math.sqrt(2) - 1
+
+
+@formula
+def log1p_of_share(x):
+    """log(1 + x) for 0 ≤ x ≤ 1, with all digits of a small x; within 1.5 ulp.
+
+    2 artanh(s) with s = x / (2 + x); or, where s would leave the polynomial's range,
+    ln 2 + log((1 + x) / 2), which is ln 2 + 2 artanh(s) with s = (x - 1) / (x + 3).
+    """
+    one, two = type(x)(1), type(x)(2)
+    far = x > type(x)(SQRT_2_LESS_1)
+    s = (x - one if far else x) / (x + (one + two if far else two))
+    half = fma(s * s, s * horner(s * s, ARTANH), s)
+    return fma(two, half, type(x)(math.log(2) if far else 0.0))
 
 
 # Past these e^(-t^2) rounds to zero.

@@ -1,79 +1,102 @@
-"""Losses of one output element, with the output activation that each is paired with.
+"""Losses of one output element: each formula gives L(p, t) and ∂L/∂p together.
 
-Every pair is canonical: for all of them the derivative by the last layer's z is the same, see
-`delta`. (Bishop, Pattern Recognition and Machine Learning, 2006, section 5.2.)
+With the output activation p(z), the last layer's delta is ∂L/∂p p'(z). Of a canonical pair that
+is p - t (Bishop, "Pattern recognition and machine learning", 2006, section 5.2), which its
+`canonical` formula gives instead of ∂L/∂p: no quotient, and right where p(z) is saturated.
 
-A batch's loss is the weighted mean over its rows of the sum over the outputs. Squared error takes
-the mean over the outputs, though its delta stays that of the sum: scikit-learn's definition.
+``c`` is the loss's constant, ``epsilon`` how near to 0 and 1 a log loss sees probabilities: the
+machine epsilon.
 """
 
 from .._jit import formula
-from . import elementary
-
-SQUARED_ERROR, POISSON, LOG_LOSS, BINARY_LOG_LOSS = range(4)
-
-LOSSES = {
-    "squared_error": SQUARED_ERROR,
-    "poisson": POISSON,
-    "log_loss": LOG_LOSS,
-    "binary_log_loss": BINARY_LOG_LOSS,
-}
-
-OUTPUT_ACTIVATIONS = {
-    "squared_error": "identity",
-    "poisson": "exp",
-    "log_loss": "softmax",
-    "binary_log_loss": "logistic",
-}
+from .elementary import clamp, log
 
 
 @formula
-def squared_error(p, t):
-    """(p - t)² / 2."""
-    return type(p)(0.5) * (p - t) * (p - t)
+def squared_error(p, t, c, epsilon):
+    """(p - t)² / 2, and p - t."""
+    e = p - t
+    return type(p)(0.5) * e * e, e
 
 
 @formula
-def poisson(p, t):
-    """Half the Poisson deviance, t log(t / p) - t + p; t log(t / p) is 0 at t = 0."""
-    zero = type(p)(0)
-    ratio = type(p)(1) if t == zero else t / p
-    return t * elementary.log(ratio) - t + p
-
-
-@formula
-def clipped(p, epsilon):
-    """p moved into [ε, 1 - ε], where its logarithm is finite; NaN passes."""
-    high = type(p)(1) - epsilon
-    p = epsilon if p < epsilon else p
-    return high if p > high else p
-
-
-@formula
-def log_loss(p, t, epsilon):
-    """-t log p: one class's share of the cross-entropy."""
-    return -t * elementary.log(clipped(p, epsilon))
-
-
-@formula
-def binary_log_loss(p, t, epsilon):
-    """-t log p - (1 - t) log(1 - p)."""
+def absolute_error(p, t, c, epsilon):
+    """|p - t|, and the sign of p - t."""
     one = type(p)(1)
-    q = clipped(p, epsilon)
-    return -t * elementary.log(q) - (one - t) * elementary.log(one - q)
+    e = p - t
+    below = -one if e < type(p)(0) else e
+    return abs(e), one if e > type(p)(0) else below
 
 
 @formula
-def delta(p, t):
-    """∂loss/∂z = p - t, for a loss with its canonical output activation p(z)."""
+def huber(p, t, c, epsilon):
+    """e² / 2 for |e| ≤ c, else c (|e| - c/2), with e = p - t; and e moved into [-c, c]."""
+    half = type(p)(0.5)
+    e = p - t
+    size = abs(e)
+    return half * e * e if size <= c else c * (size - half * c), clamp(e, -c, c)
+
+
+@formula
+def quantile(p, t, c, epsilon):
+    """c (t - p) for t ≥ p, else (c - 1) (t - p); and -c, 1 - c, or 0 at t = p."""
+    one = type(p)(1)
+    e = t - p
+    slope = -c if e > type(p)(0) else one - c
+    return (c if e >= type(p)(0) else c - one) * e, type(p)(0) if e == type(p)(0) else slope
+
+
+@formula
+def _positive(p, epsilon):
+    """p, but at least ε⁴: quotients by it stay finite."""
+    least = epsilon * epsilon * epsilon * epsilon
+    return least if p < least else p
+
+
+@formula
+def poisson(p, t, c, epsilon):
+    """t log(t / p) - t + p, half the Poisson deviance, and 1 - t / p; 0 log 0 is 0."""
+    ratio = t / _positive(p, epsilon)
+    return t * log(type(p)(1) if t == type(p)(0) else ratio) - t + p, type(p)(1) - ratio
+
+
+@formula
+def gamma(p, t, c, epsilon):
+    """t / p - log(t / p) - 1, half the Gamma deviance, and (1 - t / p) / p."""
+    one = type(p)(1)
+    rate = _positive(p, epsilon)
+    ratio = t / rate
+    return ratio - log(ratio) - one, (one - ratio) / rate
+
+
+@formula
+def log_loss(p, t, c, epsilon):
+    """-t log p, one class's share of the cross-entropy, and -t / p."""
+    q = clamp(p, epsilon, type(p)(1) - epsilon)
+    return -t * log(q), -t / q
+
+
+@formula
+def binary_log_loss(p, t, c, epsilon):
+    """-t log p - (1 - t) log(1 - p), and (p - t) / (p (1 - p))."""
+    one = type(p)(1)
+    q = clamp(p, epsilon, one - epsilon)
+    return -t * log(q) - (one - t) * log(one - q), (p - t) / (q * (one - q))
+
+
+@formula
+def canonical_delta(p, t):
+    """∂L/∂z = p - t, for a loss with its canonical output activation p(z)."""
     return p - t
 
 
-@formula
-def output_activation(code, z):
-    """p(z) of the loss `code` where it acts on each output alone; softmax acts on whole rows."""
-    if code == BINARY_LOG_LOSS:
-        return elementary.logistic(z)
-    if code == POISSON:
-        return elementary.exp(z)
-    return z
+FORMULAS = {
+    "squared_error": squared_error,
+    "absolute_error": absolute_error,
+    "huber": huber,
+    "quantile": quantile,
+    "poisson": poisson,
+    "gamma": gamma,
+    "log_loss": log_loss,
+    "binary_log_loss": binary_log_loss,
+}

@@ -1,4 +1,4 @@
-"""Optimisers: one parameter's step.
+"""Optimisers: one parameter's step, and its penalty.
 
 A parameter w with gradient g has up to two moments; sgd keeps its velocity in the first.
 """
@@ -53,3 +53,17 @@ def adam_step(first, second, learning_rate, epsilon):
 def adam_learning_rate(learning_rate, beta_1, beta_2, step):
     """η_t = η √(1 - β₂^t) / (1 - β₁^t), for step t = 1, 2, ..."""
     return learning_rate * math.sqrt(1.0 - beta_2**step) / (1.0 - beta_1**step)
+
+
+@formula
+def penalty_slope(w, l2, l1):
+    """∂/∂w of λ₂ w² / 2 + λ₁ |w|: λ₂ w + λ₁ sign(w), with sign(0) = 0."""
+    zero = type(w)(0)
+    below = -l1 if w < zero else zero
+    return l2 * w + (l1 if w > zero else below)
+
+
+@formula
+def twice_penalty(w, l2, l1):
+    """λ₂ w² + 2 λ₁ |w|."""
+    return abs(w) * (l2 * abs(w) + (l1 + l1))

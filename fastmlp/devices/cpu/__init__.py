@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from ...formulas.losses import LOSSES
 from ...formulas.optimizers import OPTIMIZERS
 from ...regularization import Regularization
+from . import loops
 from .blocks import CHUNK
 from .epoch import SETTINGS, add_gradient, apply_gradient, train, transpose
 from .layout import exchange, layout
@@ -15,7 +15,9 @@ from .single_rows import predict_rows
 from .team import ALONE, Team
 
 #: All that Python calls: what compiling ahead compiles.
-ENTRIES = (exchange, transpose, train, add_gradient, apply_gradient, predict, predict_rows)
+ENTRIES = (
+    exchange, transpose, train, add_gradient, apply_gradient, predict, predict_rows, *loops.ENTRIES,
+)  # fmt: skip
 # Batches of more rows are cut into blocks: their work memory stays bounded, and Ctrl-C is heard.
 LONGEST_BATCH = 4096
 # Parameters times rows of a batch below which one thread is enough; about 5 us of arithmetic.
@@ -67,18 +69,20 @@ class CpuDevice:
     ):
         self.network, self.optimizer = network, optimizer
         self.regularization = regularization or Regularization()
-        self.alpha, self.batch_size = self.regularization.l2, batch_size or CHUNK
+        self.batch_size = batch_size or CHUNK
         self.dtype, self._size, self._n_jobs = parameters.dtype, parameters.size, n_jobs
         rows = min(self.batch_size, LONGEST_BATCH)
         # Predictions go through whole chunks, however small a batch is.
         self._layout = layout(network, self.dtype, max(rows, CHUNK), sparse)
-        self._buffers = self._layout.buffers(moments=optimizer is not None)
+        dropout = self.regularization.dropout
+        self._buffers = self._layout.buffers(moments=optimizer is not None, dropout=dropout)
         self._gradient = None
         # A team pays where a batch's arithmetic is long beside the meetings of its threads.
         heavy = batch_size is not None and self._size * rows > TEAM_WORK
         self._team = Team(n_jobs) if heavy else ALONE
         self._pace = Pace(rows, self._team.size)
-        self._scratch = [self._buffers.gradient]
+        own = {"gradient": self._buffers.gradient, "upstream": self._buffers.upstream}
+        self._scratch = [own]
         exchange(self._layout.layers, self._buffers.weights, parameters, False)
         if optimizer is not None:
             transpose(self._layout.layers, self._buffers)
@@ -93,9 +97,16 @@ class CpuDevice:
     def _settings(self):
         settings = np.zeros(1, SETTINGS)
         values = settings[0]
-        values["batch_size"], values["alpha"] = self.batch_size, self.alpha
-        values["loss"] = LOSSES[self.network.loss.name]
+        network, regularization = self.network, self.regularization
+        values["batch_size"] = self.batch_size
+        values["loss"] = self._layout.loss_loop.address
+        values["canonical"] = network.canonical
+        values["same_constants"] = len(set(network.loss.constants(network.units[-1]))) == 1
+        values["mean_over_outputs"] = network.loss.name == "squared_error"
         values["clip"] = np.finfo(self.dtype).eps
+        values["dropping"] = any(regularization.dropout)
+        for name in ("seed", "l2", "l1", "weight_decay", "clip_norm", "max_norm"):
+            values[name] = getattr(regularization, name)
         if self.optimizer is not None:
             values["optimizer"] = OPTIMIZERS[self.optimizer.name]
             for name in self.optimizer.hyperparameters:
@@ -112,17 +123,21 @@ class CpuDevice:
         """
         sources = Sources(X, targets, weights, order)
         settings = self._settings()
-        if self.batch_size > LONGEST_BATCH:
+        if self._needs_whole_gradient:
             self._train_in_blocks(sources, settings, len(order))
         else:
             self._train(sources, settings, len(order))
         return float(settings[0]["loss_sum"]) / len(order)
 
+    @property
+    def _needs_whole_gradient(self):
+        """Whether all of a batch's gradient has to be there before the first update."""
+        limits = self.regularization.clip_norm, self.regularization.max_norm
+        return self.batch_size > LONGEST_BATCH or min(limits) < np.inf
+
     def _train(self, sources, settings, n):
         """Train on n rows, as many batches in one compiled call as its time allows."""
         for begin, end, members in self._pace.runs(0, n):
-            while len(self._scratch) < members:
-                self._scratch.append(self._layout.scratch())
             done = self._share(train, self._buffers, sources, settings, members, begin, end)
             self.optimizer.step = int(settings[0]["step"])
             if not done:
@@ -130,12 +145,14 @@ class CpuDevice:
 
     def _share(self, walk, buffers, sources, settings, members, begin, end):
         """Let `members` threads do the compiled walk together; returns what the first returned."""
+        while len(self._scratch) < members:
+            self._scratch.append(self._layout.scratch())
         own_settings = [settings, *(settings.copy() for _ in range(members - 1))]
 
         def work(member):
-            own = buffers
-            if walk is train:  # tiles of the gradient are used up at once, each member's by itself
-                own = buffers._replace(gradient=self._scratch[member.rank])
+            own = buffers._replace(**self._scratch[member.rank])
+            if walk is add_gradient:  # all add to one
+                own = own._replace(gradient=buffers.gradient)
             return walk(
                 self._layout.layers,
                 own,
@@ -152,10 +169,10 @@ class CpuDevice:
         """Train on n rows, each batch's gradient summed block by block before it is applied."""
         for begin in range(0, n, self.batch_size):
             end = min(n, begin + self.batch_size)
+            settings[0]["batch_begin"] = begin
             loss, weight = self._sum_gradient(sources, settings, begin, end)
-            squares = apply_gradient(self._layout.layers, self._whole(), settings, weight)
+            penalty = apply_gradient(self._layout.layers, self._whole(), settings, weight)
             self.optimizer.step = int(settings[0]["step"])
-            penalty = 0.5 * self.alpha * squares
             settings[0]["loss_sum"] += (loss + penalty) / weight * (end - begin)
 
     def _whole(self):
@@ -186,18 +203,17 @@ class CpuDevice:
         sources = Sources(X, targets, weights)
         total, total_weight = self._sum_gradient(sources, self._settings(), 0, X.shape[0])
         gradient = self._packed(self._gradient)
-        penalty = 0.0
+        penalty, l1, l2 = 0.0, self.regularization.l1, self.regularization.l2
         slopes, matrices = self.network.views(gradient)[0], self.network.views(parameters)[0]
-        for slope, matrix in zip(slopes, matrices, strict=True):
-            slope += self.dtype.type(self.alpha) * matrix
-            penalty += 0.5 * self.alpha * float(np.vdot(matrix, matrix))
+        for slope, w in zip(slopes, matrices, strict=True):
+            slope += (l2 * w + l1 * np.sign(w)).astype(self.dtype, copy=False)
+            penalty += 0.5 * l2 * float(np.vdot(w, w)) + l1 * float(np.abs(w).sum())
         gradient /= self.dtype.type(total_weight)
         return (total + penalty) / total_weight, gradient
 
     def forward(self, X, out, order=None):
         """out = the network's outputs for the rows in `order`, or for all rows."""
         sources = Sources(X, order=order)
-        loss = LOSSES[self.network.loss.name]
         most = max(1, PREDICTION_CALL_WORK // (CHUNK * self._size))
 
         def work(member):
@@ -205,7 +221,7 @@ class CpuDevice:
             if member.rank > 0:  # each member's own, but for the weights
                 more = self._layout.buffers(moments=False)
                 buffers = more._replace(weights=buffers.weights)
-            while predict(self._layout.layers, buffers, sources.table, loss, out, member, most):
+            while predict(self._layout.layers, buffers, sources.table, out, member, most):
                 pass
 
         self._team.run(work, self._predicting_members(len(out)), things=-(-len(out) // CHUNK))

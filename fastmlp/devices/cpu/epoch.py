@@ -8,24 +8,26 @@ its gradient over the whole batch and its update at once; a layer's gradient is 
 import numpy as np
 
 from ..._jit import entry, glue, kernel
-from ...formulas.losses import SQUARED_ERROR
 from .blocks import CHUNK
+from .dropout import Dropping, drop_inputs, drop_outputs
 from .head import output_backward, output_forward
 from .layers import (
     activate,
     add_unit_gradient,
     apply_layer_gradient,
     backward,
+    constrain,
     deltas_of,
     multiply,
     multiply_sparse,
+    squared_layer_gradient,
     update_unit,
     values_of,
     write_transposed,
 )
 from .layout import pointers
 from .microkernel import ZERO
-from .optimizer import next_step
+from .optimizer import next_step, with_scale
 from .products import panel_of, panel_width
 from .rows import ABSENT, FEATURES, ORDER, TARGETS, WEIGHTS, gather, row_number, value
 from .team import meet, share
@@ -33,11 +35,21 @@ from .team import meet, share
 SETTINGS = np.dtype(
     [
         ("batch_size", np.int64),
-        ("loss", np.int64),
+        ("loss", np.int64),  # address of its loop
+        ("canonical", np.int64),  # 1 where the loop gives the delta, 0 where ∂L/∂p
+        ("same_constants", np.int64),  # of the loss, for all outputs
+        ("mean_over_outputs", np.int64),
+        ("dropping", np.int64),
+        ("seed", np.int64),
+        ("batch_begin", np.int64),  # of a batch whose gradient is summed block by block
         ("optimizer", np.int64),
         ("nesterov", np.int64),
         ("step", np.int64),
-        ("alpha", np.float64),
+        ("l2", np.float64),
+        ("l1", np.float64),
+        ("weight_decay", np.float64),
+        ("clip_norm", np.float64),
+        ("max_norm", np.float64),
         ("learning_rate", np.float64),
         ("momentum", np.float64),
         ("beta_1", np.float64),
@@ -62,30 +74,32 @@ def gather_features(X, order, position, A):
 
 
 @glue
-def forward(layers, buffers, sources, loss, position, first, rows):
+def forward(layers, buffers, sources, position, dropping, first, rows):
     """Gather `rows` rows from `position` of the order on, and run them through all layers.
 
     They become the batch's rows from `first` on. Hidden values are left in the inputs of the layers
-    after, outputs in the compact output rows.
+    after, how they change with z in the deltas, and outputs in the compact output rows.
     """
     X, order = sources[FEATURES], sources[ORDER]
     if not layers[0]["sparse"]:
-        gather_features(X, order, position, values_of(layers[0], buffers, first, rows))
-    last = layers.size - 1
+        A = values_of(layers[0], buffers, first, rows)
+        gather_features(X, order, position, A)
+        if dropping.on and buffers.dropout[0] > 0:
+            drop_inputs(layers[0], buffers.dropout[0], dropping, A)
     for index in range(layers.size):
         layer = layers[index]
-        if index < last:
-            Z = values_of(layers[index + 1], buffers, first, rows)
-        else:
-            Z = deltas_of(layer, buffers, first, rows)
+        Z = deltas_of(layer, buffers, first, rows)
         if layer["sparse"]:
-            multiply_sparse(layer, buffers, sources, position, Z)
+            multiply_sparse(layer, buffers, sources, position, dropping, Z)
         else:
             multiply(layer, buffers, first, Z)
-        if index < last:
-            activate(layer, Z)
+        if index == layers.size - 1:
+            output_forward(layer, Z, buffers, first)
         else:
-            output_forward(loss, Z, buffers, first)
+            A = values_of(layers[index + 1], buffers, first, rows)
+            activate(layer, buffers, Z, A)
+            if dropping.on and buffers.dropout[index + 1] > 0:
+                drop_outputs(layer, buffers, buffers.dropout[index + 1], dropping, Z, A)
 
 
 @kernel
@@ -111,23 +125,30 @@ def rows_phase(layers, buffers, sources, settings, position, rows, member):
     """
     last = layers[layers.size - 1]
     outputs = last["fan_out"]
-    code = settings["loss"]
     clip = type(buffers.outputs[0])(settings["clip"])
     sums = last["first_unit"] + last["units"]
     begin, end = share(member, (rows + CHUNK - 1) // CHUNK)
     for chunk in range(begin, end):
         first = chunk * CHUNK
         count = min(CHUNK, rows - first)
-        forward(layers, buffers, sources, code, position + first, first, count)
+        dropping = dropping_at(settings, position + first)
+        forward(layers, buffers, sources, position + first, dropping, first, count)
         gather_targets(sources, buffers, position + first, first, count, outputs)
         D = deltas_of(last, buffers, first, count)
-        buffers.partial[sums + 2 * chunk] = output_backward(code, D, buffers, first, clip)
+        buffers.partial[sums + 2 * chunk] = output_backward(last, settings, D, buffers, first, clip)
         for index in range(layers.size - 1, 0, -1):
             backward(layers[index], layers[index - 1], buffers, first, count)
         weight = 0.0
         for r in range(first, first + count):
             weight += np.float64(buffers.row_weights[r])
         buffers.partial[sums + 2 * chunk + 1] = weight
+
+
+@kernel
+def dropping_at(settings, position):
+    """What the masks of the rows from `position` of the order on have in common."""
+    row = position - settings["batch_begin"]
+    return Dropping(settings["dropping"] != 0, settings["seed"], settings["step"], row)
 
 
 @kernel
@@ -139,7 +160,7 @@ def batch_sums(layers, buffers, settings, rows):
     for chunk in range((rows + CHUNK - 1) // CHUNK):
         loss += buffers.partial[sums + 2 * chunk]
         weight += buffers.partial[sums + 2 * chunk + 1]
-    if settings["loss"] == SQUARED_ERROR:
+    if settings["mean_over_outputs"]:
         loss /= last["fan_out"]
     return loss, weight
 
@@ -172,6 +193,8 @@ def train(layers, buffers, sources, settings, member, begin, end):
     settings = settings[0]
     for position in range(begin, end, settings["batch_size"]):
         rows = min(settings["batch_size"], end - position)
+        settings["batch_begin"] = position
+        dropping = dropping_at(settings, position)
         rows_phase(layers, buffers, sources, settings, position, rows, member)
         if not meet(member):
             return False
@@ -184,14 +207,13 @@ def train(layers, buffers, sources, settings, member, begin, end):
             for unit in range(layer["units"]):
                 if is_mine(member, layer, unit):
                     buffers.partial[layer["first_unit"] + unit] = update_unit(
-                        layer, buffers, sources, step, position, rows, unit
+                        layer, buffers, sources, step, position, dropping, rows, unit
                     )
         if not meet(member):
             return False
-        squares = 0.0
+        penalty = 0.0
         for unit in range(layers[layers.size - 1]["first_unit"] + layers[layers.size - 1]["units"]):
-            squares += buffers.partial[unit]
-        penalty = 0.5 * settings["alpha"] * squares
+            penalty += buffers.partial[unit]
         settings["loss_sum"] += (loss + penalty) / weight * rows
     return True
 
@@ -214,11 +236,12 @@ def add_gradient(layers, buffers, sources, settings, member, begin, end):
         loss, weight = batch_sums(layers, buffers, settings, rows)
         total += loss
         total_weight += weight
+        dropping = dropping_at(settings, position)
         for index in range(layers.size):
             layer = layers[index]
             for unit in range(layer["units"]):
                 if is_mine(member, layer, unit):
-                    add_unit_gradient(layer, buffers, sources, position, rows, unit)
+                    add_unit_gradient(layer, buffers, sources, position, dropping, rows, unit)
         if not meet(member):
             break
     return total, total_weight
@@ -226,10 +249,21 @@ def add_gradient(layers, buffers, sources, settings, member, begin, end):
 
 @entry
 def apply_gradient(layers, buffers, settings, weight):
-    """One update from the stored gradient; returns the sum of squared weights before it."""
+    """One update from the stored gradient; returns the penalty before it."""
     buffers = pointers(buffers)
-    step = next_step(settings[0], weight, buffers.weights[0])
-    squares = 0.0
+    settings = settings[0]
+    step = next_step(settings, weight, buffers.weights[0])
+    if settings["clip_norm"] < np.inf:
+        squares = 0.0
+        for index in range(layers.size):
+            squares += squared_layer_gradient(layers[index], buffers, step)
+        if squares > settings["clip_norm"] ** 2:
+            scale = type(step.scale)(settings["clip_norm"] / np.sqrt(squares))
+            step = with_scale(step, step.scale * scale)
+    penalty = 0.0
     for index in range(layers.size):
-        squares += apply_layer_gradient(layers[index], buffers, step)
-    return squares
+        penalty += apply_layer_gradient(layers[index], buffers, step)
+    if settings["max_norm"] < np.inf:
+        for index in range(layers.size):
+            constrain(layers[index], buffers, settings["max_norm"])
+    return penalty

@@ -1,30 +1,21 @@
 """The output end of a network: output activation, loss, and the first deltas.
 
 Few outputs would waste most of a vector in panels, so this end works on columns: of each chunk of
-rows, ``outputs`` and ``targets`` hold one output after the other, (outputs, rows) without gaps.
-Loops then run along the rows, however few outputs there are.
+rows, ``outputs``, ``targets`` and ``output_slopes`` hold one output after the other,
+(outputs, rows) without gaps. Loops then run along the rows, however few outputs there are.
 """
 
 import numpy as np
 
 from ..._jit import kernel, whole_vectors
 from ...formulas.elementary import exp
-from ...formulas.losses import (
-    LOG_LOSS,
-    POISSON,
-    SQUARED_ERROR,
-    binary_log_loss,
-    delta,
-    log_loss,
-    output_activation,
-    poisson,
-    squared_error,
-)
+from .loops import Outputs, Units, call_loop
+from .microkernel import ZERO
 from .products import column_start
 
 
 @kernel
-def _softmax(p, start, rows, outputs, s, first):
+def softmax(z, p, start, rows, outputs, s, first):
     """p_k = exp(z_k - max z) / sum of these, in each row; a NaN makes its whole row NaN.
 
     `s` holds one number a row, from `first` on: the largest z, then one over the sum.
@@ -32,13 +23,13 @@ def _softmax(p, start, rows, outputs, s, first):
     whole_vectors()
     end = start + rows * outputs
     for r in range(rows):
-        s[first + r] = p[start + r]
+        s[first + r] = z[start + r]
     for column in range(start + rows, end, rows):
         for r in range(rows):
-            s[first + r] = p[column + r] if p[column + r] > s[first + r] else s[first + r]
+            s[first + r] = z[column + r] if z[column + r] > s[first + r] else s[first + r]
     for column in range(start, end, rows):
         for r in range(rows):
-            p[column + r] = exp(p[column + r] - s[first + r])
+            p[column + r] = exp(z[column + r] - s[first + r])
     for r in range(rows):
         s[first + r] = p[start + r]
     for column in range(start + rows, end, rows):
@@ -52,60 +43,78 @@ def _softmax(p, start, rows, outputs, s, first):
 
 
 @kernel
-def activate_outputs(code, p, start, rows, outputs, scales, first):
-    """p(z), in place, of the columns that lie from `start` on; scales have room for each row."""
-    whole_vectors()
-    if code == LOG_LOSS:
-        _softmax(p, start, rows, outputs, scales, first)
-    else:
-        for e in range(start, start + rows * outputs):
-            p[e] = output_activation(code, p[e])
+def activate_elements(loop, constant, values, slopes, start, count):
+    """values = f(z), slopes = f'(z) for `count` numbers z in `slopes`, both from `start` on."""
+    work = Units(
+        values, slopes, slopes, slopes, start, start, ZERO, count, ZERO + 1, ZERO, constant
+    )
+    call_loop(loop, work)
 
 
 @kernel
-def output_forward(code, Z, buffers, first):
+def output_forward(layer, Z, buffers, first):
     """p(z) of the rows Z, into the columns of ``outputs`` from row `first` on."""
     rows, outputs = Z.rows, Z.columns
-    p, start = buffers.outputs, first * outputs
+    p, slopes, start = buffers.outputs, buffers.output_slopes, first * outputs
     for k in range(outputs):
         z, column = column_start(Z, k), start + k * rows
         for r in range(rows):
-            p[column + r] = Z.data[z + r * Z.row]
-    activate_outputs(code, p, start, rows, outputs, buffers.row_scales, first)
-
-
-@kernel
-def _losses(code, p, t, start, end, epsilon):
-    """The loss of each prediction p, in place of its target; a loop of its own for each loss."""
-    whole_vectors()
-    if code == SQUARED_ERROR:
-        for e in range(start, end):
-            t[e] = squared_error(p[e], t[e])
-    elif code == POISSON:
-        for e in range(start, end):
-            t[e] = poisson(p[e], t[e])
-    elif code == LOG_LOSS:
-        for e in range(start, end):
-            t[e] = log_loss(p[e], t[e], epsilon)
+            slopes[column + r] = Z.data[z + r * Z.row]
+    if layer["loop"]:
+        constant = type(p[0])(layer["constant"])
+        activate_elements(layer["loop"], constant, p, slopes, start, rows * outputs)
     else:
-        for e in range(start, end):
-            t[e] = binary_log_loss(p[e], t[e], epsilon)
+        softmax(slopes, p, start, rows, outputs, buffers.row_scales, first)
 
 
 @kernel
-def output_backward(code, D, buffers, first, epsilon):
+def _losses(settings, buffers, start, rows, outputs, epsilon):
+    """Losses in place of the targets, their derivatives in place of the predictions."""
+    p, t, constants = buffers.outputs, buffers.targets, buffers.loss_constants
+    loop = settings["loss"]
+    if settings["same_constants"]:
+        call_loop(loop, Outputs(p, t, start, rows * outputs, constants[0], epsilon))
+    else:
+        for k in range(outputs):
+            call_loop(loop, Outputs(p, t, start + k * rows, rows, constants[k], epsilon))
+
+
+@kernel
+def _through_softmax(p, slopes, start, rows, outputs):
+    """∂L/∂z_k = p_k (∂L/∂p_k - Σ_j p_j ∂L/∂p_j), in place of ∂L/∂p_k."""
+    for r in range(rows):
+        total = type(p[0])(0)
+        for place in range(start + r, start + rows * outputs, rows):
+            total += p[place] * slopes[place]
+        for place in range(start + r, start + rows * outputs, rows):
+            slopes[place] = p[place] * (slopes[place] - total)
+
+
+@kernel
+def output_backward(layer, settings, D, buffers, first, epsilon):
     """δ = w ∂loss/∂z of the rows from `first` on, into D; returns the sum of w times loss."""
     rows, outputs = D.rows, D.columns
-    p, t, w = buffers.outputs, buffers.targets, buffers.row_weights
+    derivatives, losses, w = buffers.outputs, buffers.targets, buffers.row_weights
+    slopes = buffers.output_slopes
     start = first * outputs
+    end = start + rows * outputs
+    if not layer["loop"]:  # the loss overwrites p, which softmax's derivative is made of
+        for e in range(start, end):
+            slopes[e] = derivatives[e]
+    _losses(settings, buffers, start, rows, outputs, epsilon)
+    if not settings["canonical"]:
+        if layer["loop"]:
+            for e in range(start, end):
+                derivatives[e] *= slopes[e]
+        else:
+            _through_softmax(slopes, derivatives, start, rows, outputs)
     for k in range(outputs):
         d, column = column_start(D, k), start + k * rows
         for r in range(rows):
-            D.data[d + r * D.row] = delta(p[column + r], t[column + r]) * w[first + r]
-    _losses(code, p, t, start, start + rows * outputs, epsilon)  # the targets have served
+            D.data[d + r * D.row] = derivatives[column + r] * w[first + r]
     total = 0.0
     for k in range(outputs):
         column = start + k * rows
         for r in range(rows):
-            total += np.float64(t[column + r] * w[first + r])
+            total += np.float64(losses[column + r] * w[first + r])
     return total

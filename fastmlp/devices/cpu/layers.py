@@ -6,12 +6,14 @@ calls on different rows, or on different units, write to different memory.
 
 import numpy as np
 
-from ..._jit import glue, kernel, whole_vectors
-from ...formulas.activations import activation, slope
+from ..._jit import glue, kernel
 from .blocks import GROUP
+from .dropout import kept
+from .layout import UPSTREAM_ROWS
+from .loops import Units, call_loop
 from .microkernel import ZERO, Panels
 from .narrow import apply_narrow, multiply_narrow, narrow_gradient, narrow_start, rows_of
-from .optimizer import update
+from .optimizer import squared_slopes, update
 from .products import panel_of, panel_product, panel_width, product, transposed
 from .rows import FEATURES, ORDER, row_number, stored, stored_column, stored_value
 
@@ -38,6 +40,14 @@ def deltas_of(layer, buffers, first, rows):
     full = panel_width(buffers.deltas)
     start = layer["deltas"] + first * full
     return Panels(buffers.deltas, start, rows, layer["fan_out"], full, layer["deltas_panel"])
+
+
+@kernel
+def upstream_of(layer, buffers, rows):
+    """∂loss/∂f(z) of a chunk's rows, (rows, outputs); each thread has its own."""
+    full = panel_width(buffers.upstream)
+    panel = UPSTREAM_ROWS * full
+    return Panels(buffers.upstream, ZERO, rows, layer["outputs"], full, panel)
 
 
 @kernel
@@ -71,8 +81,9 @@ def multiply(layer, buffers, first, Z):
 
 
 @kernel
-def multiply_sparse(layer, buffers, sources, position, Z):
+def multiply_sparse(layer, buffers, sources, position, dropping, Z):
     """Z = [X, 1] W for the rows of a sparse X from `position` of the order on, read in place."""
+    share = buffers.dropout[0] if dropping.on else 0.0
     X, order = sources[FEATURES], sources[ORDER]
     weights, z = buffers.weights, Z.data
     like = weights[0]
@@ -86,22 +97,37 @@ def multiply_sparse(layer, buffers, sources, position, Z):
                 z[target + j] = weights[biases + j]
             begin, end = stored(X, row_number(order, position + r))
             for entry in range(begin, end):
-                x = stored_value(X, entry, like)
-                row = panel.start + stored_column(X, entry) * width
+                unit = stored_column(X, entry)
+                x = stored_value(X, entry, like) * kept(dropping, share, r, unit, like)
+                row = panel.start + unit * width
                 for j in range(width):
                     z[target + j] += x * weights[row + j]
 
 
 @kernel
-def activate(layer, A):
-    """A = f(Z), in place, over whole panels, and the constant 1 again where one comes after A."""
-    whole_vectors()
-    code, data = layer["activation"], A.data
-    full, count = panel_width(data), layer["fan_out"]
-    for j in range(0, A.columns, full):
-        start = panel_of(A, j).start
-        for i in range(start, start + A.rows * full):
-            data[i] = activation(code, data[i])
+def activate(layer, buffers, Z, A):
+    """A = f(Z), over whole panels; Z = f'(Z); and the constant 1 where one comes after A."""
+    data = A.data
+    full, count = panel_width(data), layer["outputs"]
+    panels = (count + full - 1) // full
+    for panel in range(panels):
+        a, z = A.start + panel * A.panel, Z.start + panel * Z.panel
+        call_loop(
+            layer["loop"],
+            Units(
+                data,
+                Z.data,
+                buffers.learning,
+                buffers.weights,
+                a,
+                z,
+                layer["learned"] + panel * full,
+                A.rows * full,
+                layer["pieces"],
+                panels * Z.panel,
+                type(data[0])(layer["constant"]),
+            ),
+        )
     if count % full:
         start = panel_of(A, count // full * full).start + count % full
         for r in range(A.rows):
@@ -110,17 +136,23 @@ def activate(layer, A):
 
 @kernel
 def backward(layer, before, buffers, first, rows):
-    """δ' = δ Wᵀ ⊙ f'(a): the deltas of the layer before, from this layer's."""
+    """δ' = δ Wᵀ ⊙ f'(z): the deltas of the layer before, from this layer's."""
     D = deltas_of(layer, buffers, first, rows)
     D_before = deltas_of(before, buffers, first, rows)
-    A = values_of(layer, buffers, first, rows)
-    product(D_before, D, transposed_weights_of(layer, buffers))
-    code, deltas, values = before["activation"], D_before.data, A.data
-    full = panel_width(values)
-    for j in range(0, A.columns, full):
-        d, a = panel_of(D_before, j).start, panel_of(A, j).start
-        for i in range(rows * full):
-            deltas[d + i] *= slope(code, values[a + i])
+    U = upstream_of(before, buffers, rows)
+    product(U, D, transposed_weights_of(layer, buffers))
+    upstream, deltas, learning = U.data, D_before.data, buffers.learning
+    full = panel_width(upstream)
+    panels = (before["outputs"] + full - 1) // full
+    for panel in range(panels):
+        u, d = U.start + panel * U.panel, D_before.start + panel * D_before.panel
+        for piece in range(before["pieces"]):
+            place = d + piece * panels * D_before.panel
+            for i in range(rows * full):
+                deltas[place + i] *= upstream[u + i]
+        if before["learns"]:
+            for i in range(rows * full):
+                learning[d + i] *= upstream[u + i]
 
 
 @kernel
@@ -138,8 +170,9 @@ def panel_gradient(layer, buffers, column, rows, start, first, stop, accumulate)
 
 
 @kernel
-def panel_gradient_sparse(layer, buffers, sources, position, column, rows, start):
+def panel_gradient_sparse(layer, buffers, sources, position, dropping, column, rows, start):
     """[X, 1]ᵀ δ for one whole panel, added to the gradient buffer from `start` on."""
+    share = buffers.dropout[0] if dropping.on else 0.0
     X, order = sources[FEATURES], sources[ORDER]
     gradient, deltas = buffers.gradient, buffers.deltas
     like = gradient[0]
@@ -152,8 +185,9 @@ def panel_gradient_sparse(layer, buffers, sources, position, column, rows, start
             gradient[biases + j] += deltas[delta + j]
         begin, end = stored(X, row_number(order, position + r))
         for entry in range(begin, end):
-            x = stored_value(X, entry, like)
-            row = start + stored_column(X, entry) * width
+            unit = stored_column(X, entry)
+            x = stored_value(X, entry, like) * kept(dropping, share, r, unit, like)
+            row = start + unit * width
             for j in range(width):
                 gradient[row + j] += x * deltas[delta + j]
 
@@ -179,6 +213,34 @@ def write_transposed(layer, buffers, column, i, count):
 
 
 @kernel
+def learned_gradient(layer, buffers, rows, start, accumulate):
+    """What an activation learns by, summed over the batch, to the gradient buffer from `start`."""
+    learning, gradient = buffers.learning, buffers.gradient
+    full = panel_width(gradient)
+    for panel in range((layer["outputs"] + full - 1) // full):
+        place, g = layer["deltas"] + panel * layer["deltas_panel"], start + panel * full
+        if not accumulate:
+            for j in range(full):
+                gradient[g + j] = 0
+        for r in range(rows):
+            for j in range(full):
+                gradient[g + j] += learning[place + r * full + j]
+
+
+@kernel
+def update_learned(layer, buffers, step, g):
+    """Update what an activation learns; its gradient lies from `g` on. There is no penalty."""
+    start = layer["learned"]
+    return update(step, buffers, start, start + layer["outputs"], g, True)
+
+
+@kernel
+def is_learned(layer, unit):
+    """Whether a unit of a layer's gradient is that of what its activation learns: the last one."""
+    return layer["learns"] and unit == layer["units"] - 1
+
+
+@kernel
 def unit_place(layer, buffers, unit):
     """Where one unit of a layer's gradient lies: its panel's first column, its rows [i, stop).
 
@@ -196,26 +258,29 @@ def unit_place(layer, buffers, unit):
 def update_rows(layer, buffers, step, column, first, stop, g):
     """Update weight rows first, ..., stop - 1 of one panel; their gradient lies from `g` on.
 
-    Returns the sum of the squared weights, biases left out, before the update.
+    Returns their share of the penalty before the update.
     """
     width = min(panel_width(buffers.weights), layer["width"] - column)
     panel = layer["weights"] + (1 + layer["fan_in"]) * column
     biases = panel + layer["fan_in"] * width
     begin, end = panel + first * width, panel + stop * width
-    squares = update(step, buffers, begin, min(end, biases), g, step.alpha)
-    if end > biases:  # they are not penalised
-        update(step, buffers, biases, end, g + biases - begin, type(step.alpha)(0))
+    penalty = update(step, buffers, begin, min(end, biases), g, False)
+    if end > biases:
+        update(step, buffers, biases, end, g + biases - begin, True)
     if layer["passes_on"]:
         write_transposed(layer, buffers, column, first, stop - first)
-    return np.float64(squares)
+    return penalty
 
 
 @glue
-def update_unit(layer, buffers, sources, step, position, rows, unit):
+def update_unit(layer, buffers, sources, step, position, dropping, rows, unit):
     """One unit's gradient over the batch, and its update while both lie in L1.
 
-    Returns the sum of the squared weights, biases left out, before the update.
+    Returns its share of the penalty before the update.
     """
+    if is_learned(layer, unit):
+        learned_gradient(layer, buffers, rows, ZERO, False)
+        return update_learned(layer, buffers, step, ZERO)
     if layer["narrow"]:
         A, D = values_of(layer, buffers, ZERO, rows), deltas_of(layer, buffers, ZERO, rows)
         narrow_gradient(layer, buffers, A, D, ZERO, False)
@@ -225,15 +290,18 @@ def update_unit(layer, buffers, sources, step, position, rows, unit):
         gradient = buffers.gradient
         for j in range(stop * min(panel_width(gradient), layer["width"] - column)):
             gradient[j] = type(gradient[0])(0)
-        panel_gradient_sparse(layer, buffers, sources, position, column, rows, ZERO)
+        panel_gradient_sparse(layer, buffers, sources, position, dropping, column, rows, ZERO)
     else:
         panel_gradient(layer, buffers, column, rows, ZERO, first, stop, False)
     return update_rows(layer, buffers, step, column, first, stop, ZERO)
 
 
 @glue
-def add_unit_gradient(layer, buffers, sources, position, rows, unit):
+def add_unit_gradient(layer, buffers, sources, position, dropping, rows, unit):
     """Add one unit's gradient over the batch to the gradient buffer, laid out like the weights."""
+    if is_learned(layer, unit):
+        learned_gradient(layer, buffers, rows, layer["learned"], True)
+        return
     if layer["narrow"]:
         A, D = values_of(layer, buffers, ZERO, rows), deltas_of(layer, buffers, ZERO, rows)
         narrow_gradient(layer, buffers, A, D, layer["weights"], True)
@@ -242,19 +310,75 @@ def add_unit_gradient(layer, buffers, sources, position, rows, unit):
     width = min(panel_width(buffers.weights), layer["width"] - column)
     start = layer["weights"] + (1 + layer["fan_in"]) * column
     if layer["sparse"]:
-        panel_gradient_sparse(layer, buffers, sources, position, column, rows, start)
+        panel_gradient_sparse(layer, buffers, sources, position, dropping, column, rows, start)
     else:
         panel_gradient(layer, buffers, column, rows, start + i * width, i, stop, True)
 
 
 @glue
 def apply_layer_gradient(layer, buffers, step):
-    """Update one layer from its stored gradient; returns its squared weights' sum before."""
+    """Update one layer from its stored gradient; returns its share of the penalty before."""
+    if layer["learns"]:
+        update_learned(layer, buffers, step, layer["learned"])
     if layer["narrow"]:
         return apply_narrow(layer, buffers, step, layer["weights"])
-    squares = 0.0
+    penalty = 0.0
     full, height = panel_width(buffers.weights), 1 + layer["fan_in"]
     for column in range(0, layer["width"], full):
         start = layer["weights"] + height * column
-        squares += update_rows(layer, buffers, step, column, ZERO, height, start)
-    return squares
+        penalty += update_rows(layer, buffers, step, column, ZERO, height, start)
+    return penalty
+
+
+@glue
+def squared_layer_gradient(layer, buffers, step):
+    """The sum of the squares of one layer's stored gradient, penalties included."""
+    total = 0.0
+    if layer["learns"]:
+        start = layer["learned"]
+        total += squared_slopes(step, buffers, start, start + layer["outputs"], True)
+    start = layer["weights"]
+    if layer["narrow"]:
+        weights = narrow_start(layer, buffers)
+        end = weights + layer["fan_out"] * layer["back_width"]
+        total += squared_slopes(step, buffers, start, start + layer["fan_out"], True)
+        return total + squared_slopes(step, buffers, weights, end, False)
+    full, height = panel_width(buffers.weights), 1 + layer["fan_in"]
+    for column in range(0, layer["width"], full):
+        width = min(full, layer["width"] - column)
+        panel = start + height * column
+        biases = panel + layer["fan_in"] * width
+        total += squared_slopes(step, buffers, panel, biases, False)
+        total += squared_slopes(step, buffers, biases, biases + width, True)
+    return total
+
+
+@kernel
+def shrink(weights, start, stride, count, most):
+    """Scale `count` weights, `stride` apart, down to the norm `most` where theirs is larger."""
+    squares = 0.0
+    for i in range(count):
+        squares += np.float64(weights[start + i * stride]) ** 2
+    if squares > most * most:
+        scale = type(weights[0])(most / np.sqrt(squares))
+        for i in range(count):
+            weights[start + i * stride] *= scale
+
+
+@kernel
+def constrain(layer, buffers, most):
+    """Scale the weights into each of a layer's units down to the norm `most`."""
+    weights, fan_in = buffers.weights, layer["fan_in"]
+    if layer["narrow"]:
+        start = narrow_start(layer, buffers)
+        for k in range(layer["fan_out"]):
+            shrink(weights, start + k * layer["back_width"], 1, fan_in, most)
+        return
+    full = panel_width(weights)
+    for column in range(0, layer["width"], full):
+        width = min(full, layer["width"] - column)
+        panel = layer["weights"] + (1 + fan_in) * column
+        for j in range(width):
+            shrink(weights, panel + j, width, fan_in, most)
+        if layer["passes_on"]:
+            write_transposed(layer, buffers, column, ZERO, 1 + fan_in)

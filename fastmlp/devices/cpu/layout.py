@@ -15,6 +15,10 @@ All lie in panels, see `products`. A *narrow* layer, of a few units, would leave
 panels empty. Its weights lie the other way round, in vectors along fan_in: the biases in one
 vector, then plain rows (fan_out, fan_in). They are their own transposed copy.
 
+Where deltas will be, the forward pass leaves z first, then f'(z). What an activation learns follows
+its layer's weights, one number for each unit. A maxout layer has its pieces one after the other,
+each in whole panels.
+
 Padding columns of weights and deltas hold 0 and stay 0. Those of inputs hold any numbers.
 """
 
@@ -24,11 +28,13 @@ from typing import NamedTuple
 import numpy as np
 
 from ..._jit import entry, formula, kernel
-from ...formulas.activations import ACTIVATIONS, IDENTITY
 from .blocks import CHUNK, GROUP
+from .loops import layer_loops, loss_loop
 from .microkernel import FEW_ROWS, ROWS, VECTORS, lanes, pointer
 from .products import padded, panel_width
 
+# Rows of a panel of the upstream buffer: those of a chunk, off the powers of two.
+UPSTREAM_ROWS = CHUNK + 4
 ONE = np.int64(1)  # not a literal, for which kernels would be compiled anew
 
 LAYER = np.dtype(
@@ -36,8 +42,11 @@ LAYER = np.dtype(
         (name, np.int64)
         for name in (
             "fan_in",
-            "fan_out",
-            "activation",
+            "fan_out",  # numbers z; of maxout, with the padding between pieces
+            "outputs",  # numbers f(z)
+            "pieces",
+            "loop",  # address of the activation's loop, or 0 for softmax
+            "learns",
             "width",  # fan_out padded to whole vectors
             "back_width",  # fan_in padded likewise
             "narrow",  # 1 where the weights lie the other way round
@@ -51,7 +60,12 @@ LAYER = np.dtype(
             "inputs_panel",  # ... and how far apart its panels are
             "deltas",
             "deltas_panel",
+            "learned",  # where what the activation learns begins, among the weights
+            "first_output",  # number of the first f(z), among those of all layers and the features
         )
+    ]
+    + [
+        ("constant", np.float64),  # of the activation
     ],
     align=True,
 )
@@ -66,12 +80,17 @@ class Buffers(NamedTuple):
     second: np.ndarray
     inputs: np.ndarray
     deltas: np.ndarray
+    learning: np.ndarray  # like the deltas, where activations learn: how f(z) changes
+    upstream: np.ndarray  # a chunk's deltas before they meet the slopes
     outputs: np.ndarray
     targets: np.ndarray
     row_weights: np.ndarray
     row_scales: np.ndarray
+    loss_constants: np.ndarray
+    output_slopes: np.ndarray
     gradient: np.ndarray
     partial: np.ndarray  # float64: sums of single units of work, added up in a fixed order
+    dropout: np.ndarray  # float64: of each layer's inputs, the share that is left out
 
 
 @formula
@@ -84,12 +103,17 @@ def pointers(buffers):
         pointer(buffers.second),
         pointer(buffers.inputs),
         pointer(buffers.deltas),
+        pointer(buffers.learning),
+        pointer(buffers.upstream),
         pointer(buffers.outputs),
         pointer(buffers.targets),
         pointer(buffers.row_weights),
         pointer(buffers.row_scales),
+        pointer(buffers.loss_constants),
+        pointer(buffers.output_slopes),
         pointer(buffers.gradient),
         pointer(buffers.partial),
+        pointer(buffers.dropout),
     )
 
 
@@ -109,33 +133,48 @@ class Layout:
         self.layers = np.zeros(len(network.shapes), LAYER)
         self._sizes = dict.fromkeys(("weights", "transposed", "inputs", "deltas"), 0)
         self._scratch = GROUP * VECTORS * lanes(dtype)  # one unit's gradient
+        self._upstream = 0
         self._units = 0
-        for index, shape in enumerate(network.shapes):
-            self._place(index, *shape)
+        # Their addresses are in the table: they live as long as it does.
+        self._loops = layer_loops(network, self.dtype)
+        self.loss_loop = loss_loop(network.loss, network.canonical, self.dtype)
+        for index in range(len(network.shapes)):
+            self._place(index)
         self._partial_sums = self._units + 2 * -(-batch_rows // CHUNK)
         self._places = {moments: self._cut(moments) for moments in (False, True)}
 
-    def _place(self, index, fan_in, fan_out):
+    def _place(self, index):
+        """Fill in one row of the table."""
+        network = self.network
+        fan_in, outputs = network.units[index : index + 2]
+        activation = (*network.activation, network.output_activation)[index]
+        pieces = activation.pieces
         one_vector = lanes(self.dtype)
         full = VECTORS * one_vector
+        fan_out = outputs if pieces == 1 else pieces * -(-outputs // full) * full
         width, back_width = padded(fan_out, self.dtype), padded(fan_in, self.dtype)
+        if index and network.activation[index - 1].pieces > 1:  # it has whole panels of deltas
+            back_width = -(-fan_in // full) * full
         sparse = self.sparse and index == 0
         narrow = fan_out <= min(FEW_ROWS, one_vector) and not sparse  # its biases fill one vector
-        last = index == len(self.layers) - 1
         panel = _panel_distance(self.batch_rows, full, self.dtype)
         panels = -(-width // full)
+        own = one_vector + fan_out * back_width if narrow else (fan_in + 1) * width
         sizes = {
-            "weights": one_vector + fan_out * back_width if narrow else (fan_in + 1) * width,
+            "weights": own + (panels * full if activation.learnable else 0),
             "transposed": fan_out * back_width if index and not narrow else 0,
             "inputs": 0 if sparse else -(-(fan_in + 1) // full) * panel,
             "deltas": panels * panel,
         }
         groups = 1 if sparse else -(-(fan_in + 1) // GROUP)
-        units = 1 if narrow else panels * groups
+        units = (1 if narrow else panels * groups) + activation.learnable
         values = {
             "fan_in": fan_in,
             "fan_out": fan_out,
-            "activation": IDENTITY if last else ACTIVATIONS[self.network.activation[index].name],
+            "outputs": outputs,
+            "pieces": pieces,
+            "loop": 0 if self._loops[index] is None else self._loops[index].address,
+            "learns": activation.learnable,
             "width": width,
             "back_width": back_width,
             "narrow": narrow,
@@ -145,26 +184,38 @@ class Layout:
             "first_unit": self._units,
             "inputs_panel": panel,
             "deltas_panel": panel,
+            "learned": self._sizes["weights"] + own,
+            "first_output": sum(network.units[: index + 1]),
+            "constant": activation.constant,
         } | self._sizes
         self.layers[index] = tuple(values[name] for name in LAYER.names)
         self._units += units
         for name, size in sizes.items():
             self._sizes[name] += size
         if narrow:
-            self._scratch = max(self._scratch, sizes["weights"])
+            self._scratch = max(self._scratch, own)
+        if activation.learnable:
+            self._scratch = max(self._scratch, panels * full)
         if sparse:  # one panel at a time
             self._scratch = max(self._scratch, (fan_in + 1) * VECTORS * one_vector)
+        self._upstream = max(self._upstream, -(-outputs // full) * UPSTREAM_ROWS * full)
 
-    def buffers(self, moments: bool) -> Buffers:
-        """Buffers of zeros, but for the constant inputs; all of them are parts of one array."""
+    def buffers(self, moments: bool, dropout=()) -> Buffers:
+        """Buffers of zeros, but for what is constant; nearly all are parts of one array."""
         places = self._places[moments]
         whole = aligned_zeros(places[-1].stop, self.dtype)
-        buffers = Buffers(*(whole[place] for place in places), partial=np.zeros(self._partial_sums))
+        buffers = Buffers(
+            *(whole[place] for place in places),
+            partial=np.zeros(self._partial_sums),
+            dropout=np.array(dropout or np.zeros(len(self.layers))),
+        )
         full = VECTORS * lanes(self.dtype)
         for layer in self.layers[self.sparse :]:
             panel, column = divmod(layer["fan_in"], full)
             start = layer["inputs"] + panel * layer["inputs_panel"] + column
             buffers.inputs[start : start + self.batch_rows * full : full] = 1
+        outputs = self.network.units[-1]
+        buffers.loss_constants[:outputs] = self.network.loss.constants(outputs)
         return buffers
 
     def _cut(self, moments: bool) -> list[slice]:
@@ -178,10 +229,14 @@ class Layout:
             "second": weights if moments else 0,
             "inputs": self._sizes["inputs"],
             "deltas": self._sizes["deltas"],
+            "learning": self._sizes["deltas"] if any(self.network.learned) else 0,
+            "upstream": self._upstream,
             "outputs": outputs,
             "targets": outputs,
             "row_weights": rows,
             "row_scales": rows,
+            "loss_constants": self.network.units[-1],
+            "output_slopes": outputs,
             "gradient": self._scratch,
         }
         places, stop = [], 0
@@ -190,9 +245,10 @@ class Layout:
             stop += padded(size, self.dtype)
         return places
 
-    def scratch(self) -> np.ndarray:
-        """One more member's gradient buffer."""
-        return aligned_zeros(self._scratch, self.dtype)
+    def scratch(self) -> dict[str, np.ndarray]:
+        """One more member's own buffers, by name."""
+        sizes = {"gradient": self._scratch, "upstream": self._upstream}
+        return {name: aligned_zeros(size, self.dtype) for name, size in sizes.items()}
 
     def whole_gradient(self) -> np.ndarray:
         """A gradient buffer that has room for the gradient of all layers."""
@@ -225,15 +281,18 @@ def _exchange(inside, start, outside, position, stride, count, outwards):
 @kernel
 def _exchange_panels(layer, buffer, packed, w, b, outwards):
     """The same for a layer in panels, whose weights lie from w on in the packed vector."""
-    fan_in, fan_out = layer["fan_in"], layer["fan_out"]
-    full = panel_width(buffer)
-    for column in range(0, fan_out, full):
-        width, used = min(full, layer["width"] - column), min(full, fan_out - column)
-        row = layer["weights"] + (1 + fan_in) * column
+    fan_in, units = layer["fan_in"], layer["outputs"]
+    full, stride = panel_width(buffer), layer["outputs"] * layer["pieces"]
+    panels = (units + full - 1) // full  # of one piece
+    for panel in range(panels * layer["pieces"]):
+        piece, column = panel // panels, panel % panels * full
+        width, used = min(full, layer["width"] - panel * full), min(full, units - column)
+        row = layer["weights"] + (1 + fan_in) * panel * full
+        outside = piece * units + column
         for i in range(fan_in):
-            place = w + i * fan_out + column
+            place = w + i * stride + outside
             _exchange(buffer, row + i * width, packed, place, ONE, used, outwards)
-        _exchange(buffer, row + fan_in * width, packed, b + column, ONE, used, outwards)
+        _exchange(buffer, row + fan_in * width, packed, b + outside, ONE, used, outwards)
 
 
 @kernel
@@ -251,15 +310,21 @@ def _exchange_narrow(layer, buffer, packed, w, b, outwards):
 def exchange(layers, buffer, packed, outwards):
     """Lay the packed vector out in a buffer of weights; or collect it from there, if `outwards`."""
     buffer, packed = pointer(buffer), pointer(packed)
-    w = 0
-    b = 0
+    w = b = learned = 0
     for index in range(layers.size):
-        b += layers[index]["fan_in"] * layers[index]["fan_out"]
+        columns = layers[index]["outputs"] * layers[index]["pieces"]
+        b += layers[index]["fan_in"] * columns
+        learned += (layers[index]["fan_in"] + 1) * columns
     for index in range(layers.size):
         layer = layers[index]
+        columns = layer["outputs"] * layer["pieces"]
         if layer["narrow"]:
             _exchange_narrow(layer, buffer, packed, w, b, outwards)
         else:
             _exchange_panels(layer, buffer, packed, w, b, outwards)
-        w += layer["fan_in"] * layer["fan_out"]
-        b += layer["fan_out"]
+        if layer["learns"]:
+            count = layer["outputs"]
+            _exchange(buffer, layer["learned"], packed, learned, ONE, count, outwards)
+            learned += count
+        w += layer["fan_in"] * columns
+        b += columns

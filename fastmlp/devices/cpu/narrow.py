@@ -4,8 +4,6 @@ The forward product is a dot product for each unit; the gradient is a product of
 would leave most lanes empty on panels.
 """
 
-import numpy as np
-
 from ..._jit import glue, kernel
 from .microkernel import VECTOR_BYTES, Panels, dot, itemsize
 from .optimizer import update
@@ -56,8 +54,8 @@ def narrow_gradient(layer, buffers, A, D, start, accumulate):
 
 @glue
 def apply_narrow(layer, buffers, step, g):
-    """Update from the gradient that lies from `g` on; returns the squared weights' sum before."""
+    """Update from the gradient that lies from `g` on; returns the penalty before."""
     biases, start = layer["weights"], narrow_start(layer, buffers)
     end = start + layer["fan_out"] * layer["back_width"]
-    update(step, buffers, biases, biases + layer["fan_out"], g, type(step.alpha)(0))
-    return np.float64(update(step, buffers, start, end, g + start - biases, step.alpha))
+    update(step, buffers, biases, biases + layer["fan_out"], g, True)
+    return update(step, buffers, start, end, g + start - biases, False)

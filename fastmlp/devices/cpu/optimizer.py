@@ -2,14 +2,18 @@
 
 from typing import NamedTuple
 
+import numpy as np
+
 from ..._jit import kernel
 from ...formulas.optimizers import (
     ADAM,
     adam_learning_rate,
     adam_step,
     moving_average,
+    penalty_slope,
     sgd_step,
     sgd_velocity,
+    twice_penalty,
 )
 
 
@@ -25,8 +29,10 @@ class Step(NamedTuple):
     beta_2: float
     share_2: float
     epsilon: float
-    alpha: float
-    scale: float  # 1 / the batch's total weight
+    l2: float
+    l1: float
+    decay: float  # what a weight is multiplied by
+    scale: float  # 1 / the batch's total weight, less where the gradient is clipped
 
 
 @kernel
@@ -48,42 +54,85 @@ def next_step(settings, weight, like):
         type(like)(settings["beta_2"]),
         type(like)(1.0 - settings["beta_2"]),
         type(like)(settings["epsilon"]),
-        type(like)(settings["alpha"]),
+        type(like)(settings["l2"]),
+        type(like)(settings["l1"]),
+        type(like)(1.0 - settings["learning_rate"] * settings["weight_decay"]),
         type(like)(1.0 / weight),
     )
 
 
 @kernel
-def update(step, buffers, begin, end, g, alpha):
-    """Update the parameters [begin, end) with L2 penalty α; their gradient's sum lies from `g` on.
+def with_scale(step, scale):
+    """The same step for gradients scaled otherwise."""
+    return Step(
+        step.optimizer,
+        step.nesterov,
+        step.learning_rate,
+        step.momentum,
+        step.beta_1,
+        step.share_1,
+        step.beta_2,
+        step.share_2,
+        step.epsilon,
+        step.l2,
+        step.l1,
+        step.decay,
+        scale,
+    )
 
-    Returns the sum of their squares before the update.
+
+@kernel
+def update(step, buffers, begin, end, g, free):
+    """Update the parameters [begin, end); their gradient's sum over the batch lies from `g` on.
+
+    Neither penalty nor decay acts on parameters that are `free`: biases and the like. Returns
+    their share of the penalty before the update.
     """
     w, gradient = buffers.weights, buffers.gradient
     first, second = buffers.first, buffers.second
     shift = g - begin
     scale = step.scale
-    squares = type(alpha)(0)
+    zero = type(scale)(0)
+    l2, l1, decay = step.l2, step.l1, step.decay
+    if free:
+        l2, l1, decay = zero, zero, type(scale)(1)
+    penalty = zero
     if step.optimizer == ADAM:
         learning_rate, epsilon = step.learning_rate, step.epsilon
         beta_1, share_1 = step.beta_1, step.share_1
         beta_2, share_2 = step.beta_2, step.share_2
         for i in range(begin, end):
             old = w[i]
-            slope = (gradient[shift + i] + alpha * old) * scale
+            slope = (gradient[shift + i] + penalty_slope(old, l2, l1)) * scale
             m = moving_average(first[i], slope, beta_1, share_1)
             v = moving_average(second[i], slope * slope, beta_2, share_2)
             first[i] = m
             second[i] = v
-            w[i] = old + adam_step(m, v, learning_rate, epsilon)
-            squares += old * old
+            w[i] = old * decay + adam_step(m, v, learning_rate, epsilon)
+            penalty += twice_penalty(old, l2, l1)
     else:
         learning_rate, momentum, nesterov = step.learning_rate, step.momentum, step.nesterov
         for i in range(begin, end):
             old = w[i]
-            slope = (gradient[shift + i] + alpha * old) * scale
+            slope = (gradient[shift + i] + penalty_slope(old, l2, l1)) * scale
             velocity = sgd_velocity(first[i], slope, learning_rate, momentum)
             first[i] = velocity
-            w[i] = old + sgd_step(velocity, slope, learning_rate, momentum, nesterov)
-            squares += old * old
-    return squares
+            w[i] = old * decay + sgd_step(velocity, slope, learning_rate, momentum, nesterov)
+            penalty += twice_penalty(old, l2, l1)
+    return 0.5 * np.float64(penalty)
+
+
+@kernel
+def squared_slopes(step, buffers, begin, end, free):
+    """The squared gradient's sum, penalties included, of parameters [begin, end).
+
+    The gradient is the stored one of all layers, which is laid out like the parameters.
+    """
+    w, gradient = buffers.weights, buffers.gradient
+    zero = type(step.scale)(0)
+    l2, l1 = (zero, zero) if free else (step.l2, step.l1)
+    total = 0.0
+    for i in range(begin, end):
+        slope = (gradient[i] + penalty_slope(w[i], l2, l1)) * step.scale
+        total += np.float64(slope * slope)
+    return total

@@ -5,6 +5,7 @@ No row waits for another, so that threads need not meet.
 
 from ..._jit import entry
 from .blocks import CHUNK
+from .dropout import Dropping
 from .epoch import forward
 from .layout import pointers
 from .microkernel import ZERO
@@ -12,13 +13,14 @@ from .team import finish, take, written
 
 
 @entry
-def predict(layers, buffers, sources, loss, out, member, most):
+def predict(layers, buffers, sources, out, member, most):
     """out = the outputs of the rows that the order begins with, in at most `most` chunks.
 
     Returns whether there may be more to do: Python hears Ctrl-C between two calls.
     """
     buffers = pointers(buffers)
     outputs = out.shape[1]
+    nothing = Dropping(False, ZERO, ZERO, ZERO)
     chunks = (len(out) + CHUNK - 1) // CHUNK
     for _ in range(most):
         chunk = take(member, chunks)
@@ -26,7 +28,7 @@ def predict(layers, buffers, sources, loss, out, member, most):
             return False
         first = chunk * CHUNK
         rows = min(CHUNK, len(out) - first)
-        forward(layers, buffers, sources, loss, first, ZERO, rows)
+        forward(layers, buffers, sources, first, nothing, ZERO, rows)
         if finish(member, chunk):
             for r in range(rows):
                 for k in range(outputs):

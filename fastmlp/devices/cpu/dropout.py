@@ -1,0 +1,73 @@
+"""Dropout: which values a training batch leaves out.
+
+Whether a value is kept depends on its unit and its row in the batch, on the step and on the fit's
+seed, through a generator that has no state but these numbers: masks are the same on every device
+and for any number of threads, and none is ever stored.
+"""
+
+from typing import NamedTuple
+
+from ..._jit import formula, kernel, whole_vectors
+from ...formulas.random import at_least
+from .products import panel_width
+
+
+class Dropping(NamedTuple):
+    """What the masks of a chunk have in common."""
+
+    on: bool
+    seed: int
+    step: int
+    row: int  # in the batch, of the chunk's first row
+
+
+@formula
+def kept(dropping, share, row, unit, like):
+    """What a value is multiplied by: 0, or one over the share that is kept."""
+    if share == 0.0:
+        return type(like)(1)
+    threshold = int(share * 4294967296.0)
+    inside = at_least(threshold, dropping.seed, dropping.step, dropping.row + row, unit)
+    return type(like)(1.0 / (1.0 - share)) if inside else type(like)(0)
+
+
+@kernel
+def drop(dropping, share, first, data, start, rows, count):
+    """Multiply rows of one panel by their masks; its columns are the units from `first` on."""
+    whole_vectors()
+    full = panel_width(data)
+    threshold = int(share * 4294967296.0)
+    scale, zero = type(data[0])(1.0 / (1.0 - share)), type(data[0])(0)
+    for r in range(rows):
+        row = dropping.row + r
+        for j in range(count):
+            i = start + r * full + j
+            inside = at_least(threshold, dropping.seed, dropping.step, row, first + j)
+            data[i] = data[i] * scale if inside else zero
+
+
+@kernel
+def drop_inputs(layer, share, dropping, A):
+    """Leave a share of the features out."""
+    full = panel_width(A.data)
+    for column in range(0, layer["fan_in"], full):
+        count = min(full, layer["fan_in"] - column)
+        start = A.start + column // full * A.panel
+        drop(dropping, share, column, A.data, start, A.rows, count)
+
+
+@kernel
+def drop_outputs(layer, buffers, share, dropping, Z, A):
+    """Leave a share of f(z) out: its values, and how they change, become 0 or larger."""
+    full = panel_width(A.data)
+    panels = (layer["outputs"] + full - 1) // full
+    for panel in range(panels):
+        count = min(full, layer["outputs"] - panel * full)
+        first = layer["first_output"] + panel * full
+        a, z = A.start + panel * A.panel, Z.start + panel * Z.panel
+        drop(dropping, share, first, A.data, a, A.rows, count)
+        for piece in range(layer["pieces"]):
+            place = z + piece * panels * Z.panel
+            drop(dropping, share, first, Z.data, place, A.rows, count)
+        if layer["learns"]:
+            drop(dropping, share, first, buffers.learning, z, A.rows, count)

@@ -1,0 +1,287 @@
+"""Loops over activations and losses, each compiled by itself and called by its address.
+
+A loop is compiled, or loaded from the disk cache, when a network first needs it: nobody waits for
+what he does not use, and a user's own functions are no different from ours. An epoch's code holds
+none of them, and is the same for all.
+"""
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+from numba import from_dtype, types
+from numba.core.errors import NumbaError, NumbaTypeError
+
+from ... import activations, losses
+from ..._jit import JIT_DISABLED, entry, formula, intrinsic, kernel, whole_vectors
+from ...formulas.activations import LEARNING, PAIRS
+from ...formulas.losses import FORMULAS, canonical_delta
+from .products import panel_width
+
+
+class Units(NamedTuple):
+    """What an activation's loop works on: `count` numbers z, in `slopes` from `s` on.
+
+    f(z) goes to `values`, from `a` on, and f'(z) takes the place of z. Units that learn have their
+    numbers in `constants`, from `c` on, one for each column of a panel; ∂f/∂c goes to `learning`,
+    from `s` on. Of maxout, the pieces' numbers z lie `distance` apart.
+    """
+
+    values: np.ndarray
+    slopes: np.ndarray
+    learning: np.ndarray
+    constants: np.ndarray
+    a: int
+    s: int
+    c: int
+    count: int
+    pieces: int
+    distance: int
+    constant: float
+
+
+class Outputs(NamedTuple):
+    """What a loss's loop works on: `count` predictions and targets, both from `start` on.
+
+    The loss takes the place of the target; the prediction's is taken by ∂L/∂p, or by ∂L/∂z where
+    the output activation is the canonical one.
+    """
+
+    predictions: np.ndarray
+    targets: np.ndarray
+    start: int
+    count: int
+    constant: float
+    epsilon: float
+
+
+def _type_of(work, dtype):
+    """What Numba calls the tuple `work` for networks of `dtype`."""
+    number = from_dtype(dtype)
+    kinds = {np.ndarray: types.CPointer(number), int: types.int64, float: number}
+    return types.NamedTuple([kinds[kind] for kind in work.__annotations__.values()], work)
+
+
+#: Where the JIT is off, addresses are places in this list.
+_PLAIN: list[Callable] = []
+
+
+class Loop:
+    """A loop compiled for one dtype.
+
+    Attributes
+    ----------
+    address : int
+        Where it is, in this process and for as long as this object lives.
+    """
+
+    def __init__(self, function, work, dtype):
+        self.function = function
+        if JIT_DISABLED:
+            _PLAIN.append(function)
+            self.address = len(_PLAIN) - 1
+            return
+        signature = types.void(_type_of(work, dtype))
+        function.compile(signature)
+        compiled = function.overloads[signature.args]
+        name = compiled.fndesc.llvm_func_name
+        self.address = compiled.library.get_pointer_to_function(name)
+
+
+@intrinsic(lambda address, work: _PLAIN[address](work))
+def call_loop(typingctx, address, work):
+    """Call the loop at this address with `Units` or `Outputs`."""
+    dtype = np.dtype(work.types[0].dtype.name)
+    if work != _type_of(work.instance_class, dtype):  # it would read other memory than is meant
+        raise NumbaTypeError(f"a loop cannot be called with {work}")
+
+    def build(context, builder, signature, values):
+        convention = context.call_conv
+        function_type = convention.get_function_type(types.void, (work,))
+        target = builder.inttoptr(values[0], function_type.as_pointer())
+        convention.call_function(builder, target, types.void, (work,), (values[1],))
+        return context.get_dummy_value()
+
+    return types.void(address, work), build
+
+
+# ---- activations ---------------------------------------------------------------------------------
+
+
+def _elementwise(pair, compiler):
+    def loop(work):
+        whole_vectors()
+        values, slopes, a, s, constant = work.values, work.slopes, work.a, work.s, work.constant
+        for i in range(work.count):
+            values[a + i], slopes[s + i] = pair(slopes[s + i], constant)
+
+    return compiler(loop)
+
+
+def _learning(pair, constant_slope, compiler):
+    def loop(work):
+        whole_vectors()
+        values, slopes, learning = work.values, work.slopes, work.learning
+        width = min(panel_width(values), work.count)
+        for row in range(0, work.count, width):
+            for j in range(width):
+                z, constant = slopes[work.s + row + j], work.constants[work.c + j]
+                values[work.a + row + j], slopes[work.s + row + j] = pair(z, constant)
+                learning[work.s + row + j] = constant_slope(z, constant)
+
+    return compiler(loop)
+
+
+def _maxout(work):
+    """The largest z, and 1 as the slope of the first piece that has it, 0 of the others."""
+    values, slopes, a = work.values, work.slopes, work.a
+    for i in range(work.count):
+        values[a + i] = slopes[work.s + i]
+    for piece in range(1, work.pieces):
+        start = work.s + piece * work.distance
+        for i in range(work.count):  # a NaN passes, whichever piece it is in
+            z, largest = slopes[start + i], values[a + i]
+            values[a + i] = largest if z <= largest or largest != largest else z
+    for piece in range(work.pieces):
+        start = work.s + piece * work.distance
+        for i in range(work.count):
+            slopes[start + i] = 1 if slopes[start + i] == values[a + i] else 0
+        for before in range(work.s, start, work.distance):
+            for i in range(work.count):
+                slopes[start + i] = 0 if slopes[before + i] == 1 else slopes[start + i]
+
+
+def _kept(name):
+    """An `entry` whose file in the disk cache has this name."""
+
+    def compiler(loop):
+        loop.__qualname__ = name
+        return entry(loop)
+
+    return compiler
+
+
+_FUNCTIONS = {
+    **{name: _elementwise(pair, _kept(f"activation_{name}")) for name, pair in PAIRS.items()},
+    "maxout": entry(_maxout),
+}
+_LEARNING = {
+    name: _learning(PAIRS[name], slope, _kept(f"activation_{name}_learning"))
+    for name, slope in LEARNING.items()
+}
+
+
+def _users(function):
+    """A user's function, compiled when it is first called; one that is already, as it is."""
+    if JIT_DISABLED:
+        return getattr(function, "py_func", function)
+    return function if hasattr(function, "py_func") else formula(function)
+
+
+def _compiled(function, work, dtype, owner):
+    """The loop, or a ValueError that says what Numba did not like about the user's functions."""
+    try:
+        return Loop(function, work, dtype)
+    except NumbaError as error:
+        raise ValueError(
+            f"{owner!r} could not be compiled. Its functions take and return one number each, and "
+            f"may use what Numba supports in nopython mode. Numba says:\n{error}"
+        ) from error
+
+
+@lru_cache(maxsize=256)
+def activation_loop(activation: activations.Activation, dtype: np.dtype) -> Loop:
+    """The loop of a hidden layer's or the outputs' activation, but softmax.
+
+    Raises
+    ------
+    ValueError
+        If a user's own function cannot be compiled.
+    """
+    if isinstance(activation, activations.Custom):
+        value, slope = _users(activation.function), _users(activation.derivative)
+
+        @formula
+        def pair(z, c):
+            return type(z)(value(z)), type(z)(slope(z))
+
+        return _compiled(_elementwise(pair, kernel), Units, dtype, activation)
+    table = _LEARNING if activation.learnable else _FUNCTIONS
+    return Loop(table[activation.name], Units, dtype)
+
+
+def layer_loops(network, dtype: np.dtype) -> list[Loop | None]:
+    """Every layer's loop; None for softmax, which acts on whole rows."""
+    return [
+        None if activation.name == "softmax" else activation_loop(activation, np.dtype(dtype))
+        for activation in (*network.activation, network.output_activation)
+    ]
+
+
+# ---- losses --------------------------------------------------------------------------------------
+
+
+def _loss(formula_of, compiler):
+    def loop(work):
+        whole_vectors()
+        p, t, constant, epsilon = work.predictions, work.targets, work.constant, work.epsilon
+        for i in range(work.start, work.start + work.count):
+            t[i], p[i] = formula_of(p[i], t[i], constant, epsilon)
+
+    return compiler(loop)
+
+
+def _canonical_loss(formula_of, compiler):
+    def loop(work):
+        whole_vectors()
+        p, t, constant, epsilon = work.predictions, work.targets, work.constant, work.epsilon
+        for i in range(work.start, work.start + work.count):
+            delta = canonical_delta(p[i], t[i])
+            t[i] = formula_of(p[i], t[i], constant, epsilon)[0]
+            p[i] = delta
+
+    return compiler(loop)
+
+
+_LOSSES = {name: _loss(formula, _kept(f"loss_{name}")) for name, formula in FORMULAS.items()}
+_CANONICAL = {
+    name: _canonical_loss(FORMULAS[name], _kept(f"loss_{name}_canonical"))
+    for name, loss in losses.LOSSES.items()
+    if loss.canonical
+}
+
+
+@lru_cache(maxsize=256)
+def loss_loop(loss: losses.Loss, canonical: bool, dtype: np.dtype) -> Loop:
+    """The loop of a loss, with its canonical output activation or another one.
+
+    Raises
+    ------
+    ValueError
+        If a user's own function cannot be compiled.
+    """
+    if isinstance(loss, losses.Custom):
+        value, slope = _users(loss.function), _users(loss.derivative)
+
+        @formula
+        def both(p, t, c, epsilon):
+            return type(p)(value(p, t)), type(p)(slope(p, t))
+
+        return _compiled(_loss(both, kernel), Outputs, dtype, loss)
+    return Loop((_CANONICAL if canonical else _LOSSES)[loss.name], Outputs, dtype)
+
+
+#: All that may be compiled ahead.
+ENTRIES = (*_FUNCTIONS.values(), *_LEARNING.values(), *_LOSSES.values(), *_CANONICAL.values())
+
+
+def compile_all(dtype: np.dtype) -> None:
+    """Compile every loop of ours."""
+    for kind in {**activations.HIDDEN, **activations.OUTPUT}.values():
+        if kind is not activations.Softmax:
+            activation_loop(kind(), dtype)
+    activation_loop(activations.Swish(learnable=True), dtype)
+    for kind in losses.LOSSES.values():
+        for canonical in {False, kind.canonical}:
+            loss_loop(kind(), canonical, dtype)
