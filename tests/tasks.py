@@ -7,6 +7,9 @@ import sklearn.neural_network as sk
 
 import fastmlp
 
+#: Those that know every activation, loss and regularisation.
+DEVICES = ["reference"]
+
 
 class Task(NamedTuple):
     """Which estimator, with which loss, on which targets."""

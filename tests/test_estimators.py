@@ -24,6 +24,8 @@ from tasks import TASKS, outputs
 
 import fastmlp
 from fastmlp import MLPClassifier, MLPRegressor
+from fastmlp.activations import Maxout, Softmax, Swish
+from fastmlp.losses import BinaryLogLoss, LogLoss, Quantile
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -36,28 +38,42 @@ def state(estimator):
     return pickle.dumps(vars(estimator))
 
 
+#: First weights with one that is no number.
+HOLES = [np.array([[np.nan], [0.0]])], [np.zeros(1)]
+#: Parameters that scikit-learn's classes do not have, and the classifier's besides.
+OWN = {
+    "output_activation": None,
+    "weight_init": "glorot",
+    "l1": 0.0,
+    "weight_decay": 0.0,
+    "clip_norm": None,
+    "max_norm": None,
+    "dropout": 0.0,
+    "input_dropout": 0.0,
+    "device": "auto",
+    "n_jobs": None,
+}
+CLASSIFIERS_OWN = {"loss": "log_loss", "label_smoothing": 0.0}
+
+
 @pytest.mark.parametrize(("ours", "theirs"), PAIRS)
 def test_same_face(ours, theirs):
-    """Same parameters in the same order with the same defaults, and two more at the end."""
+    """Same parameters in the same order with the same defaults, and ours at the end by keyword."""
 
     def parameters(function):
         found = inspect.signature(function).parameters.values()
         return [(p.name, p.kind, p.default) for p in found]
 
+    more = CLASSIFIERS_OWN | OWN if ours is MLPClassifier else OWN
     own, expected = parameters(ours), parameters(theirs)
-    assert own[:-2] == expected
-    assert [(name, default) for name, _, default in own[-2:]] == [
-        ("device", "auto"),
-        ("n_jobs", None),
-    ]
+    assert own[: -len(more)] == expected
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    assert own[-len(more) :] == [(name, keyword, default) for name, default in more.items()]
     public = {name for name in dir(theirs) if not name.startswith("_")}
     assert public <= {name for name in dir(ours) if not name.startswith("_")}
     for name in public & {"fit", "partial_fit", "predict", "predict_proba", "score"}:
         assert parameters(getattr(ours, name)) == parameters(getattr(theirs, name))
-    assert clone(ours(alpha=3)).get_params() == theirs(alpha=3).get_params() | {
-        "device": "auto",
-        "n_jobs": None,
-    }
+    assert clone(ours(alpha=3)).get_params() == theirs(alpha=3).get_params() | more
     assert repr(ours(alpha=3)) == repr(theirs(alpha=3))
     assert "alpha" in ours(alpha=3)._repr_html_()
 
@@ -68,7 +84,7 @@ def test_same_face(ours, theirs):
     [
         {"hidden_layer_sizes": 0},
         {"hidden_layer_sizes": (3, -1)},
-        {"activation": "swish"},
+        {"activation": "sine"},
         {"solver": "newton"},
         {"alpha": -1},
         {"alpha": "much"},
@@ -123,11 +139,92 @@ def test_validation_can_be_skipped():
         ({"device": 3}, "'device' parameter of MLPRegressor must be"),
         ({"n_jobs": 0}, "'n_jobs' parameter of MLPRegressor must be"),
         ({"n_jobs": 1.5}, "'n_jobs' parameter of MLPRegressor must be"),
+        ({"activation": 3}, "'activation' parameter of MLPRegressor must be"),
+        ({"activation": ["relu", "tanh"]}, "activation has 2 entries, expected one for each of 1"),
+        ({"activation": ["sine"]}, "Unknown activation of hidden layers: 'sine'"),
+        ({"activation": Softmax()}, "Unknown activation of hidden layers: Softmax"),
+        ({"output_activation": "sine"}, "'output_activation' parameter .* must be a str among"),
+        ({"output_activation": "maxout"}, "'output_activation' parameter .* must be a str among"),
+        ({"output_activation": Maxout()}, "Unknown activation of outputs: Maxout"),
+        ({"output_activation": 1}, "'output_activation' parameter of MLPRegressor must be"),
+        ({"output_activation": "softmax"}, "Softmax needs several outputs"),
+        ({"loss": "sum"}, "'loss' parameter of MLPRegressor must be a str among"),
+        ({"loss": "log_loss"}, "'loss' parameter of MLPRegressor must be a str among"),
+        ({"loss": LogLoss()}, "Unknown loss: LogLoss"),
+        ({"loss": None}, "'loss' parameter of MLPRegressor must be"),
+        (
+            {"loss": "poisson", "output_activation": "identity"},
+            "does not fit the output activation",
+        ),
+        ({"loss": "gamma"}, "must be greater than 0, got 0"),
+        ({"weight_init": "he"}, "'weight_init' parameter of MLPRegressor must be a str among"),
+        ({"weight_init": 0}, "'weight_init' parameter of MLPRegressor must be"),
+        ({"weight_init": ([],)}, "weight_init has 1 entries, expected a pair"),
+        ({"weight_init": ([np.ones((2, 4))], [np.ones(4)])}, r"expected \[\(2, 100\), \(100, 1"),
+        ({"weight_init": HOLES, "hidden_layer_sizes": ()}, "weights that are not finite"),
+        ({"l1": -1}, "'l1' parameter of MLPRegressor must be a float in the range"),
+        ({"l1": np.nan}, "'l1' parameter of MLPRegressor must be a float in the range"),
+        ({"weight_decay": -0.1}, "'weight_decay' parameter of MLPRegressor must be"),
+        ({"clip_norm": 0}, "'clip_norm' parameter of MLPRegressor must be"),
+        ({"max_norm": 0}, "'max_norm' parameter of MLPRegressor must be"),
+        ({"dropout": 1.0}, "'dropout' parameter of MLPRegressor must be"),
+        ({"dropout": -0.1}, "'dropout' parameter of MLPRegressor must be"),
+        ({"dropout": [0.1, 0.1]}, "dropout has 2 entries, expected one for each of 1 hidden"),
+        ({"dropout": [1.0]}, "dropout must be at least 0 and less than 1, got 1.0"),
+        ({"dropout": ["half"]}, "dropout must be at least 0 and less than 1, got 'half'"),
+        ({"input_dropout": 1}, "'input_dropout' parameter of MLPRegressor must be"),
+        ({"solver": "lbfgs", "dropout": 0.1}, "solver='lbfgs' minimises one function"),
+        ({"solver": "lbfgs", "input_dropout": 0.1}, "solver='lbfgs' minimises one function"),
+        ({"solver": "lbfgs", "weight_decay": 0.1}, "solver='lbfgs' minimises one function"),
+        ({"solver": "lbfgs", "clip_norm": 1.0}, "solver='lbfgs' minimises one function"),
+        ({"solver": "lbfgs", "max_norm": 1.0}, "solver='lbfgs' minimises one function"),
     ],
+    ids=str,
 )
-def test_wrong_own_parameters(wrong, message):
+@pytest.mark.parametrize("fitted", [False, True])
+def test_wrong_own_parameters(wrong, message, fitted):
+    """A clear error before any training, and the estimator as it was before."""
+    X, y = np.ones((5, 2)), np.arange(5.0)
+    estimator = MLPRegressor(device="reference", max_iter=1)
+    if fitted:
+        estimator.fit(X, y)
+    estimator.set_params(**wrong)
+    before = state(estimator)
     with pytest.raises(ValueError, match=message):
-        MLPRegressor(**wrong).fit(np.ones((5, 2)), np.arange(5))
+        estimator.fit(X, y)
+    assert state(estimator) == before
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"loss": "poisson"}, "'loss' parameter of MLPClassifier must be a str among"),
+        ({"loss": Quantile()}, "Unknown loss: Quantile"),
+        ({"loss": BinaryLogLoss()}, "Unknown loss: BinaryLogLoss"),
+        ({"output_activation": "hard_tanh"}, "outputs lie between 0 and 1"),
+        ({"loss": "huber", "output_activation": "identity"}, "outputs lie between 0 and 1"),
+        ({"loss": "huber", "output_activation": "softmax"}, "Softmax is for one class of several"),
+        ({"label_smoothing": 1.0}, "'label_smoothing' parameter of MLPClassifier must be"),
+        ({"label_smoothing": -0.1}, "'label_smoothing' parameter of MLPClassifier must be"),
+    ],
+    ids=str,
+)
+def test_wrong_parameters_of_the_classifier(wrong, message):
+    estimator = MLPClassifier(**NUMPY, **wrong)
+    before = state(estimator)
+    with pytest.raises(ValueError, match=message):
+        estimator.fit(np.ones((6, 2)), np.arange(6) % 2)
+    assert state(estimator) == before
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"activation": [Maxout()] * 2}, {"dropout": [0.1, 0.2]}, {"loss": "gamma"}],
+    ids=str,
+)
+def test_wrong_parameters_where_validation_is_skipped(wrong):
+    with sklearn.config_context(skip_parameter_validation=True), pytest.raises(ValueError):  # noqa: PT011
+        MLPRegressor(**NUMPY, **wrong).fit(np.eye(6), np.arange(6.0))
 
 
 def wrong_inputs():
@@ -336,6 +433,14 @@ def test_in_a_grid_search():
         cv=2,
     ).fit(X, y)
     assert search.best_estimator_[-1].device_ == "reference"
+
+
+def test_activations_in_a_grid_search():
+    X, y, _ = TASKS["multiclass"].data()
+    candidates = ["relu", Swish(learnable=True), Maxout(pieces=3), ["tanh"], (Maxout(),)]
+    search = GridSearchCV(MLPClassifier(**NUMPY), {"activation": candidates}, cv=2).fit(X, y)
+    assert list(search.cv_results_["param_activation"]) == candidates
+    assert search.best_estimator_.activation in candidates
 
 
 @pytest.mark.parametrize("device", ["cpu", "reference"])
