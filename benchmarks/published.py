@@ -17,7 +17,7 @@ from timing import alternate, alternate_loops, looped, medians
 from fastmlp import MLPRegressor
 from fastmlp.devices.cpu import CpuDevice
 from fastmlp.devices.reference import ReferenceDevice
-from fastmlp.initializers import glorot_uniform
+from fastmlp.initializers import first_parameters
 from fastmlp.network import Network
 
 
@@ -37,7 +37,7 @@ def _loss_and_gradient(rounds):
     """24-8-2 of SimpleChains.jl's README; theirs has no biases in the last layer, but dropout."""
     random = np.random.RandomState(0)
     network = Network((24, 8, 2), "tanh", "squared_error")
-    parameters = glorot_uniform(network, random, np.float64)
+    parameters = first_parameters(network, "glorot", random, np.float64)
     X, Y = random.uniform(size=(200, 24)), 10 * random.standard_normal((200, 2))
     reference = ReferenceDevice(network, parameters)
     device = CpuDevice(network, parameters, batch_size=200, n_jobs=1)

@@ -1,28 +1,198 @@
-"""First weights."""
+"""First weights: rules that draw a layer's, and what the estimators' `weight_init` names.
+
+The rules scale random weights by a layer's fan_in, its number of inputs, and fan_out, its units: a
+maxout layer's pieces are drawn one by one, each as a layer of its own. What activations learn
+begins with their own first values.
+"""
+
+from collections.abc import Sequence
 
 import numpy as np
 
+from .activations import Activation, resolve
 from .network import Network
 
 
-def glorot_uniform(network: Network, random_state: np.random.RandomState, dtype) -> np.ndarray:
-    """Uniform weights and biases in [-b, b], b = √(f / (fan_in + fan_out)), as a packed vector.
+def glorot_uniform(fan_in: int, fan_out: int, random_state) -> np.ndarray:
+    """Uniform in [-b, b], b = √(6 / (fan_in + fan_out)): variance 2 / (fan_in + fan_out).
 
-    f is 2 for logistic hidden units, else 6 (Glorot and Bengio, "Understanding the difficulty of
-    training deep feedforward neural networks", 2010). Drawn in float64 layer by layer, weights
-    before biases, and cast afterwards: scikit-learn's order, hence its numbers for the same seed.
+    Glorot and Bengio, "Understanding the difficulty of training deep feedforward neural networks",
+    2010.
     """
-    packed = np.empty(network.size, dtype)
-    activations = network.activation or (network.output_activation,)
-    for layer, (weights, biases) in enumerate(zip(*network.views(packed), strict=True)):
-        activation = activations[min(layer, len(activations) - 1)]
-        factor = 2.0 if activation.name == "logistic" else 6.0
-        bound = np.sqrt(factor / sum(weights.shape))
-        weights[...] = random_state.uniform(-bound, bound, weights.shape)
-        biases[...] = random_state.uniform(-bound, bound, biases.shape)
-    for view, first in zip(
-        network.activation_views(packed), network.initial_activations(), strict=True
+    return _uniform(6 / (fan_in + fan_out), fan_in, fan_out, random_state)
+
+
+def glorot_normal(fan_in: int, fan_out: int, random_state) -> np.ndarray:
+    """Normal with variance 2 / (fan_in + fan_out); see `glorot_uniform`."""
+    return _normal(2 / (fan_in + fan_out), fan_in, fan_out, random_state)
+
+
+def he_uniform(fan_in: int, fan_out: int, random_state) -> np.ndarray:
+    """Uniform in [-b, b], b = √(6 / fan_in): variance 2 / fan_in; see `he_normal`."""
+    return _uniform(6 / fan_in, fan_in, fan_out, random_state)
+
+
+def he_normal(fan_in: int, fan_out: int, random_state, slope: float = 0.0) -> np.ndarray:
+    """Normal with variance 2 / ((1 + α²) fan_in), α the activation's slope below 0.
+
+    He, Zhang, Ren and Sun, "Delving deep into rectifiers", 2015, equations 10 and 15.
+    """
+    return _normal(2 / ((1 + slope**2) * fan_in), fan_in, fan_out, random_state)
+
+
+def lecun_uniform(fan_in: int, fan_out: int, random_state) -> np.ndarray:
+    """Uniform in [-b, b], b = √(3 / fan_in): variance 1 / fan_in; see `lecun_normal`."""
+    return _uniform(3 / fan_in, fan_in, fan_out, random_state)
+
+
+def lecun_normal(fan_in: int, fan_out: int, random_state) -> np.ndarray:
+    """Normal with variance 1 / fan_in.
+
+    LeCun, Bottou, Orr and Müller, "Efficient backprop", 1998, section 4.6.
+    """
+    return _normal(1 / fan_in, fan_in, fan_out, random_state)
+
+
+def orthogonal(fan_in: int, fan_out: int, random_state) -> np.ndarray:
+    """Orthonormal columns, or rows where there are fewer of these: W Wᵀ = 1 or Wᵀ W = 1.
+
+    Q of the QR factorisation of a normal matrix, its signs chosen such that R's diagonal is
+    positive: otherwise Q would not be uniform over the orthogonal matrices. Saxe, McClelland and
+    Ganguli, "Exact solutions to the nonlinear dynamics of learning in deep linear neural networks",
+    2013.
+    """
+    tall = random_state.standard_normal((max(fan_in, fan_out), min(fan_in, fan_out)))
+    q, r = np.linalg.qr(tall)
+    q *= np.where(np.diag(r) < 0, -1, 1)
+    return q if fan_in >= fan_out else q.T
+
+
+def zeros(fan_in: int, fan_out: int, random_state) -> np.ndarray:
+    """All 0, where training begins at one point for every seed.
+
+    With hidden layers all units of a layer stay alike: this is for linear models.
+    """
+    return np.zeros((fan_in, fan_out))
+
+
+def _uniform(squared_bound, fan_in, fan_out, random_state):
+    bound = np.sqrt(squared_bound)
+    return random_state.uniform(-bound, bound, (fan_in, fan_out))
+
+
+def _normal(variance, fan_in, fan_out, random_state):
+    return np.sqrt(variance) * random_state.standard_normal((fan_in, fan_out))
+
+
+RULES = {
+    rule.__name__: rule
+    for rule in (
+        glorot_uniform, glorot_normal, he_uniform, he_normal, lecun_uniform, lecun_normal,
+        orthogonal, zeros,
+    )
+}  # fmt: skip
+
+#: What `weight_init` may be by name.
+NAMES = frozenset({"glorot", "auto", *RULES} - {"glorot_uniform"})
+
+#: Activations that are about z above 0 and little below.
+_RECTIFIERS = frozenset(
+    {"relu", "leaky_relu", "prelu", "elu", "swish", "gelu", "softplus", "maxout"}
+)
+
+
+def first_parameters(
+    network: Network,
+    weight_init: str | Sequence,
+    random_state: np.random.RandomState,
+    dtype,
+    activation: str | Activation | Sequence = "relu",
+) -> np.ndarray:
+    """The packed vector that training starts from.
+
+    Parameters
+    ----------
+    network : Network
+        Shape and activations.
+    weight_init : str or (coefs, intercepts)
+        One of `NAMES`. "glorot" is scikit-learn's, weights and biases; "auto" takes for each layer
+        what its activation was analysed with: `he_normal` for those like relu, with their slope
+        below 0 if that is a straight line, `lecun_normal` for selu, `glorot_uniform` for all others
+        and for the outputs. But for "glorot", biases are 0. Or the weights themselves, copied.
+    random_state : RandomState
+        Draws in float64, layer by layer.
+    dtype : dtype
+        Of the result.
+    activation : str, Activation or sequence of these
+        As the estimator names it: on it scikit-learn's weights depend even without hidden layers.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown, or the arrays do not fit the network or are not finite.
+    """
+    if not isinstance(weight_init, str):
+        return _given(network, weight_init, dtype)
+    if weight_init not in NAMES:
+        raise ValueError(
+            f"Unknown weight_init: {weight_init!r}. Expected one of {sorted(NAMES)}, or a pair "
+            "(coefs, intercepts)."
+        )
+    if weight_init == "glorot":
+        weights, biases = _scikit_learns(network, random_state, activation)
+    else:
+        weights = [
+            np.hstack([rule(*shape, random_state, **settings) for _ in range(pieces)])
+            for shape, pieces, rule, settings in _rules(network, weight_init)
+        ]
+        biases = [np.zeros(fan_out) for _, fan_out in network.shapes]
+    return network.pack(weights, biases, dtype)
+
+
+def _rules(network, name):
+    """Of each layer (fan_in, fan_out) of one piece, the pieces, and the rule with its settings."""
+    layers = (*network.activation, network.output_activation)
+    for shape, activation in zip(network.piece_shapes, layers, strict=True):
+        rule, settings = _best_for(activation) if name == "auto" else (RULES[name], {})
+        yield shape, activation.pieces, rule, settings
+
+
+def _best_for(activation):
+    if activation.name in ("leaky_relu", "prelu"):
+        return he_normal, {"slope": activation.constant}
+    if activation.name in _RECTIFIERS:
+        return he_normal, {}
+    return (lecun_normal if activation.name == "selu" else glorot_uniform), {}
+
+
+def _scikit_learns(network, random_state, activation):
+    """Uniform weights and biases in [-b, b], b = √(f / (fan_in + fan_out)).
+
+    f is 2 for logistic hidden units, else 6. Drawn layer by layer, weights before biases:
+    scikit-learn's order, hence its numbers for the same seed.
+    """
+    acts = network.activation
+    if not acts and isinstance(activation, str | Activation):
+        acts = (resolve(activation),)
+    weights, biases = [], []
+    for layer, (shape, (_, columns)) in enumerate(
+        zip(network.piece_shapes, network.shapes, strict=True)
     ):
-        if view is not None:
-            view[...] = first
+        logistic = acts and acts[min(layer, len(acts) - 1)].name == "logistic"
+        squared_bound = (2.0 if logistic else 6.0) / sum(shape)
+        pieces = [_uniform(squared_bound, *shape, random_state) for _ in range(columns // shape[1])]
+        weights.append(np.hstack(pieces))
+        biases.append(_uniform(squared_bound, 1, columns, random_state)[0])
+    return weights, biases
+
+
+def _given(network, weight_init, dtype):
+    if len(weight_init) != 2:
+        raise ValueError(
+            f"weight_init has {len(weight_init)} entries, expected a pair (coefs, intercepts)."
+        )
+    coefs, intercepts = ([np.asarray(a, np.float64) for a in arrays] for arrays in weight_init)
+    packed = network.pack(coefs, intercepts, dtype)
+    if not np.isfinite(packed).all():
+        raise ValueError("weight_init has weights that are not finite.")
     return packed

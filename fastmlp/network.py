@@ -7,6 +7,7 @@ optimiser, a copy or a file deals with one array.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -58,12 +59,17 @@ class Network:
         return self.loss.canonical and self.output_activation.name == self.loss.output_activation
 
     @property
+    def piece_shapes(self) -> list[tuple[int, int]]:
+        """(fan_in, units) of every layer: the shape of its weights, of maxout's each piece's."""
+        return list(pairwise(self.units))
+
+    @property
     def shapes(self) -> list[tuple[int, int]]:
         """(fan_in, fan_out) of every layer's weights; a maxout unit has several columns."""
         pieces = [activation.pieces for activation in self.activation] + [1]
         return [
             (fan_in, units * k)
-            for fan_in, units, k in zip(self.units[:-1], self.units[1:], pieces, strict=True)
+            for (fan_in, units), k in zip(self.piece_shapes, pieces, strict=True)
         ]
 
     @property

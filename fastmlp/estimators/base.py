@@ -5,10 +5,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from contextlib import contextmanager
 from copy import copy
-from numbers import Integral, Number
+from dataclasses import replace
+from numbers import Integral, Number, Real
 
 import numpy as np
 import sklearn
+import sklearn.neural_network
 from numpy.typing import ArrayLike
 from scipy import sparse
 from sklearn.base import BaseEstimator, is_classifier
@@ -17,8 +19,9 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
-from .. import devices
-from ..initializers import glorot_uniform
+from .. import activations, devices, initializers
+from ..activations import Activation
+from ..losses import Loss
 from ..network import Network
 from ..predictor import Predictor
 from ..regularization import Regularization
@@ -28,8 +31,25 @@ from .shortcuts import FLOATS, seeded, validated
 
 MatrixLike = ArrayLike | sparse.spmatrix | sparse.sparray
 
-#: Constraints of the parameters that scikit-learn's classes do not have.
-OWN_CONSTRAINTS = {"device": [str], "n_jobs": [Integral, None]}
+_THEIRS = sklearn.neural_network.MLPClassifier._parameter_constraints
+_AT_LEAST_0, _ABOVE_0 = _THEIRS["alpha"], _THEIRS["epsilon"]
+SHARE = _THEIRS["validation_fraction"]  # at least 0, below 1
+#: Constraints of the parameters that scikit-learn's classes do not have, or where more is allowed.
+#: A string is then looked up among the parameter's names.
+OWN_CONSTRAINTS = {
+    "activation": [str, Activation, list, tuple],
+    "loss": [str, Loss],
+    "output_activation": [str, Activation, None],
+    "weight_init": [str, list, tuple],
+    "l1": _AT_LEAST_0,
+    "weight_decay": _AT_LEAST_0,
+    "clip_norm": [*_ABOVE_0, None],
+    "max_norm": [*_ABOVE_0, None],
+    "dropout": [*SHARE, "array-like"],
+    "input_dropout": SHARE,
+    "device": [str],
+    "n_jobs": [Integral, None],
+}
 
 
 class BaseMLP(BaseEstimator, ABC):
@@ -41,9 +61,16 @@ class BaseMLP(BaseEstimator, ABC):
     def _encode(self, X, y, incremental, reset):
         """Validate X and y; return X and the targets, (n, outputs), that the loss is about."""
 
+    #: Names of the losses that `loss` may be.
+    _losses: tuple[str, ...]
+
     @abstractmethod
-    def _network_loss(self) -> str:
+    def _network_loss(self) -> str | Loss:
         """The loss as the network calls it."""
+
+    def _network_output(self) -> str | Activation | None:
+        """The output activation, or None for the loss's own."""
+        return self.output_activation
 
     @abstractmethod
     def _score_outputs(self, outputs, targets, weights) -> float:
@@ -76,6 +103,7 @@ class BaseMLP(BaseEstimator, ABC):
                     " contain large values and need to be preprocessed."
                 )
             self.coefs_, self.intercepts_ = network.views(parameters)
+            self.activation_params_ = network.activation_views(parameters)
             self.n_layers_ = len(network.units)
             self.out_activation_ = network.output_activation.name
         return self
@@ -85,34 +113,46 @@ class BaseMLP(BaseEstimator, ABC):
         if sklearn.get_config()["skip_parameter_validation"]:
             return
         self._validate_params()
-        known = sorted({"auto", *devices.DEVICES})
-        if self.device not in known:
-            raise ValueError(
-                f"The 'device' parameter of {type(self).__name__} must be a str among "
-                f"{set(known)}. Got {self.device!r} instead."
-            )
+        self._check_name("activation", activations.HIDDEN)
+        self._check_name("output_activation", activations.OUTPUT)
+        self._check_name("loss", self._losses)
+        self._check_name("weight_init", initializers.NAMES)
+        self._check_name("device", {"auto", *devices.DEVICES})
         if self.n_jobs == 0:
             raise ValueError(
                 f"The 'n_jobs' parameter of {type(self).__name__} must be None or a number of "
                 "threads, -1 for all; 0 has no meaning."
             )
 
+    def _check_name(self, parameter, names):
+        """Whether a parameter that is a string is among the names."""
+        value = getattr(self, parameter)
+        if isinstance(value, str) and value not in names:
+            raise ValueError(
+                f"The {parameter!r} parameter of {type(self).__name__} must be a str among "
+                f"{set(names)}. Got {value!r} instead."
+            )
+
     def _start(self, fresh, X, hidden, random_state):
         """The network, and the packed parameters that training starts from."""
-        if fresh:
-            units = (X.shape[1], *hidden, self.n_outputs_)
-            network = Network(units, self.activation, self._network_loss())
-            return network, glorot_uniform(network, random_state, X.dtype)
-        return self._fitted_network()
+        if not fresh:
+            return self._fitted_network()
+        network = self._network((X.shape[1], *hidden, self.n_outputs_))
+        return network, initializers.first_parameters(
+            network, self.weight_init, random_state, X.dtype, self.activation
+        )
+
+    def _network(self, units):
+        return Network(units, self.activation, self._network_loss(), self._network_output())
 
     def _fitted_network(self, dtype=None):
         """The network of the fitted attributes, and their packed parameters."""
         coefs = [np.asarray(coef) for coef in self.coefs_]
-        units = (*(coef.shape[0] for coef in coefs), coefs[-1].shape[1])
-        network = Network(units, self.activation, self._network_loss())
+        network = self._network((*(coef.shape[0] for coef in coefs), coefs[-1].shape[1]))
         if dtype is None:
             dtype = np.float32 if all(c.dtype == np.float32 for c in coefs) else np.float64
-        return network, network.pack(coefs, self.intercepts_, dtype)
+        learned = getattr(self, "activation_params_", None)
+        return network, network.pack(coefs, self.intercepts_, dtype, learned)
 
     def _device(self, network, parameters, X, **settings):
         """The device of this fit or prediction, loaded with the parameters.
@@ -128,8 +168,43 @@ class BaseMLP(BaseEstimator, ABC):
         load = devices.load(devices.choose(self.device))
         return load(network, parameters, sparse=sparse.issparse(X), n_jobs=self.n_jobs, **settings)
 
-    def _regularization(self):
-        return Regularization(l2=self.alpha)
+    def _regularization(self, network):
+        """Penalties, decay, bounds and dropout, without the key of dropout's masks.
+
+        Raises
+        ------
+        ValueError
+            If `dropout` does not fit the layers, or L-BFGS cannot do what is asked for.
+        """
+        shares = (self.input_dropout, *_per_layer(self.dropout, len(network.units) - 2))
+        regularization = Regularization(
+            l2=float(self.alpha),
+            l1=float(self.l1),
+            weight_decay=float(self.weight_decay),
+            clip_norm=np.inf if self.clip_norm is None else float(self.clip_norm),
+            max_norm=np.inf if self.max_norm is None else float(self.max_norm),
+            dropout=tuple(float(share) for share in shares) if any(shares) else (),
+        )
+        penalties = Regularization(l2=regularization.l2, l1=regularization.l1)
+        if self.solver == "lbfgs" and regularization != penalties:
+            raise ValueError(
+                "solver='lbfgs' minimises one function of the weights: dropout, input_dropout, "
+                "weight_decay, clip_norm and max_norm, which change single steps, need 'adam' or "
+                "'sgd'."
+            )
+        return regularization
+
+    def _next_dropout_seed(self, fresh, optimizer, random_state):
+        """The key of the dropout masks, which besides depend on the optimiser's step.
+
+        It is drawn once, after weights and validation rows. partial_fit keeps it, as the steps go
+        on: a run of such calls has the masks of one fit. In a warm start the steps begin anew, so
+        the next key makes new masks, without a draw that would change the shuffles.
+        """
+        last = getattr(self, "_dropout_seed", None)
+        if fresh or last is None:
+            return int(random_state.randint(2**32, dtype=np.uint32))
+        return last if optimizer.step else (last + 1) % 2**32
 
     def _minimise(self, network, parameters, rows, fresh):
         """Fit by L-BFGS; returns the parameters."""
@@ -138,7 +213,7 @@ class BaseMLP(BaseEstimator, ABC):
             network,
             parameters,
             rows.X,
-            regularization=self._regularization(),
+            regularization=self._regularization(network),
             batch_size=min(n, 1024),
         )
         result = fit_lbfgs(
@@ -166,15 +241,19 @@ class BaseMLP(BaseEstimator, ABC):
         """Fit by epochs of adam or sgd; returns the parameters."""
         if self.early_stopping and incremental:
             raise ValueError("partial_fit does not support early_stopping=True")
+        regularization = self._regularization(network)
         order, validation = self._split(rows, random_state)
         optimizer = self._next_optimizer(parameters, incremental)
+        if regularization.dropout:
+            self._dropout_seed = self._next_dropout_seed(fresh, optimizer, random_state)
+            regularization = replace(regularization, seed=self._dropout_seed)
         progress = self._next_progress(fresh)
         device = self._device(
             network,
             parameters,
             rows.X,
             optimizer=optimizer,
-            regularization=self._regularization(),
+            regularization=regularization,
             batch_size=self._batch_rows(len(order)),
         )
         plan = Plan(
@@ -373,6 +452,22 @@ def _hidden_layer_sizes(sizes):
         if not isinstance(size, Integral):
             raise TypeError(f"hidden_layer_sizes must be integers, got {sizes}.")
     return [int(size) for size in sizes]
+
+
+def _per_layer(dropout, layers):
+    """The share of each hidden layer, from one for all or one each."""
+    if isinstance(dropout, Real):
+        return [dropout] * layers
+    shares = list(dropout)
+    if len(shares) != layers:
+        raise ValueError(
+            f"dropout has {len(shares)} entries, expected one for each of {layers} hidden layer(s),"
+            " or a single one for all of them."
+        )
+    for share in shares:
+        if not (isinstance(share, Real) and 0 <= share < 1):
+            raise ValueError(f"dropout must be at least 0 and less than 1, got {share!r}.")
+    return shares
 
 
 def _check_weights(sample_weight, X):

@@ -1,5 +1,6 @@
 """The classifier."""
 
+from collections.abc import Sequence
 from typing import Self
 
 import numpy as np
@@ -11,7 +12,11 @@ from sklearn.utils import column_or_1d
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import type_of_target, unique_labels
 
-from .base import OWN_CONSTRAINTS, BaseMLP, MatrixLike, all_or_nothing
+from .. import activations
+from ..activations import Activation
+from ..losses import CLASSIFICATION, BinaryLogLoss, LogLoss, Loss
+from ..losses import resolve as resolve_loss
+from .base import OWN_CONSTRAINTS, SHARE, BaseMLP, MatrixLike, all_or_nothing
 from .shortcuts import FLOATS, label_binarizer, labels_in, validated
 
 
@@ -22,6 +27,12 @@ def _is_stochastic(estimator):
             f"{estimator.solver} is not stochastic."
         )
     return True
+
+
+def _normalised(outputs):
+    """Each row over its sum; a row of zeros says nothing, which is the same for every class."""
+    sums = outputs.sum(axis=1, keepdims=True)
+    return np.where(sums > 0, outputs, 1) / np.where(sums > 0, sums, outputs.shape[1])
 
 
 class MLPClassifier(ClassifierMixin, BaseMLP):
@@ -140,14 +151,16 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     """
 
     _parameter_constraints = (
-        sklearn.neural_network.MLPClassifier._parameter_constraints | OWN_CONSTRAINTS
+        sklearn.neural_network.MLPClassifier._parameter_constraints
+        | OWN_CONSTRAINTS
+        | {"label_smoothing": SHARE}
     )
-    loss = "log_loss"
+    _losses = CLASSIFICATION
 
     def __init__(
         self,
         hidden_layer_sizes: ArrayLike | int = (100,),
-        activation: str = "relu",
+        activation: str | Activation | Sequence = "relu",
         *,
         solver: str = "adam",
         alpha: float = 0.0001,
@@ -170,6 +183,16 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         epsilon: float = 1e-8,
         n_iter_no_change: float = 10,
         max_fun: int = 15000,
+        loss: str | Loss = "log_loss",
+        label_smoothing: float = 0.0,
+        output_activation: str | Activation | None = None,
+        weight_init: str | tuple = "glorot",
+        l1: float = 0.0,
+        weight_decay: float = 0.0,
+        clip_norm: float | None = None,
+        max_norm: float | None = None,
+        dropout: float | ArrayLike = 0.0,
+        input_dropout: float = 0.0,
         device: str = "auto",
         n_jobs: int | None = None,
     ):
@@ -196,6 +219,16 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         self.epsilon = epsilon
         self.n_iter_no_change = n_iter_no_change
         self.max_fun = max_fun
+        self.loss = loss
+        self.label_smoothing = label_smoothing
+        self.output_activation = output_activation
+        self.weight_init = weight_init
+        self.l1 = l1
+        self.weight_decay = weight_decay
+        self.clip_norm = clip_norm
+        self.max_norm = max_norm
+        self.dropout = dropout
+        self.input_dropout = input_dropout
         self.device = device
         self.n_jobs = n_jobs
 
@@ -287,7 +320,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         else:
             self._label_binarizer = label_binarizer(y)
             self.classes_ = self._label_binarizer.classes_
-        return X, self._indicators(y)
+        return X, self._targets(self._indicators(y), X.dtype)
 
     def _indicators(self, y):
         """Which class, or which labels, each row has: (n, outputs), boolean.
@@ -317,15 +350,44 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
                 f"`self.classes_` has {self.classes_}. 'y' has {labels}."
             )
 
+    @property
+    def _exclusive(self):
+        """Whether a row has one class of several."""
+        return self._label_binarizer.y_type_ == "multiclass"
+
+    def _targets(self, indicators, dtype):
+        """The numbers that the outputs are to approach: indicators as they are, or smoothed."""
+        smoothing = self.label_smoothing
+        if not smoothing and isinstance(self._network_loss(), LogLoss | BinaryLogLoss):
+            return indicators
+        evenly = smoothing / (indicators.shape[1] if self._exclusive else 2)
+        return (indicators * (1 - smoothing) + evenly).astype(dtype)
+
     def _network_loss(self):
-        several = self._label_binarizer.y_type_ == "multiclass"
-        return "log_loss" if several else "binary_log_loss"
+        loss = resolve_loss(self.loss, CLASSIFICATION)
+        if isinstance(loss, LogLoss):
+            return loss if self._exclusive else BinaryLogLoss()
+        return loss
+
+    def _network_output(self):
+        if self.output_activation is None:
+            return None if isinstance(self._network_loss(), LogLoss) else "logistic"
+        output = activations.resolve(self.output_activation, activations.OUTPUT)
+        bounded = output.least >= 0 and output.most <= 1
+        if not (bounded or isinstance(output, activations.Custom)):
+            raise ValueError(
+                f"A classifier's outputs lie between 0 and 1, which those of {output.name!r} do "
+                "not, expected 'hard_sigmoid', 'logistic' or 'softmax'."
+            )
+        if output.name == "softmax" and not self._exclusive:
+            raise ValueError("Softmax is for one class of several, not for two or for labels.")
+        return output
 
     def _score_outputs(self, outputs, targets, weights):
-        if self._network_loss() == "log_loss":
+        if self._exclusive:
             right = outputs.argmax(axis=1) == targets.argmax(axis=1)
         else:
-            right = ((outputs > 0.5) == targets).all(axis=1)
+            right = ((outputs > 0.5) == (targets > 0.5)).all(axis=1)
         return float(np.average(right, weights=weights))
 
     def predict(self, X: MatrixLike) -> np.ndarray:
@@ -369,6 +431,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             columns[1] = outputs[:, 0]
             np.subtract(1, columns[1], out=columns[0])
             return columns.T
+        if self._exclusive and self.out_activation_ != "softmax":
+            return _normalised(outputs)
         return outputs
 
     def predict_log_proba(self, X: MatrixLike) -> np.ndarray:

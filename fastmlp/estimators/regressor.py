@@ -1,16 +1,33 @@
 """The regressor."""
 
+from collections.abc import Sequence
 from typing import Self
 
 import numpy as np
 import sklearn.neural_network
 from numpy.typing import ArrayLike
 from sklearn.base import RegressorMixin
-from sklearn.metrics import r2_score
+from sklearn.metrics import d2_pinball_score, r2_score
 from sklearn.utils import column_or_1d
 
+from ..activations import Activation
+from ..losses import REGRESSION, Loss, Quantile
+from ..losses import resolve as resolve_loss
 from .base import OWN_CONSTRAINTS, BaseMLP, MatrixLike
 from .shortcuts import FLOATS, validated
+
+
+def _levels(loss):
+    """How many outputs each target has."""
+    return len(loss.levels) if isinstance(loss, Quantile) else 1
+
+
+def _d2_pinball(loss, targets, outputs, weights):
+    """D² of every quantile and target, its mean."""
+    columns = zip(loss.constants(outputs.shape[1]), targets.T, outputs.T, strict=True)
+    return float(
+        np.mean([d2_pinball_score(t, p, alpha=tau, sample_weight=weights) for tau, t, p in columns])
+    )
 
 
 class MLPRegressor(RegressorMixin, BaseMLP):
@@ -133,12 +150,13 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     _parameter_constraints = (
         sklearn.neural_network.MLPRegressor._parameter_constraints | OWN_CONSTRAINTS
     )
+    _losses = REGRESSION
 
     def __init__(
         self,
-        loss: str = "squared_error",
+        loss: str | Loss = "squared_error",
         hidden_layer_sizes: ArrayLike | int = (100,),
-        activation: str = "relu",
+        activation: str | Activation | Sequence = "relu",
         *,
         solver: str = "adam",
         alpha: float = 0.0001,
@@ -161,6 +179,14 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         epsilon: float = 1e-8,
         n_iter_no_change: float = 10,
         max_fun: int = 15000,
+        output_activation: str | Activation | None = None,
+        weight_init: str | tuple = "glorot",
+        l1: float = 0.0,
+        weight_decay: float = 0.0,
+        clip_norm: float | None = None,
+        max_norm: float | None = None,
+        dropout: float | ArrayLike = 0.0,
+        input_dropout: float = 0.0,
         device: str = "auto",
         n_jobs: int | None = None,
     ):
@@ -188,6 +214,14 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         self.epsilon = epsilon
         self.n_iter_no_change = n_iter_no_change
         self.max_fun = max_fun
+        self.output_activation = output_activation
+        self.weight_init = weight_init
+        self.l1 = l1
+        self.weight_decay = weight_decay
+        self.clip_norm = clip_norm
+        self.max_norm = max_norm
+        self.dropout = dropout
+        self.input_dropout = input_dropout
         self.device = device
         self.n_jobs = n_jobs
 
@@ -246,15 +280,47 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             y = column_or_1d(y, warn=True)
         if y.dtype not in FLOATS:
             y = y.astype(np.float64)
-        return X, y.reshape(len(y), -1)
+        loss = self._network_loss()
+        loss.check_targets(y)
+        return X, np.repeat(y.reshape(len(y), -1), _levels(loss), axis=1)
 
     def _network_loss(self):
-        return self.loss
+        return resolve_loss(self.loss, REGRESSION)
 
     def _score_outputs(self, outputs, targets, weights):
         if not np.isfinite(outputs).all():
             return np.nan
+        loss = self._network_loss()
+        if isinstance(loss, Quantile):
+            return _d2_pinball(loss, targets, outputs, weights)
         return r2_score(targets, outputs, sample_weight=weights)
+
+    def score(self, X: MatrixLike, y: MatrixLike, sample_weight: ArrayLike | None = None) -> float:
+        """Score predictions: 1 is perfect, 0 what the best constant prediction has.
+
+        R², or for the quantile loss its analogue D², the mean over the quantiles: 1 minus the
+        pinball loss over that of the quantiles of y.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Data.
+        y : array-like of shape (n_samples,) or (n_samples, n_targets)
+            True targets.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weight of each row.
+
+        Returns
+        -------
+        score : float
+            At most 1.
+        """
+        loss = self._network_loss()
+        if not isinstance(loss, Quantile):
+            return super().score(X, y, sample_weight)
+        outputs = self._outputs(X)
+        targets = np.asarray(y).reshape(len(outputs), -1)
+        return _d2_pinball(loss, targets.repeat(_levels(loss), axis=1), outputs, sample_weight)
 
     def predict(self, X: MatrixLike) -> np.ndarray:
         """Predict targets.
