@@ -12,8 +12,10 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 #: From the roof down; what stands on one floor does not import what stands on a higher one.
 FLOORS = [
     {"__main__"},
-    {"demo", "warmup"},
+    {"demo", "gallery", "warmup"},
     {"__init__"},
+    {"displays"},
+    {"inspect"},
     {"info"},
     {"estimators"},
     {"predictor", "training"},

@@ -1,0 +1,346 @@
+"""Gradients to look at: each way to them agrees with another, or with mathematics done by hand."""
+
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import sparse
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import LinearRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from tasks import TASKS
+
+from fastmlp import MLPClassifier, MLPRegressor, activations, devices, inspect, losses
+
+DEVICES = [
+    pytest.param(name, marks=pytest.mark.compiled if name == "cpu" else [])
+    for name in devices.DEVICES
+]
+
+
+@pytest.fixture(params=DEVICES)
+def device(request):
+    return request.param
+
+
+def started(estimator, X, y, sample_weight=None):
+    """The estimator after one step, far from any minimum."""
+    estimator = clone(estimator).set_params(random_state=3, batch_size=len(X))
+    if isinstance(estimator, MLPClassifier):
+        return estimator.partial_fit(X, y, sample_weight, classes=np.unique(y))
+    return estimator.partial_fit(X, y, sample_weight)
+
+
+def regressor(device, hidden=(5, 4), **settings):
+    return MLPRegressor(hidden_layer_sizes=hidden, device=device, **settings)
+
+
+def flat(gradients):
+    return np.concatenate(
+        [part.ravel() for layer in gradients for part in layer if part is not None]
+    )
+
+
+# ---- reverse mode and central differences -------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [*activations.HIDDEN, "learnable swish"])
+def test_every_activation(device, name):
+    activation = activations.Swish(learnable=True) if name.startswith("learnable") else name
+    X, y, weights = TASKS["several_outputs"].data(rows=30, features=3)
+    network = started(regressor(device, activation=activation, alpha=0.1), X, y, weights)
+    check = inspect.check_gradients(network, X, y, weights)
+    assert check.agrees, check
+    if name == "step":
+        kinds = {comparison.name: comparison.verdict for comparison in check.comparisons}
+        assert kinds.pop("coefs_[2]") == kinds.pop("intercepts_[2]") == "agree"
+        assert set(kinds.values()) == {"straight-through"}
+        assert "no true gradient" in check.verdict
+    else:
+        assert {comparison.verdict for comparison in check.comparisons} <= {"agree", "at kinks"}
+    learns = any(name.startswith("activation_params_") for name, *_ in check.comparisons)
+    assert learns == (name in ("prelu", "learnable swish"))
+
+
+@pytest.mark.parametrize(
+    "loss", [*losses.REGRESSION, losses.Huber(0.3), losses.Quantile((0.1, 0.5, 0.9))], ids=str
+)
+def test_every_regression_loss(device, loss):
+    X, y, weights = TASKS["poisson"].data(rows=30, features=3)
+    network = started(regressor(device, loss=loss, activation="tanh", l1=0.2), X, y + 0.1, weights)
+    check = inspect.check_gradients(network, X, y + 0.1, weights)
+    assert check.agrees, check
+    assert {comparison.verdict for comparison in check.comparisons} == {"agree"}
+
+
+@pytest.mark.parametrize("task", ["binary", "multiclass", "multilabel"])
+@pytest.mark.parametrize("loss", losses.CLASSIFICATION)
+def test_every_classification_loss(device, task, loss):
+    X, y, weights = TASKS[task].data(rows=30, features=3)
+    network = MLPClassifier((5,), "tanh", loss=loss, device=device, label_smoothing=0.1, max_iter=1)
+    with pytest.warns(UserWarning, match="hasn't converged"):
+        network.fit(X, y, weights)
+    check = inspect.check_gradients(network, X, y, weights)
+    assert check.agrees, check
+
+
+@pytest.mark.parametrize("output", ["logistic", "softplus", "tanh", "softmax", "gelu"])
+def test_output_activations(device, output):
+    X, y, _ = TASKS["several_outputs"].data(rows=30, features=3)
+    network = started(regressor(device, activation="tanh", output_activation=output), X, y)
+    assert inspect.check_gradients(network, X, y).agrees
+
+
+def test_float32(device):
+    X, y, _ = TASKS["several_outputs"].data(np.float32)
+    network = started(regressor(device, activation="tanh"), X, y)
+    check = inspect.check_gradients(network, X, y)
+    assert check.agrees
+    assert check.tolerance == 1e-3
+    assert not inspect.check_gradients(network, X, y, tolerance=1e-12).agrees
+    assert {part.dtype for layer in inspect.gradients(network, X, y) for part in layer[:2]} == {
+        np.dtype(np.float32)
+    }
+    assert flat(inspect.numerical_gradients(network, X, y)).dtype == np.float64
+    assert inspect.input_gradients(network, X).dtype == np.float32
+    assert inspect.trace(network, X[0], y[0]).layers[1].delta.dtype == np.float32
+
+
+def test_a_step_of_descent_follows_the_gradient(device):
+    """What is shown is what training uses: one batch, penalties included, dropout aside."""
+    X, y, weights = TASKS["several_outputs"].data(rows=30)
+    network = regressor(
+        device, alpha=0.5, l1=0.3, solver="sgd", momentum=0, learning_rate_init=0.25
+    )
+    network = started(network.set_params(nesterovs_momentum=False), X, y, weights)
+    shown = inspect.gradients(network, X, y, weights)
+    before = [*network.coefs_, *network.intercepts_]
+    network.partial_fit(X, y, weights)
+    steps = [layer.coefs for layer in shown] + [layer.intercepts for layer in shown]
+    for old, step, new in zip(before, steps, network.coefs_ + network.intercepts_, strict=True):
+        np.testing.assert_allclose(old - 0.25 * step, new, rtol=1e-9, atol=1e-12)
+
+
+def test_dropout_and_clipping_are_off(device):
+    X, y, _ = TASKS["squared_error"].data(rows=30)
+    plain = started(regressor(device), X, y)
+    shown = flat(inspect.gradients(plain, X, y))
+    plain.set_params(dropout=0.5, input_dropout=0.2, clip_norm=1e-3, max_norm=1.0)
+    np.testing.assert_array_equal(flat(inspect.gradients(plain, X, y)), shown)
+    assert inspect.check_gradients(plain, X, y).agrees
+
+
+def test_sparse_rows_data_frames_and_a_warm_start(device):
+    X, y, weights = TASKS["multiclass"].data(rows=30)
+    network = started(MLPClassifier((5,), device=device), X, y)
+    expected = flat(inspect.gradients(network, X, y))
+    np.testing.assert_allclose(
+        flat(inspect.gradients(network, sparse.csc_array(X), y)), expected, rtol=1e-9, atol=1e-14
+    )
+    assert inspect.check_gradients(network, sparse.csr_array(X), y, weights).agrees
+    with_names = started(network, pd.DataFrame(X, columns=[f"x{j}" for j in range(X.shape[1])]), y)
+    frame = pd.DataFrame(X, columns=with_names.feature_names_in_)
+    np.testing.assert_array_equal(flat(inspect.gradients(with_names, frame, y)), expected)
+    assert inspect.trace(with_names, frame.iloc[[4]], y[4]).layers[0].a.shape == (5,)
+    before = pickle.dumps(network)
+    network.set_params(warm_start=True)
+    inspect.gradients(network, X[:1], y[:1])  # not all classes are there
+    assert pickle.dumps(network.set_params(warm_start=False)) == before
+
+
+# ---- the verdict --------------------------------------------------------------------------------
+
+
+def test_a_wrong_gradient_is_found(monkeypatch):
+    X, y, _ = TASKS["several_outputs"].data(rows=30)
+    network = started(regressor("reference", activation="tanh"), X, y)
+    right = inspect._reverse_mode
+
+    def wrong(*arguments):
+        gradient = right(*arguments)
+        gradient[-1] *= 1.001
+        return gradient
+
+    monkeypatch.setattr(inspect, "_reverse_mode", wrong)
+    check = inspect.check_gradients(network, X, y)
+    assert not check.agrees
+    assert "DIFFER" in str(check)
+    verdicts = [comparison.verdict for comparison in check.comparisons]
+    assert verdicts == ["agree"] * 5 + ["differ"]
+
+
+def test_kinks_are_left_out():
+    """All weights zero: every z is 0, where relu has its kink."""
+    X, y, _ = TASKS["squared_error"].data(rows=30)
+    network = started(regressor("reference", hidden=(3,)), X, y)
+    network.coefs_ = [np.zeros_like(coef) for coef in network.coefs_]
+    network.intercepts_ = [np.zeros_like(bias) for bias in network.intercepts_]
+    check = inspect.check_gradients(network, X, y)
+    by_name = {comparison.name: comparison for comparison in check.comparisons}
+    assert by_name["coefs_[0]"].at_kinks == by_name["coefs_[0]"].size
+    assert by_name["coefs_[0]"].verdict == by_name["intercepts_[0]"].verdict == "at kinks"
+    assert by_name["intercepts_[1]"].verdict == "agree"
+    assert check.verdict.endswith("agree, but for parameters at kinks.")
+
+
+def test_one_value_near_a_kink():
+    """A unit whose z is 1e-7 for one row: what moves it across is left out, and nothing else."""
+    X = np.array([[1.0], [2.0]])
+    network = started(regressor("reference", hidden=(2,)), X, X[:, 0])
+    network.coefs_ = [np.array([[1.0, 1.0]]), np.array([[1.0], [1.0]])]
+    network.intercepts_ = [np.array([-1.0 + 1e-7, 0.5]), np.array([0.0])]
+    check = inspect.check_gradients(network, X, X[:, 0])
+    assert [comparison.at_kinks for comparison in check.comparisons] == [1, 1, 0, 0]
+    assert check.agrees
+    assert (
+        inspect.check_gradients(network, X, X[:, 0], step=1e-9, tolerance=1e-4)
+        .comparisons[0]
+        .at_kinks
+        == 0
+    )
+
+
+def test_a_gradient_below_the_error_of_differences():
+    """At the minimum, where nothing is left of it."""
+    X = np.linspace(-1, 1, 20)[:, np.newaxis]
+    y = X[:, 0] + np.random.default_rng(0).standard_normal(20)
+    line = LinearRegression().fit(X, y)
+    network = started(regressor("reference", hidden=(), alpha=0), X, y)
+    network.coefs_, network.intercepts_ = [line.coef_[:, np.newaxis]], [np.array([line.intercept_])]
+    check = inspect.check_gradients(network, X, y)
+    assert not check.agrees
+    assert {comparison.verdict for comparison in check.comparisons} == {"uncertain"}
+    assert check.verdict.startswith("Undecided")
+
+
+def test_units_that_never_fire():
+    """A gradient of zeros that is one is right."""
+    X, y, _ = TASKS["squared_error"].data(rows=30)
+    network = started(regressor("reference", hidden=(3,), alpha=0), X, y)
+    network.intercepts_[0][:] = -1e3
+    check = inspect.check_gradients(network, X, y)
+    assert check.agrees
+    assert check.comparisons[0].relative_error == 0
+
+
+def test_table():
+    X, y, _ = TASKS["squared_error"].data(rows=10)
+    check = inspect.check_gradients(started(regressor("reference", activation="step"), X, y), X, y)
+    lines = str(check).splitlines()
+    assert lines[0] == check.verdict
+    assert len(lines) == 3 + len(check.comparisons)
+    assert max(map(len, lines[1:])) <= 100
+    assert lines[3].split() == ["coefs_[0]", "35", "0", "-", "-", "straight-through"]
+
+
+# ---- trace and input gradients ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("activation", ["tanh", "relu", "prelu", "maxout"])
+def test_trace_holds_together(device, activation):
+    X, y, _ = TASKS["multiclass"].data(rows=30)
+    network = started(MLPClassifier((5, 4), activation, device=device, alpha=0), X, y)
+    path = inspect.trace(network, X[7], y[7])
+    np.testing.assert_array_equal(path.target, network.classes_ == y[7])
+    probabilities = network.predict_proba(X[7:8])[0]
+    np.testing.assert_allclose(path.layers[-1].a, probabilities, rtol=1e-12)
+    assert path.loss == pytest.approx(-np.log(probabilities[network.classes_ == y[7]])[0])
+    np.testing.assert_array_equal(path.layers[0].inputs, X[7])
+    for before, after in zip(path.layers, path.layers[1:], strict=False):
+        np.testing.assert_array_equal(after.inputs, before.a)
+    for layer, W, b in zip(path.layers, network.coefs_, network.intercepts_, strict=True):
+        np.testing.assert_allclose(layer.z, layer.inputs @ W + b, rtol=1e-12)
+        np.testing.assert_allclose(layer.gradient.coefs, np.outer(layer.inputs, layer.delta))
+        np.testing.assert_allclose(layer.gradient.intercepts, layer.delta)
+        assert layer.z.shape == layer.delta.shape == (W.shape[1],)
+    whole = flat(inspect.gradients(network, X[7:8], y[7:8]))
+    np.testing.assert_allclose(flat([layer.gradient for layer in path.layers]), whole, rtol=1e-9)
+
+
+def test_trace_includes_penalties():
+    X, y, _ = TASKS["squared_error"].data(rows=30)
+    network = started(regressor("reference", alpha=0.5, l1=0.25), X, y)
+    path = inspect.trace(network, X[0], y[0])
+    for layer, W in zip(path.layers, network.coefs_, strict=True):
+        np.testing.assert_allclose(
+            layer.gradient.coefs,
+            np.outer(layer.inputs, layer.delta) + 0.5 * W + 0.25 * np.sign(W),
+            rtol=1e-12,
+        )
+    assert path.loss == pytest.approx(0.5 * (network.predict(X[:1])[0] - y[0]) ** 2)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_input_gradients_are_differences_of_predictions(device, task):
+    X, y, _ = TASKS[task].data(rows=30)
+    template = TASKS[task].ours(
+        hidden_layer_sizes=(6,), activation="tanh", device=device, max_iter=1
+    )
+    with pytest.warns(UserWarning, match="hasn't converged"):
+        network = template.fit(X, y)
+    slopes = inspect.input_gradients(network, X)
+    assert slopes.shape == (30, network.n_outputs_, X.shape[1])
+    step = 1e-6 * np.eye(X.shape[1])
+    for j in range(X.shape[1]):
+        difference = (network._outputs(X + step[j]) - network._outputs(X - step[j])) / 2e-6
+        np.testing.assert_allclose(slopes[:, :, j], difference, rtol=1e-6, atol=1e-8)
+
+
+def test_input_gradients_of_a_linear_network_are_its_weights():
+    X, y, _ = TASKS["several_outputs"].data()
+    network = started(regressor("reference", hidden=()), X, y)
+    slopes = inspect.input_gradients(network, sparse.csr_array(X))
+    np.testing.assert_array_equal(slopes, np.broadcast_to(network.coefs_[0].T, slopes.shape))
+
+
+# ---- errors -------------------------------------------------------------------------------------
+
+ON_ROWS = [inspect.gradients, inspect.numerical_gradients, inspect.check_gradients]
+
+
+@pytest.mark.parametrize("function", [*ON_ROWS, inspect.trace], ids=lambda f: f.__name__)
+def test_errors(function):
+    X, y, _ = TASKS["binary"].data(rows=12)
+    one = function is inspect.trace
+    rows = (X[0], y[0]) if one else (X, y)
+    network = MLPClassifier((3,), device="reference")
+    with pytest.raises(NotFittedError):
+        function(network, *rows)
+    started_network = started(network, X, y)
+    with pytest.raises(ValueError, match="has 6 features, but MLPClassifier is expecting 7"):
+        function(started_network, rows[0][..., :6], rows[1])
+    with pytest.raises(ValueError, match="has classes not in"):
+        function(started_network, rows[0], "perhaps" if one else np.full(12, "perhaps"))
+    with pytest.raises(ValueError, match="NaN"):
+        function(started_network, np.full_like(rows[0], np.nan), rows[1])
+    pipeline = make_pipeline(StandardScaler(), started_network)
+    with pytest.raises(TypeError, match=r"of fastmlp, got Pipeline\. Of a pipeline"):
+        function(pipeline, *rows)
+
+
+def test_errors_of_input_gradients():
+    X, y, _ = TASKS["binary"].data(rows=12)
+    with pytest.raises(NotFittedError):
+        inspect.input_gradients(MLPClassifier(), X)
+    network = started(MLPClassifier((3,), device="reference"), X, y)
+    with pytest.raises(ValueError, match="expecting 7"):
+        inspect.input_gradients(network, X[:, :6])
+    with pytest.raises(TypeError, match="got LinearRegression"):
+        inspect.input_gradients(LinearRegression(), X)
+
+
+def test_errors_of_targets_samples_and_steps():
+    X, y, _ = TASKS["several_outputs"].data(rows=12)
+    network = started(regressor("reference"), X, y)
+    with pytest.raises(ValueError, match=r"y has 2 output\(s\), but the network was fitted with 3"):
+        inspect.gradients(network, X, y[:, :2])
+    with pytest.raises(ValueError, match="single sample, got 12"):
+        inspect.trace(network, X, y)
+    with pytest.raises(ValueError, match="sample_weight"):
+        inspect.gradients(network, X, y, np.ones(5))
+    for step in (0, -1e-6, np.inf, np.nan):
+        with pytest.raises(ValueError, match="step must be"):
+            inspect.numerical_gradients(network, X, y, step=step)
