@@ -12,13 +12,13 @@ from .blocks import CHUNK
 from .dropout import Dropping, drop_inputs, drop_outputs
 from .head import output_backward, output_forward
 from .layers import (
-    activate,
     add_unit_gradient,
     apply_layer_gradient,
     backward,
     constrain,
     deltas_of,
     multiply,
+    multiply_and_activate,
     multiply_sparse,
     squared_layer_gradient,
     update_unit,
@@ -86,20 +86,20 @@ def forward(layers, buffers, sources, position, dropping, first, rows):
         gather_features(X, order, position, A)
         if dropping.on and buffers.dropout[0] > 0:
             drop_inputs(layers[0], buffers.dropout[0], dropping, A)
-    for index in range(layers.size):
+    last = layers.size - 1
+    for index in range(last):
         layer = layers[index]
         Z = deltas_of(layer, buffers, first, rows)
-        if layer["sparse"]:
-            multiply_sparse(layer, buffers, sources, position, dropping, Z)
-        else:
-            multiply(layer, buffers, first, Z)
-        if index == layers.size - 1:
-            output_forward(layer, Z, buffers, first)
-        else:
-            A = values_of(layers[index + 1], buffers, first, rows)
-            activate(layer, buffers, Z, A)
-            if dropping.on and buffers.dropout[index + 1] > 0:
-                drop_outputs(layer, buffers, buffers.dropout[index + 1], dropping, Z, A)
+        A = values_of(layers[index + 1], buffers, first, rows)
+        multiply_and_activate(layer, buffers, sources, position, dropping, first, Z, A)
+        if dropping.on and buffers.dropout[index + 1] > 0:
+            drop_outputs(layer, buffers, buffers.dropout[index + 1], dropping, Z, A)
+    Z = deltas_of(layers[last], buffers, first, rows)
+    if layers[last]["sparse"]:
+        multiply_sparse(layers[last], buffers, sources, position, dropping, Z)
+    else:
+        multiply(layers[last], buffers, first, Z)
+    output_forward(layers[last], Z, buffers, first)
 
 
 @kernel

@@ -7,11 +7,11 @@ calls on different rows, or on different units, write to different memory.
 import numpy as np
 
 from ..._jit import glue, kernel
-from .blocks import GROUP
+from .blocks import DEPTH, GROUP
 from .dropout import kept
 from .layout import UPSTREAM_ROWS
 from .loops import Units, call_loop
-from .microkernel import ZERO, Panels
+from .microkernel import ADD, MULTIPLY, STORE, ZERO, Panels
 from .narrow import apply_narrow, multiply_narrow, narrow_gradient, narrow_start, rows_of
 from .optimizer import squared_slopes, update
 from .products import panel_of, panel_product, panel_width, product, transposed
@@ -77,7 +77,7 @@ def multiply(layer, buffers, first, Z):
     if layer["narrow"]:
         multiply_narrow(layer, buffers, values_of(layer, buffers, first, Z.rows), Z)
     else:
-        product(Z, inputs_of(layer, buffers, first, Z.rows), weights_of(layer, buffers))
+        product(Z, inputs_of(layer, buffers, first, Z.rows), weights_of(layer, buffers), STORE)
 
 
 @kernel
@@ -105,33 +105,51 @@ def multiply_sparse(layer, buffers, sources, position, dropping, Z):
 
 
 @kernel
-def activate(layer, buffers, Z, A):
-    """A = f(Z), over whole panels; Z = f'(Z); and the constant 1 where one comes after A."""
+def activate_panel(layer, buffers, Z, A, panel):
+    """A = f(Z) and Z = f'(Z), of one panel of A and all pieces of Z that belong to it."""
     data = A.data
-    full, count = panel_width(data), layer["outputs"]
-    panels = (count + full - 1) // full
-    for panel in range(panels):
-        a, z = A.start + panel * A.panel, Z.start + panel * Z.panel
-        call_loop(
-            layer["loop"],
-            Units(
-                data,
-                Z.data,
-                buffers.learning,
-                buffers.weights,
-                a,
-                z,
-                layer["learned"] + panel * full,
-                A.rows * full,
-                layer["pieces"],
-                panels * Z.panel,
-                type(data[0])(layer["constant"]),
-            ),
-        )
-    if count % full:
+    full = panel_width(data)
+    panels = (layer["outputs"] + full - 1) // full
+    call_loop(
+        layer["loop"],
+        Units(
+            data,
+            Z.data,
+            buffers.learning,
+            buffers.weights,
+            A.start + panel * A.panel,
+            Z.start + panel * Z.panel,
+            layer["learned"] + panel * full,
+            A.rows * full,
+            layer["pieces"],
+            panels * Z.panel,
+            type(data[0])(layer["constant"]),
+        ),
+    )
+
+
+@glue
+def multiply_and_activate(layer, buffers, sources, position, dropping, first, Z, A):
+    """Z = [A', 1] [W; b] from the inputs A', then A = f(Z) and Z = f'(Z).
+
+    A panel's f follows its product, while the panel is in L1, unless f needs other panels too.
+    """
+    full, count = panel_width(A.data), layer["outputs"]
+    fused = not layer["sparse"] and not layer["narrow"] and layer["pieces"] == 1
+    if layer["sparse"]:
+        multiply_sparse(layer, buffers, sources, position, dropping, Z)
+    elif not fused:
+        multiply(layer, buffers, first, Z)
+    X, W = inputs_of(layer, buffers, first, Z.rows), weights_of(layer, buffers)
+    for panel in range((count + full - 1) // full):
+        if fused:
+            column = panel * full
+            panel_product(panel_of(Z, column), X, panel_of(W, column), ZERO, STORE)
+        activate_panel(layer, buffers, Z, A, panel)
+    if count % full:  # the constant input after A, which f has overwritten
         start = panel_of(A, count // full * full).start + count % full
         for r in range(A.rows):
-            data[start + r * full] = 1
+            A.data[start + r * full] = 1
 
 
 @kernel
@@ -139,19 +157,29 @@ def backward(layer, before, buffers, first, rows):
     """δ' = δ Wᵀ ⊙ f'(z): the deltas of the layer before, from this layer's."""
     D = deltas_of(layer, buffers, first, rows)
     D_before = deltas_of(before, buffers, first, rows)
-    U = upstream_of(before, buffers, rows)
-    product(U, D, transposed_weights_of(layer, buffers))
-    upstream, deltas, learning = U.data, D_before.data, buffers.learning
+    WT = transposed_weights_of(layer, buffers)
+    if layer["fan_out"] <= DEPTH and before["pieces"] == 1 and not before["learns"]:
+        product(D_before, D, WT, MULTIPLY)  # the slopes lie there
+    else:
+        U = upstream_of(before, buffers, rows)
+        product(U, D, WT, STORE)
+        spread(before, buffers, U, D_before)
+
+
+@kernel
+def spread(layer, buffers, U, D):
+    """δ = ∂loss/∂f(z) ⊙ f'(z), of all pieces, and likewise what the activation learns by."""
+    upstream, deltas, learning = U.data, D.data, buffers.learning
     full = panel_width(upstream)
-    panels = (before["outputs"] + full - 1) // full
+    panels = (layer["outputs"] + full - 1) // full
     for panel in range(panels):
-        u, d = U.start + panel * U.panel, D_before.start + panel * D_before.panel
-        for piece in range(before["pieces"]):
-            place = d + piece * panels * D_before.panel
-            for i in range(rows * full):
+        u, d = U.start + panel * U.panel, D.start + panel * D.panel
+        for piece in range(layer["pieces"]):
+            place = d + piece * panels * D.panel
+            for i in range(U.rows * full):
                 deltas[place + i] *= upstream[u + i]
-        if before["learns"]:
-            for i in range(rows * full):
+        if layer["learns"]:
+            for i in range(U.rows * full):
                 learning[d + i] *= upstream[u + i]
 
 
@@ -166,7 +194,7 @@ def panel_gradient(layer, buffers, column, rows, start, first, stop, accumulate)
     D = Panels(D.data, D.start, rows, width, D.row, ZERO)
     AT = transposed(inputs_of(layer, buffers, ZERO, rows))
     G = Panels(buffers.gradient, start - first * width, stop, width, width, ZERO)
-    panel_product(G, AT, D, first, accumulate)
+    panel_product(G, AT, D, first, ADD if accumulate else STORE)
 
 
 @kernel

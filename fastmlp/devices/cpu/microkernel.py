@@ -106,6 +106,8 @@ ROWS = min(8 if _REGISTERS == 32 else 4, VECTORS * VECTOR_BYTES // 8)
 #: Rows of the tile for products of a few rows.
 FEW_ROWS = 4
 UNROLL = 4
+#: How a product meets what was there.
+STORE, ADD, MULTIPLY = range(3)
 
 
 def lanes(dtype) -> int:
@@ -113,7 +115,7 @@ def lanes(dtype) -> int:
     return VECTOR_BYTES // np.dtype(dtype).itemsize
 
 
-def _tile_python(C, X, Y, i, k, rows, vectors, accumulate):
+def _tile_python(C, X, Y, i, k, rows, vectors, how):
     """What `tile` computes, in NumPy."""
     one_vector = lanes(C.data.dtype)
     panel, width = VECTORS * one_vector, vectors * one_vector
@@ -125,7 +127,8 @@ def _tile_python(C, X, Y, i, k, rows, vectors, accumulate):
     y = Y.data[Y.start + np.add.outer((depth - k) * Y.row, np.arange(width))]
     target = C.start + np.add.outer(height * C.row, np.arange(width))
     product = (x.T if is_transposed else x) @ y
-    C.data[target] = product + (C.data[target] if accumulate else 0)
+    old = C.data[target]
+    C.data[target] = (product, product + old, product * old)[how]
 
 
 class _Emitter:
@@ -267,8 +270,11 @@ class _Transposed(_Panels):
 
 
 @intrinsic(_tile_python)
-def tile(typingctx, C, X, Y, i, k, rows, vectors, accumulate):
-    """Compute rows [i, i + rows) of C (+)= X Y, in the first `vectors` vectors of columns.
+def tile(typingctx, C, X, Y, i, k, rows, vectors, how):
+    """Compute rows [i, i + rows) of C = X Y, in the first `vectors` vectors of columns.
+
+    `how` the product meets C: it takes its place (`STORE`), is added to it (`ADD`), or is
+    multiplied with it element by element (`MULTIPLY`).
 
     The columns of X from k on, where a panel begins, meet the rows of Y. `rows` and `vectors` are
     literals. X is `Panels` or `Transposed`, with rows as far apart as a panel is wide. Rows past
@@ -279,7 +285,7 @@ def tile(typingctx, C, X, Y, i, k, rows, vectors, accumulate):
     if not (isinstance(rows, types.IntegerLiteral) and isinstance(vectors, types.IntegerLiteral)):
         raise RequireLiteralValue("the tile's shape must be literal")
     height = rows.literal_value
-    signature = types.void(C, X, Y, types.intp, types.intp, rows, vectors, types.boolean)
+    signature = types.void(C, X, Y, types.intp, types.intp, rows, vectors, types.intp)
 
     def codegen(context, builder, signature, args):
         b = builder
@@ -287,18 +293,24 @@ def tile(typingctx, C, X, Y, i, k, rows, vectors, accumulate):
         C, X, Y = (cgutils.unpack_tuple(b, args[position]) for position in range(3))
         transposed = signature.args[1].instance_class is Transposed
         C, X, Y = _Panels(*C), (_Transposed if transposed else _Panels)(*X), _Panels(*Y)
-        i, k, accumulate = args[3], args[4], args[7]
+        i, k, how = args[3], args[4], args[7]
 
         sums = emit.depth(X, Y, i, k, [emit.zero] * (height * emit.vectors))
 
+        one = ir.Constant(emit.vector, [1.0] * emit.lanes)
+        adds = b.icmp_signed("==", how, emit.integer(ADD))
+        multiplies = b.icmp_signed("==", how, emit.integer(MULTIPLY))
         c, present = C.address(emit, b.mul(i, C.row)), b.sub(C.rows, i)
         for r in range(height):
             with b.if_then(b.icmp_signed("<", emit.integer(r), present)):
                 for v in range(emit.vectors):
                     offset = b.add(b.mul(C.row, emit.integer(r)), emit.integer(v * emit.lanes))
                     target = b.gep(c, [offset])
-                    old = b.select(accumulate, emit.load(target), emit.zero)
-                    emit.store(b.fadd(sums[r * emit.vectors + v], old), target)
+                    old = emit.load(target)
+                    factor = b.select(multiplies, old, one)
+                    term = b.select(adds, old, emit.zero)
+                    total = b.call(emit.fma, [sums[r * emit.vectors + v], factor, term])
+                    emit.store(total, target)
         return context.get_dummy_value()
 
     return signature, codegen

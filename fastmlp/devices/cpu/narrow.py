@@ -5,7 +5,7 @@ would leave most lanes empty on panels.
 """
 
 from ..._jit import glue, kernel
-from .microkernel import VECTOR_BYTES, Panels, dot, itemsize
+from .microkernel import ADD, STORE, VECTOR_BYTES, Panels, dot, itemsize
 from .optimizer import update
 from .products import few_rows_product, panel_width, transposed
 
@@ -46,7 +46,7 @@ def narrow_gradient(layer, buffers, A, D, start, accumulate):
             total += deltas[D.start + r * D.row + k]
         gradient[start + k] = total + gradient[start + k] if accumulate else total
     G = rows_of(layer, gradient, start + narrow_start(layer, buffers) - layer["weights"])
-    few_rows_product(G, transposed(D), A, accumulate)
+    few_rows_product(G, transposed(D), A, ADD if accumulate else STORE)
     for k in range(G.rows):  # no gradient for the weights' padding, whatever the inputs' holds
         for j in range(layer["fan_in"], G.columns):
             gradient[G.start + k * G.row + j] = 0

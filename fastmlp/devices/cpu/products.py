@@ -10,6 +10,7 @@ arithmetic.
 from ..._jit import formula, kernel
 from .blocks import DEPTH
 from .microkernel import (
+    ADD,
     FEW_ROWS,
     ROWS,
     VECTOR_BYTES,
@@ -62,35 +63,38 @@ def column_start(M, j):
 
 
 @kernel
-def panel_product(C, X, Y, first, accumulate):
-    """Rows from `first` on of C (+)= X Y, for one panel Y; C has its columns."""
+def panel_product(C, X, Y, first, how):
+    """Rows from `first` on of C = X Y, for one panel Y; C has its columns.
+
+    To be multiplied with C, X Y must be complete at once: Y has no more than `DEPTH` rows then.
+    """
     for k in range(0, Y.rows, DEPTH):
         depth = min(DEPTH, Y.rows - k)
         part = Panels(Y.data, Y.start + k * Y.row, depth, Y.columns, Y.row, ZERO)
-        add = accumulate or k > 0
+        then = ADD if k > 0 else how
         if Y.columns == panel_width(Y.data):
             for i in range(first, C.rows, ROWS):
-                tile(C, X, part, i, k, ROWS, VECTORS, add)
+                tile(C, X, part, i, k, ROWS, VECTORS, then)
         else:
             for i in range(first, C.rows, ROWS):
-                tile(C, X, part, i, k, ROWS, 1, add)
+                tile(C, X, part, i, k, ROWS, 1, then)
 
 
 @kernel
-def few_rows_product(C, X, Y, accumulate):
-    """C (+)= X Y for a C of a few rows."""
+def few_rows_product(C, X, Y, how):
+    """C = X Y for a C of a few rows."""
     full = panel_width(Y.data)
     for j in range(0, Y.columns, full):
         out, part = panel_of(C, j), panel_of(Y, j)
         for i in range(0, C.rows, FEW_ROWS):
             if part.columns == full:
-                tile(out, X, part, i, ZERO, FEW_ROWS, VECTORS, accumulate)
+                tile(out, X, part, i, ZERO, FEW_ROWS, VECTORS, how)
             else:
-                tile(out, X, part, i, ZERO, FEW_ROWS, 1, accumulate)
+                tile(out, X, part, i, ZERO, FEW_ROWS, 1, how)
 
 
 @kernel
-def product(C, X, Y):
+def product(C, X, Y, how):
     """C = X Y; both Y's and C's columns are padded to whole vectors."""
     for j in range(0, Y.columns, panel_width(Y.data)):
-        panel_product(panel_of(C, j), X, panel_of(Y, j), ZERO, False)
+        panel_product(panel_of(C, j), X, panel_of(Y, j), ZERO, how)
