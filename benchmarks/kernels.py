@@ -9,16 +9,24 @@ Python between two products either.
 import numpy as np
 
 from fastmlp._jit import kernel
+from fastmlp.devices.cpu import CpuDevice
 from fastmlp.devices.cpu.blocks import CHUNK
-from fastmlp.devices.cpu.epoch import SETTINGS, add_gradient, transpose
-from fastmlp.devices.cpu.layers import add_unit_gradient, backward, deltas_of, multiply
+from fastmlp.devices.cpu.dropout import Dropping
+from fastmlp.devices.cpu.epoch import add_gradient, transpose
+from fastmlp.devices.cpu.layers import (
+    add_unit_gradient,
+    backward,
+    deltas_of,
+    multiply,
+    values_of,
+)
 from fastmlp.devices.cpu.layout import Layout, exchange, pointers
 from fastmlp.devices.cpu.microkernel import VECTORS, lanes
 from fastmlp.devices.cpu.optimizer import Step, update
+from fastmlp.devices.cpu.products import panel_of, panel_width
 from fastmlp.devices.cpu.rows import FEATURES, Sources, gather
 from fastmlp.devices.cpu.team import alone
 from fastmlp.formulas import elementary
-from fastmlp.formulas.losses import LOSSES
 from fastmlp.formulas.optimizers import OPTIMIZERS
 from fastmlp.network import Network
 
@@ -116,20 +124,33 @@ def _forward(layers, buffers, rows, times):
 
 
 @kernel
+def _write_slopes(A, D):
+    """relu'(A) where the deltas will be, as the forward pass leaves it."""
+    full = panel_width(A.data)
+    for j in range(0, D.columns, full):
+        a, d = panel_of(A, j).start, panel_of(D, j).start
+        for i in range(D.rows * full):
+            D.data[d + i] = 1 if A.data[a + i] > 0 else 0
+
+
+@kernel
 def _delta(layers, buffers, rows, times):
     buffers = pointers(buffers)
     for _ in range(times):
         for first in range(0, rows, CHUNK):
-            backward(layers[1], layers[0], buffers, first, min(CHUNK, rows - first))
+            count = min(CHUNK, rows - first)
+            A = values_of(layers[1], buffers, first, count)
+            _write_slopes(A, deltas_of(layers[0], buffers, first, count))
+            backward(layers[1], layers[0], buffers, first, count)
 
 
 @kernel
 def _gradient(layers, buffers, sources, rows, times):
     buffers = pointers(buffers)
-    layer = layers[1]
+    layer, nothing = layers[1], Dropping(False, 0, 0, 0)
     for _ in range(times):
         for unit in range(layer["units"]):
-            add_unit_gradient(layer, buffers, sources, 0, rows, unit)
+            add_unit_gradient(layer, buffers, sources, 0, nothing, rows, unit)
 
 
 def _elementwise(function):
@@ -161,7 +182,7 @@ class Update:
             first=np.zeros(size, dtype),
             second=np.zeros(size, dtype),
         )
-        numbers = (0.001, 0.9, 0.9, 0.1, 0.999, 0.001, 1e-8, 1e-4, 1 / 200)
+        numbers = (0.001, 0.9, 0.9, 0.1, 0.999, 0.001, 1e-8, 1e-4, 0, 1, 1 / 200)
         self._step = Step(OPTIMIZERS[optimizer], True, *(dtype(number) for number in numbers))
 
     def __call__(self, times=1):
@@ -173,7 +194,7 @@ class Update:
 def _update(step, buffers, times):
     size = buffers.weights.size
     for _ in range(times):
-        update(step, pointers(buffers), 0, size, 0, step.alpha)
+        update(step, pointers(buffers), 0, size, 0, False)
 
 
 class Gather:
@@ -211,16 +232,12 @@ class LossAndGradient:
     """
 
     def __init__(self, network, parameters, X, targets):
-        dtype = parameters.dtype
-        place = Layout(network, dtype, len(X), sparse=False)
-        self._network, self._layers, self._rows = network, place.layers, len(X)
-        self._buffers = place.buffers(moments=False)._replace(gradient=place.whole_gradient())
-        self._sources = Sources(X, targets)
-        self._settings = np.zeros(1, SETTINGS)
-        self._settings["batch_size"] = len(X)
-        self._settings["loss"] = LOSSES[network.loss]
-        self._settings["clip"] = np.finfo(dtype).eps
-        exchange(self._layers, self._buffers.weights, parameters, False)
+        device = CpuDevice(network, parameters, batch_size=len(X), n_jobs=1)
+        self._network, self._layers, self._rows = network, device._layout.layers, len(X)
+        self._device = device  # whose compiled loops the layers' table has the addresses of
+        gradient = device._layout.whole_gradient()
+        self._buffers = device._buffers._replace(gradient=gradient)
+        self._sources, self._settings = Sources(X, targets), device._settings()
         transpose(self._layers, self._buffers)
 
     def __call__(self, times=1):

@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from ._jit import CACHE, JIT_DISABLED
-from .devices.cpu import ENTRIES, LONGEST_BATCH
+from .devices.cpu import ENTRIES, LONGEST_BATCH, loops
 from .estimators import MLPClassifier
 from .info import cache_files
 
@@ -48,10 +48,11 @@ def run(dtypes=DTYPES) -> None:
 
 def compile_for(dtype) -> None:
     """Compile all that a network of this dtype needs, whatever its shape, data and settings."""
+    loops.compile_all(np.dtype(dtype))
     rows = LONGEST_BATCH + 1  # as one batch, it is trained block by block
     X = np.linspace(-1, 1, 2 * rows, dtype=dtype).reshape(rows, 2)
     y = np.arange(rows) % 2
-    # Compiled code depends on the dtype alone: layers, losses and data enter as numbers.
+    # The walks depend on the dtype alone: layers, loops and data enter as numbers.
     for settings in ({}, {"solver": "lbfgs"}, {"batch_size": rows}):
         network = MLPClassifier((2,), max_iter=1, random_state=0, device="cpu", **settings)
         fit_or_interrupt(network, X, y).predict(X)

@@ -4,20 +4,46 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from fastmlp import devices
+from fastmlp import activations, devices, losses
 from fastmlp._jit import JIT_DISABLED
 from fastmlp.devices import cpu
 from fastmlp.devices.cpu.blocks import DEPTH, GROUP
 from fastmlp.devices.cpu.microkernel import ROWS, VECTORS, lanes
 from fastmlp.devices.reference import ReferenceDevice
-from fastmlp.formulas.activations import ACTIVATIONS
-from fastmlp.formulas.losses import LOSSES
 from fastmlp.formulas.optimizers import OPTIMIZERS
 from fastmlp.network import Network
 from fastmlp.regularization import Regularization
 from fastmlp.schedules import Constant
 from fastmlp.training import Optimizer
 
+# Every kind with its literature's constant, and those whose constants do something else.
+ACTIVATIONS = [
+    *(kind() for kind in dict.fromkeys(activations.HIDDEN.values())),
+    activations.LeakyReLU(0.3),
+    activations.ELU(0.5),
+    activations.Swish(beta=1.7, learnable=True),
+    activations.Maxout(pieces=3),
+]
+LOSSES = [*(kind() for kind in losses.LOSSES.values()), losses.Quantile((0.1, 0.5, 0.9))]
+#: Pairs that are not canonical.
+PAIRS = [
+    ("squared_error", "logistic"),
+    ("squared_error", "softmax"),
+    ("squared_error", "gelu"),
+    ("absolute_error", "tanh"),
+    ("huber", "softmax"),
+    ("poisson", "softplus"),
+    ("gamma", "softplus"),
+    ("binary_log_loss", "hard_sigmoid"),
+]
+
+
+#: Where the JIT is off: each activation and each loss once.
+PLAIN = {(activation.name, "huber") for activation in ACTIVATIONS} | {
+    ("tanh", loss.name) for loss in LOSSES
+}
+every_activation = pytest.mark.parametrize("activation", ACTIVATIONS, ids=str)
+every_loss = pytest.mark.parametrize("loss", LOSSES, ids=str)
 FAST = [name for name in devices.DEVICES if name != "reference"]
 DTYPES = [np.float32, np.float64]
 CLOSE = {np.float32: {"rtol": 1e-4, "atol": 1e-5}, np.float64: {"rtol": 1e-10, "atol": 1e-12}}
@@ -48,6 +74,8 @@ def make_data(network, rows, dtype, seed=0):
         targets = rng.random((rows, outputs)) < 0.5
     elif network.loss.name == "poisson":
         targets = rng.poisson(1.5, (rows, outputs)).astype(dtype)
+    elif network.loss.name == "gamma":
+        targets = rng.gamma(2, size=(rows, outputs)).astype(dtype)
     else:
         targets = rng.standard_normal((rows, outputs)).astype(dtype)
     return X, targets, (rng.random(rows) + 0.5).astype(dtype)
@@ -59,6 +87,9 @@ def make_parameters(network, dtype, seed=1):
     for weights, biases in zip(*network.views(parameters), strict=True):
         weights[...] = rng.standard_normal(weights.shape) / np.sqrt(len(weights))
         biases[...] = 0.3 * rng.standard_normal(biases.shape)
+    for view in network.activation_views(parameters):
+        if view is not None:
+            view[...] = rng.uniform(-0.5, 1.5, view.shape)
     return parameters.astype(dtype)
 
 
@@ -102,10 +133,12 @@ def assert_equals_reference(device, network, data, close, **settings):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-@pytest.mark.parametrize("loss", LOSSES)
-@pytest.mark.parametrize("activation", ACTIVATIONS)
+@every_loss
+@every_activation
 @pytest.mark.parametrize("device", FAST)
 def test_training_equals_reference(device, activation, loss, optimizer, dtype):
+    if JIT_DISABLED and (activation.name, loss.name) not in PLAIN:
+        pytest.skip("kernels run as plain Python take minutes for the whole table")
     network = Network((5, 7, 4, 3), activation, loss)
     data = make_data(network, 2 * ROWS + 5, dtype)
     assert_equals_reference(device, network, data, CLOSE[dtype], optimizer=optimizer)
@@ -135,41 +168,75 @@ def test_awkward_shapes(device, units, batch_size, dtype):
     assert_equals_reference(device, network, (X, targets, None), CLOSE[dtype], **settings)
 
 
-@pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("loss", LOSSES)
-@pytest.mark.parametrize("activation", ACTIVATIONS)
-@pytest.mark.parametrize("device", devices.DEVICES)
-def test_gradient_equals_central_difference(device, activation, loss, weighted):
-    network = Network((3, 4, 2, 2), activation, loss)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("loss", "output"), PAIRS)
+@pytest.mark.parametrize("device", FAST)
+def test_other_output_activations_equal_reference(device, loss, output, dtype):
+    network = Network((5, 7, 3), "tanh", loss, output)
+    data = make_data(network, 2 * ROWS + 5, dtype)
+    assert_equals_reference(device, network, data, CLOSE[dtype])
+
+
+def assert_gradient_is_numerical(device, network, weighted):
     X, targets, weights = make_data(network, 6, np.float64)
     weights = weights if weighted else None
     parameters = make_parameters(network, np.float64)
-    device = devices.load(device)(
-        network, parameters, regularization=Regularization(l2=0.1), batch_size=6
-    )
+    settings = {"regularization": Regularization(l2=0.1, l1=0.05), "batch_size": 6}
+    device = devices.load(device)(network, parameters, **settings)
 
     def loss_at(p):
         return device.loss_and_gradient(p, X, targets, weights)[0]
 
     _, gradient = device.loss_and_gradient(parameters, X, targets, weights)
-    if loss == "squared_error":  # its loss is the outputs' mean, its gradient belongs to their sum
-        alone = Network((3, 4, 2, 1), activation, loss)
-        parameters = make_parameters(alone, np.float64)
-        device = devices.load(device.name)(
-            alone, parameters, regularization=Regularization(l2=0.1), batch_size=6
-        )
-        targets = targets[:, :1]
-        _, gradient = device.loss_and_gradient(parameters, X, targets, weights)
     step = 1e-6
-    numerical = [
-        (loss_at(parameters + step * unit) - loss_at(parameters - step * unit)) / (2 * step)
-        for unit in np.eye(parameters.size)
-    ]
+    numerical = np.array(
+        [
+            (loss_at(parameters + step * unit) - loss_at(parameters - step * unit)) / (2 * step)
+            for unit in np.eye(parameters.size)
+        ]
+    )
     np.testing.assert_allclose(gradient, numerical, rtol=1e-6, atol=1e-8)
 
 
+# A step's slope is a stand-in for one that is 0: it has a test of its own.
+@pytest.mark.parametrize("weighted", [False, True])
+@every_loss
+@pytest.mark.parametrize("activation", [a for a in ACTIVATIONS if a.name != "step"], ids=str)
+@pytest.mark.parametrize("device", devices.DEVICES)
+def test_gradient_equals_central_difference(device, activation, loss, weighted):
+    outputs = 1 if loss.name == "squared_error" else 3
+    network = Network((3, 4, 2, outputs), activation, loss if outputs == 3 else "squared_error")
+    assert_gradient_is_numerical(device, network, weighted)
+
+
+# Squared error's mean over several outputs has the gradient of the sum: scikit-learn's definition.
+@pytest.mark.parametrize(("loss", "output"), [p for p in PAIRS if p != PAIRS[1]])
+@pytest.mark.parametrize("device", devices.DEVICES)
+def test_gradient_of_other_output_activations(device, loss, output):
+    outputs = 1 if loss == "squared_error" else 3
+    assert_gradient_is_numerical(device, Network((3, 4, outputs), "tanh", loss, output), True)
+
+
+@pytest.mark.parametrize("device", devices.DEVICES)
+def test_step_is_learned_straight_through(device):
+    """Of a step, the weights after it have a true gradient; those before have hard_tanh's slope."""
+    results = []
+    for activation in ("step", "hard_tanh"):
+        network = Network((3, 4, 1), activation, "squared_error")
+        X, targets, _ = make_data(network, 6, np.float64)
+        made = devices.load(device)(network, make_parameters(network, np.float64), batch_size=6)
+        parameters = make_parameters(network, np.float64)
+        parameters[network.views(np.arange(network.size))[1][1]] = 1e6  # the outputs' bias
+        gradient = made.loss_and_gradient(parameters, X, targets, None)[1]
+        results.append(network.views(gradient))
+    (step, _), (hard, _) = results
+    assert np.abs(step[0]).max() > 1e5
+    np.testing.assert_allclose(step[0] / 1e6, hard[0] / 1e6, atol=1e-4)
+    assert np.abs(step[1] - hard[1]).max() > 1e4
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("loss", LOSSES)
+@every_loss
 @pytest.mark.parametrize("rows", [1, ROWS + 1, 2500])
 @pytest.mark.parametrize("device", FAST)
 def test_whole_gradient_equals_reference(device, rows, loss, dtype):
@@ -292,15 +359,13 @@ def test_batch_of_zero_weight(device):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("loss", LOSSES)
-@pytest.mark.parametrize("activation", ACTIVATIONS)
+@every_loss
+@every_activation
 @pytest.mark.parametrize("device", devices.DEVICES)
 def test_saturated_units_stay_finite(device, activation, loss, dtype):
-    if loss in ("poisson", "squared_error") or activation in ("identity", "relu"):
-        scale = 1.0
-    else:
-        scale = 1e4
-    network = Network((3, 4, 2), activation, loss)
+    overflows = loss.output_activation == "exp" and activation.most == np.inf
+    scale = 1.0 if overflows else 1e4
+    network = Network((3, 4, 3), activation, loss)
     X, targets, weights = make_data(network, 6, dtype)
     _, parameters, _, outputs = run_epochs(
         device, network, (X * dtype(scale), targets, weights), epochs=1
@@ -310,12 +375,12 @@ def test_saturated_units_stay_finite(device, activation, loss, dtype):
 
 
 @pytest.mark.parametrize("device", devices.DEVICES)
-@pytest.mark.parametrize("loss", LOSSES)
+@every_loss
 @pytest.mark.filterwarnings("ignore:.*encountered:RuntimeWarning")
 def test_divergence_shows(device, loss):
     """A NaN goes through every activation, loss and update: a diverged fit must be noticed."""
     for activation in ACTIVATIONS:
-        network = Network((3, 4, 2), activation, loss)
+        network = Network((3, 4, 3), activation, loss)
         X, targets, weights = make_data(network, 6, np.float64)
         X[2, 1] = np.nan
         losses, parameters, _, _ = run_epochs(device, network, (X, targets, weights), epochs=1)

@@ -8,8 +8,11 @@ from hypothesis import strategies as st
 from fastmlp._jit import JIT_DISABLED, kernel
 from fastmlp.devices.cpu.blocks import DEPTH
 from fastmlp.devices.cpu.microkernel import (
+    ADD,
     FEW_ROWS,
+    MULTIPLY,
     ROWS,
+    STORE,
     VECTORS,
     Panels,
     dot,
@@ -26,6 +29,12 @@ from fastmlp.devices.cpu.products import (
 )
 
 DTYPES = [np.float32, np.float64]
+#: What a product P makes of what was there, by `how`.
+COMBINED = {
+    STORE: lambda P, C: P,
+    ADD: lambda P, C: P + C,
+    MULTIPLY: lambda P, C: P * C,
+}
 QUICK = settings(
     deadline=None,
     max_examples=30 if JIT_DISABLED else 200,
@@ -34,35 +43,35 @@ QUICK = settings(
 
 
 @kernel
-def on_panels(C, X, Y, shape, distance, flip):
-    """C = X Y, or Xᵀ Y, on flat arrays of panels; shape is (M, K, N), Y's panels are compact."""
+def on_panels(C, X, Y, shape, distance, flip, how):
+    """C and X Y, or Xᵀ Y, on flat arrays of panels; shape is (M, K, N), Y's are compact."""
     m, k, n = shape
     full = panel_width(C)
     C = Panels(pointer(C), 0, m, n, full, distance)
     Y = Panels(pointer(Y), 0, k, n, 0, k * full)
     if flip:
-        product(C, transposed(Panels(pointer(X), 0, k, m, full, distance)), Y)
+        product(C, transposed(Panels(pointer(X), 0, k, m, full, distance)), Y, how)
     else:
-        product(C, Panels(pointer(X), 0, m, k, full, distance), Y)
+        product(C, Panels(pointer(X), 0, m, k, full, distance), Y, how)
 
 
 @kernel
-def of_few_rows(C, X, Y, shape, distance, accumulate):
-    """C (+)= Xᵀ Y for a C of a few plain rows."""
+def of_few_rows(C, X, Y, shape, distance, how):
+    """C = Xᵀ Y for a C of a few plain rows."""
     m, k, n = shape
     full = panel_width(C)
     C = Panels(pointer(C), 0, m, n, n, full)
     X = transposed(Panels(pointer(X), 0, k, m, full, distance))
-    few_rows_product(C, X, Panels(pointer(Y), 0, k, n, full, distance), accumulate)
+    few_rows_product(C, X, Panels(pointer(Y), 0, k, n, full, distance), how)
 
 
 @kernel
-def on_one_panel(C, X, Y, shape, first, accumulate):
-    """Rows from `first` on of C (+)= X Y, for one panel Y."""
+def on_one_panel(C, X, Y, shape, first, how):
+    """Rows from `first` on of C = X Y, for one panel Y."""
     m, k, n = shape
     full = panel_width(C)
     X, Y = Panels(pointer(X), 0, m, k, full, m * full), Panels(pointer(Y), 0, k, n, n, 0)
-    panel_product(Panels(pointer(C), 0, m, n, n, 0), X, Y, first, accumulate)
+    panel_product(Panels(pointer(C), 0, m, n, n, 0), X, Y, first, how)
 
 
 @kernel
@@ -108,21 +117,23 @@ def close(dtype, depth):
     k=st.integers(1, 4 * ROWS + 3),
     n=st.integers(1, 5 * lanes(np.float32)),
     flip=st.booleans(),
+    how=st.sampled_from(list(COMBINED)),
     seed=st.integers(0, 99),
 )
 @QUICK
-def test_product_on_panels(dtype, m, k, n, flip, seed):
+def test_product_on_panels(dtype, m, k, n, flip, how, seed):
     rng = np.random.default_rng(seed)
     X = rng.uniform(-1, 1, (k, m) if flip else (m, k)).astype(dtype)
     Y = rng.uniform(-1, 1, (k, n)).astype(dtype)
     width, rows = padded(n, dtype), -(-max(m, k) // ROWS) * ROWS
-    C = spaced(np.full((1, width), np.nan, dtype), rows)
+    old = dtype(np.nan if how == STORE else 3)
+    C = spaced(np.full((m, width), old, dtype), rows)
     distance = rows * C.shape[2]
-    on_panels(C.ravel(), spaced(X, rows).ravel(), compact(Y), (m, k, width), distance, flip)
-    expected = (X.T if flip else X).astype(np.float64) @ Y.astype(np.float64)
+    on_panels(C.ravel(), spaced(X, rows).ravel(), compact(Y), (m, k, width), distance, flip, how)
+    expected = COMBINED[how]((X.T if flip else X).astype(np.float64) @ Y.astype(np.float64), old)
     C = joined(C)
-    np.testing.assert_allclose(C[:m, :n], expected, **close(dtype, k))
-    assert (C[:m, n:width] == 0).all()
+    np.testing.assert_allclose(C[:m, :n], expected, **close(dtype, 3 * k))
+    assert (C[:m, n:width] == COMBINED[how](0, old)).all()
     assert np.isnan(C[m:]).all()
     assert np.isnan(C[:, width:]).all()
 
@@ -137,35 +148,35 @@ def test_deep_products_are_cut_into_blocks(k, flip, dtype):
     width = padded(n, dtype)
     C = spaced(np.full((1, width), np.nan, dtype), rows)
     factor = spaced(X.T if flip else X, rows)
-    on_panels(C.ravel(), factor.ravel(), compact(Y), (m, k, width), C[0].size, flip)
+    on_panels(C.ravel(), factor.ravel(), compact(Y), (m, k, width), C[0].size, flip, STORE)
     np.testing.assert_allclose(joined(C)[:m, :n], X.astype(np.float64) @ Y, **close(dtype, k))
 
 
-@pytest.mark.parametrize("accumulate", [False, True])
+@pytest.mark.parametrize("how", COMBINED)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("m", [1, FEW_ROWS, FEW_ROWS + 1, ROWS + 1])
-def test_product_of_few_rows(m, dtype, accumulate):
+def test_product_of_few_rows(m, dtype, how):
     rng = np.random.default_rng(0)
     n = 3 * lanes(dtype)
     X, Y = rng.uniform(-1, 1, (7, m)).astype(dtype), rng.uniform(-1, 1, (7, n)).astype(dtype)
     C = rng.uniform(-1, 1, (m, n)).astype(dtype)
-    expected = X.T.astype(np.float64) @ Y + (C if accumulate else 0)
+    expected = COMBINED[how](X.T.astype(np.float64) @ Y, C)
     X, Y = spaced(X, 7), spaced(Y, 7)
-    of_few_rows(C.ravel(), X.ravel(), Y.ravel(), (m, 7, n), Y[0].size, accumulate)
+    of_few_rows(C.ravel(), X.ravel(), Y.ravel(), (m, 7, n), Y[0].size, how)
     np.testing.assert_allclose(C, expected, **close(dtype, 7))
 
 
-@pytest.mark.parametrize("accumulate", [False, True])
+@pytest.mark.parametrize("how", COMBINED)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("vectors", [1, VECTORS])
-def test_rows_of_one_panel(vectors, dtype, accumulate):
+def test_rows_of_one_panel(vectors, dtype, how):
     rng = np.random.default_rng(0)
     m, n = 2 * ROWS + 3, vectors * lanes(dtype)
     X, Y = rng.uniform(-1, 1, (m, 3)).astype(dtype), rng.uniform(-1, 1, (3, n)).astype(dtype)
     C = rng.uniform(-1, 1, (m, n)).astype(dtype)
     expected = C.astype(np.float64)
-    expected[ROWS:] = X[ROWS:].astype(np.float64) @ Y + (C[ROWS:] if accumulate else 0)
-    on_one_panel(C.ravel(), spaced(X, 3 * ROWS).ravel(), Y.ravel(), (m, 3, n), ROWS, accumulate)
+    expected[ROWS:] = COMBINED[how](X[ROWS:].astype(np.float64) @ Y, C[ROWS:])
+    on_one_panel(C.ravel(), spaced(X, 3 * ROWS).ravel(), Y.ravel(), (m, 3, n), ROWS, how)
     np.testing.assert_allclose(C, expected, **close(dtype, 3))
 
 

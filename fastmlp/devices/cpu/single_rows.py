@@ -103,19 +103,16 @@ def forward_row(plan, weights, values, z, unread):
 
 def plan_of(network, loops) -> np.ndarray:
     """What `predict_rows` has to know of a network, whose activations' loops are these."""
-    plan = np.zeros(len(network.shapes), PLAN)
     kinds = (*network.activation, network.output_activation)
-    for layer, shape, outputs, activation, loop in zip(
-        plan, network.shapes, network.units[1:], kinds, loops, strict=True
-    ):
-        address = 0 if loop is None else loop.address
-        layer[["fan_in", "fan_out", "outputs", "loop"]] = (*shape, outputs, address)
-        layer[["pieces", "learns", "constant"]] = (
-            activation.pieces,
-            activation.learnable,
-            activation.constant,
-        )
-    return plan
+    addresses = [0 if loop is None else loop.address for loop in loops]
+    layers = zip(network.shapes, network.units[1:], addresses, kinds, strict=True)
+    return np.array(
+        [
+            (*shape, outputs, address, kind.pieces, kind.learnable, kind.constant)
+            for shape, outputs, address, kind in layers
+        ],
+        PLAN,
+    )
 
 
 @entry
