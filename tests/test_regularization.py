@@ -67,7 +67,7 @@ def test_each_changes_the_result(task, kind, solver, device):
 @pytest.mark.parametrize(
     "off",
     [
-        {"l1": 0}, {"weight_decay": 0}, {"clip_norm": 1e9}, {"max_norm": 1e9}, {"dropout": 0},
+        {"l1": 0}, {"weight_decay": 0}, {"clip_norm": None}, {"max_norm": None}, {"dropout": 0},
         {"dropout": [0.0, 0.0]}, {"dropout": np.zeros(2)}, {"input_dropout": 0},
     ],
     ids=str,
@@ -78,6 +78,15 @@ def test_each_can_be_off(off, device):
     plain = MLPRegressor(**SETTINGS, device=device).fit(X, y)
     same = MLPRegressor(**SETTINGS, **off, device=device).fit(X, y)
     np.testing.assert_array_equal(parameters(plain), parameters(same))
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("bound", ["clip_norm", "max_norm"])
+def test_bounds_that_are_never_reached(bound, device):
+    X, y, _ = TASKS["squared_error"].data()
+    plain = MLPRegressor(**SETTINGS, device=device).fit(X, y)
+    same = MLPRegressor(**SETTINGS, **{bound: 1e9}, device=device).fit(X, y)
+    np.testing.assert_allclose(parameters(plain), parameters(same), rtol=1e-9, atol=1e-12)
 
 
 # ---- penalties ----------------------------------------------------------------------------------
