@@ -100,7 +100,16 @@ def report(rows: list[dict]) -> list[str]:
         ]
         for row in rows
     ]
-    return table(header, cells)
+    hidden, batch, epochs = (
+        SETTINGS[name] for name in ("hidden_layer_sizes", "batch_size", "max_iter")
+    )
+    how = (
+        f"Hidden layers {hidden}, Adam with scikit-learn's defaults, batches of {batch}, {epochs} "
+        f"epochs, standardised features; means over {FOLDS} folds ± their standard errors. In each "
+        "fold all sides begin with the same weights, scikit-learn's, and train on the same batches "
+        "in float64. An empty cell: that side does not have the activation."
+    )
+    return [how, "", *table(header, cells)]
 
 
 def _percent(accuracies):
