@@ -414,9 +414,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             return loss if self._exclusive else BinaryLogLoss()
         return loss
 
-    def _network_output(self):
+    def _network_output(self, loss):
         if self.output_activation is None:
-            return None if isinstance(self._network_loss(), LogLoss) else "logistic"
+            return None if isinstance(loss, LogLoss) else "logistic"
         output = activations.resolve(self.output_activation, activations.OUTPUT)
         bounded = output.least >= 0 and output.most <= 1
         if not (bounded or isinstance(output, activations.Custom)):
