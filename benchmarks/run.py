@@ -12,6 +12,7 @@ import importlib.util
 import json
 import sys
 
+import accuracy
 import chart
 import fit
 import memory
@@ -34,6 +35,7 @@ PARTS = {
     "memory": memory,
     "startup": startup,
     "published": published,
+    "accuracy": accuracy,
 }
 
 CHART = (

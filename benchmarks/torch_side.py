@@ -13,7 +13,22 @@ import torch
 from torch import nn
 
 DEFAULT_THREADS = torch.get_num_threads()
-ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh, "logistic": nn.Sigmoid, "identity": nn.Identity}
+#: Those that PyTorch has, for so many units.
+ACTIVATIONS = {
+    "identity": lambda units, dtype: nn.Identity(),
+    "logistic": lambda units, dtype: nn.Sigmoid(),
+    "tanh": lambda units, dtype: nn.Tanh(),
+    "hard_sigmoid": lambda units, dtype: nn.Hardsigmoid(),
+    "hard_tanh": lambda units, dtype: nn.Hardtanh(),
+    "relu": lambda units, dtype: nn.ReLU(),
+    "leaky_relu": lambda units, dtype: nn.LeakyReLU(0.01),
+    "prelu": lambda units, dtype: nn.PReLU(units, dtype=dtype),
+    "elu": lambda units, dtype: nn.ELU(),
+    "selu": lambda units, dtype: nn.SELU(),
+    "softplus": lambda units, dtype: nn.Softplus(),
+    "swish": lambda units, dtype: nn.SiLU(),
+    "gelu": lambda units, dtype: nn.GELU(),
+}
 
 
 class TorchClassifier:
@@ -116,7 +131,8 @@ class TorchClassifier:
     def _network(self, units, dtype):
         layers = []
         for fan_in, fan_out in pairwise(units):
-            layers += [nn.Linear(fan_in, fan_out, dtype=dtype), ACTIVATIONS[self.activation]()]
+            activation = ACTIVATIONS[self.activation](fan_out, dtype)
+            layers += [nn.Linear(fan_in, fan_out, dtype=dtype), activation]
         return nn.Sequential(*layers[:-1])
 
     def _optimizer(self):

@@ -317,7 +317,7 @@ class Custom(Activation):
     >>> def cosine(z):
     ...     return np.cos(z)
     >>> X = np.linspace(-6, 6, 100)[:, np.newaxis]
-    >>> wave = MLPRegressor((10,), activation=Custom(sine, cosine), solver="lbfgs", random_state=0)
+    >>> wave = MLPRegressor(activation=Custom(sine, cosine), solver="lbfgs", random_state=0)
     >>> wave.fit(X, np.sin(X[:, 0])).score(X, np.sin(X[:, 0])) > 0.99
     True
     """

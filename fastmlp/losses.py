@@ -212,7 +212,7 @@ class Custom(Loss):
     >>> def slope(p, t):
     ...     return np.tanh(p - t)
     >>> X = np.linspace(-1, 1, 100)[:, np.newaxis]
-    >>> robust = MLPRegressor((10,), loss=Custom(log_cosh, slope), solver="lbfgs", random_state=0)
+    >>> robust = MLPRegressor(Custom(log_cosh, slope), (10,), solver="lbfgs", random_state=0)
     >>> robust.fit(X, X[:, 0] ** 2).score(X, X[:, 0] ** 2) > 0.99
     True
     """

@@ -7,6 +7,7 @@ optimiser, a copy or a file deals with one array.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -63,7 +64,7 @@ class Network:
         """(fan_in, units) of every layer: the shape of its weights, of maxout's each piece's."""
         return list(pairwise(self.units))
 
-    @property
+    @cached_property
     def shapes(self) -> list[tuple[int, int]]:
         """(fan_in, fan_out) of every layer's weights; a maxout unit has several columns."""
         pieces = [activation.pieces for activation in self.activation] + [1]
@@ -72,7 +73,7 @@ class Network:
             for (fan_in, units), k in zip(self.piece_shapes, pieces, strict=True)
         ]
 
-    @property
+    @cached_property
     def learned(self) -> list[int]:
         """How many numbers the activation of each hidden layer learns."""
         return [

@@ -68,8 +68,8 @@ class BaseMLP(BaseEstimator, ABC):
     def _network_loss(self) -> str | Loss:
         """The loss as the network calls it."""
 
-    def _network_output(self) -> str | Activation | None:
-        """The output activation, or None for the loss's own."""
+    def _network_output(self, loss: str | Loss) -> str | Activation | None:
+        """The output activation beside this loss, or None for the loss's own."""
         return self.output_activation
 
     @abstractmethod
@@ -143,7 +143,8 @@ class BaseMLP(BaseEstimator, ABC):
         )
 
     def _network(self, units):
-        return Network(units, self.activation, self._network_loss(), self._network_output())
+        loss = self._network_loss()
+        return Network(units, self.activation, loss, self._network_output(loss))
 
     def _fitted_network(self, dtype=None):
         """The network of the fitted attributes, and their packed parameters."""
@@ -405,8 +406,10 @@ class BaseMLP(BaseEstimator, ABC):
         -------
         predictor : Predictor
             ``predictor(X, out=None)`` gives what `predict` of a regressor or `predict_proba` of a
-            classifier gives, for rows or for one row, in the dtype of the weights. It does not
-            validate its input, later fits do not change it, and threads may share it.
+            classifier gives, for rows or for one row, in the dtype of the weights. Only where a
+            classifier tells several classes apart without softmax, it gives the outputs as they
+            are, which `predict_proba` divides by their sum. It does not validate its input, later
+            fits do not change it, and threads may share it.
 
         Examples
         --------

@@ -40,14 +40,19 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     Takes the place of `sklearn.neural_network.MLPClassifier`: same parameters, attributes, random
     draws and training trajectory, computed by compiled code. It minimises the log loss, with a
-    softmax output for several classes and a logistic one for two, or for each of several labels.
+    softmax output for several classes and a logistic one for two, or for each of several labels; or
+    another loss.
 
     Parameters
     ----------
     hidden_layer_sizes : array-like of int or int, default=(100,)
         Units of each hidden layer; empty for a linear model.
-    activation : {"identity", "logistic", "tanh", "relu"}, default="relu"
-        Activation of the hidden layers.
+    activation : str, Activation, or list or tuple of these, default="relu"
+        Activation of the hidden layers, or one for each of them: "identity", "logistic", "tanh",
+        "relu", "hard_sigmoid", "hard_tanh", "leaky_relu", "prelu", "elu", "selu", "softplus",
+        "swish" or "silu", "gelu", "maxout", "step"; or an object from `fastmlp.activations`, where
+        the formulas are, with parameters of its own, such as ``LeakyReLU(negative_slope=0.1)``,
+        ``Swish(learnable=True)``, ``Maxout(pieces=3)``, or functions of yours.
     solver : {"adam", "sgd", "lbfgs"}, default="adam"
         Adam, stochastic gradient descent with momentum, or L-BFGS over all rows.
     alpha : float, default=0.0001
@@ -91,6 +96,43 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Stalled epochs in a row that are let pass.
     max_fun : int, default=15000
         Most evaluations of the loss, for "lbfgs".
+    loss : str or Loss, default="log_loss"
+        "log_loss"; or "squared_error", "absolute_error" or "huber" between the outputs and 1 for
+        the class or label that a row has and 0 for all others; or an object from `fastmlp.losses`.
+    label_smoothing : float, default=0.0
+        ε in [0, 1): targets t become ``t (1 - ε) + ε / K`` for K classes, ``ε / 2`` instead for two
+        classes and for labels.
+    output_activation : str or Activation, default=None
+        Activation of the outputs. None takes "softmax" for the log loss of several classes, else
+        "logistic". Outputs must lie within [0, 1]: with other losses than the log loss
+        "hard_sigmoid", "logistic", and "softmax" for several classes; with the log loss of two
+        classes or of labels "hard_sigmoid" or "logistic"; or a function of yours.
+    weight_init : str or (coefs, intercepts), default="glorot"
+        First weights: "glorot" is scikit-learn's, weights and biases. With biases of 0,
+        "glorot_normal", "he_uniform", "he_normal", "lecun_uniform", "lecun_normal", "orthogonal",
+        "zeros", or "auto", which chooses for each layer by its activation: see
+        `fastmlp.initializers`. Or the arrays themselves, in the shapes of `coefs_` and
+        `intercepts_`; they are copied.
+    l1 : float, default=0.0
+        L1 penalty: ``l1`` times the sum of absolute weights is added to a batch's summed loss. Its
+        slope at 0 is taken to be 0. L-BFGS, made for smooth functions, may stall at such kinks: it
+        brings weights near 0, not to it.
+    weight_decay : float, default=0.0
+        With each step, weights shrink by the learning rate times this, apart from the gradient and
+        so from Adam's moments: with "adam", AdamW. Not for "lbfgs".
+    clip_norm : float, default=None
+        Longest gradient, by its Euclidean norm over all parameters, penalties included; a longer
+        one is scaled down. Not for "lbfgs".
+    max_norm : float, default=None
+        Largest Euclidean norm of the weights into a unit; after each step, larger ones are scaled
+        down. Not for "lbfgs".
+    dropout : float or array-like of float, default=0.0
+        Share of the hidden layers' values, or of each layer's, that a training step leaves out, in
+        [0, 1). The others are divided by the share kept, so that predictions need no change. The
+        masks depend on `random_state` and the step alone: they are the same on every device and
+        for any number of threads. Not for "lbfgs".
+    input_dropout : float, default=0.0
+        The same for the features.
     device : {"auto", "cpu", "reference"}, default="auto"
         Where to compute: compiled code on the CPU, or plain NumPy. "auto" takes the fastest there
         is; a device that is named never becomes another one.
@@ -101,9 +143,12 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     Attributes
     ----------
     coefs_ : list of ndarray of shape (fan_in, fan_out)
-        Weights of each layer.
+        Weights of each layer. Of a maxout layer, column ``p * units + j`` is piece p of unit j.
     intercepts_ : list of ndarray of shape (fan_out,)
         Biases of each layer.
+    activation_params_ : list of ndarray of shape (units,) or None
+        What each hidden layer's activation has learned, a number for each unit; None where it
+        learns nothing.
     n_features_in_ : int
         Number of features.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -369,9 +414,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             return loss if self._exclusive else BinaryLogLoss()
         return loss
 
-    def _network_output(self):
+    def _network_output(self, loss):
         if self.output_activation is None:
-            return None if isinstance(self._network_loss(), LogLoss) else "logistic"
+            return None if isinstance(loss, LogLoss) else "logistic"
         output = activations.resolve(self.output_activation, activations.OUTPUT)
         bounded = output.least >= 0 and output.most <= 1
         if not (bounded or isinstance(output, activations.Custom)):
@@ -423,7 +468,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Returns
         -------
         probabilities : ndarray of shape (n_samples, n_classes)
-            In the order of `classes_`; with several labels, of each label.
+            In the order of `classes_`; with several labels, of each label. Of several classes
+            without softmax, each row of outputs is divided by its sum.
         """
         outputs = self._outputs(X)
         if self.n_outputs_ == 1:

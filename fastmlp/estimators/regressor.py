@@ -35,17 +35,24 @@ class MLPRegressor(RegressorMixin, BaseMLP):
 
     Takes the place of `sklearn.neural_network.MLPRegressor`: same parameters, attributes, random
     draws and training trajectory, computed by compiled code. It minimises the squared error, or
-    half the Poisson deviance of counts.
+    another loss: for outliers, for counts, for quantiles.
 
     Parameters
     ----------
-    loss : {"squared_error", "poisson"}, default="squared_error"
-        Half the squared error, with identity outputs; or half the Poisson deviance, with outputs
-        exp(z), for targets that are counts.
+    loss : str or Loss, default="squared_error"
+        "squared_error", half of it; "absolute_error"; "huber"; "quantile", the median's unless an
+        object says which; half the deviance of "poisson", for counts, or "gamma", for positive
+        amounts; or an object from `fastmlp.losses`, where the formulas are, such as
+        ``Huber(delta=2.0)``, ``Quantile((0.1, 0.5, 0.9))``, or functions of yours. With several
+        quantiles, each target has as many outputs, in their order.
     hidden_layer_sizes : array-like of int or int, default=(100,)
         Units of each hidden layer; empty for a linear model.
-    activation : {"identity", "logistic", "tanh", "relu"}, default="relu"
-        Activation of the hidden layers.
+    activation : str, Activation, or list or tuple of these, default="relu"
+        Activation of the hidden layers, or one for each of them: "identity", "logistic", "tanh",
+        "relu", "hard_sigmoid", "hard_tanh", "leaky_relu", "prelu", "elu", "selu", "softplus",
+        "swish" or "silu", "gelu", "maxout", "step"; or an object from `fastmlp.activations`, where
+        the formulas are, with parameters of its own, such as ``LeakyReLU(negative_slope=0.1)``,
+        ``Swish(learnable=True)``, ``Maxout(pieces=3)``, or functions of yours.
     solver : {"adam", "sgd", "lbfgs"}, default="adam"
         Adam, stochastic gradient descent with momentum, or L-BFGS over all rows.
     alpha : float, default=0.0001
@@ -89,6 +96,37 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         Stalled epochs in a row that are let pass.
     max_fun : int, default=15000
         Most evaluations of the loss, for "lbfgs".
+    output_activation : str or Activation, default=None
+        Activation of the outputs. None takes "exp" for the losses "poisson" and "gamma", else
+        "identity". All that `activation` may be, but for "prelu", "maxout" and
+        "step", and besides "exp" and "softmax". "poisson" and "gamma" need positive outputs: "exp",
+        "softplus" or "logistic".
+    weight_init : str or (coefs, intercepts), default="glorot"
+        First weights: "glorot" is scikit-learn's, weights and biases. With biases of 0,
+        "glorot_normal", "he_uniform", "he_normal", "lecun_uniform", "lecun_normal", "orthogonal",
+        "zeros", or "auto", which chooses for each layer by its activation: see
+        `fastmlp.initializers`. Or the arrays themselves, in the shapes of `coefs_` and
+        `intercepts_`; they are copied.
+    l1 : float, default=0.0
+        L1 penalty: ``l1`` times the sum of absolute weights is added to a batch's summed loss. Its
+        slope at 0 is taken to be 0. L-BFGS, made for smooth functions, may stall at such kinks: it
+        brings weights near 0, not to it.
+    weight_decay : float, default=0.0
+        With each step, weights shrink by the learning rate times this, apart from the gradient and
+        so from Adam's moments: with "adam", AdamW. Not for "lbfgs".
+    clip_norm : float, default=None
+        Longest gradient, by its Euclidean norm over all parameters, penalties included; a longer
+        one is scaled down. Not for "lbfgs".
+    max_norm : float, default=None
+        Largest Euclidean norm of the weights into a unit; after each step, larger ones are scaled
+        down. Not for "lbfgs".
+    dropout : float or array-like of float, default=0.0
+        Share of the hidden layers' values, or of each layer's, that a training step leaves out, in
+        [0, 1). The others are divided by the share kept, so that predictions need no change. The
+        masks depend on `random_state` and the step alone: they are the same on every device and
+        for any number of threads. Not for "lbfgs".
+    input_dropout : float, default=0.0
+        The same for the features.
     device : {"auto", "cpu", "reference"}, default="auto"
         Where to compute: compiled code on the CPU, or plain NumPy. "auto" takes the fastest there
         is; a device that is named never becomes another one.
@@ -99,9 +137,12 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     Attributes
     ----------
     coefs_ : list of ndarray of shape (fan_in, fan_out)
-        Weights of each layer.
+        Weights of each layer. Of a maxout layer, column ``p * units + j`` is piece p of unit j.
     intercepts_ : list of ndarray of shape (fan_out,)
         Biases of each layer.
+    activation_params_ : list of ndarray of shape (units,) or None
+        What each hidden layer's activation has learned, a number for each unit; None where it
+        learns nothing.
     n_features_in_ : int
         Number of features.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -109,7 +150,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     n_layers_ : int
         Number of layers, input and output included.
     n_outputs_ : int
-        Number of outputs.
+        Number of outputs: targets times quantiles.
     out_activation_ : str
         Activation of the output layer.
     n_iter_ : int
@@ -123,7 +164,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     best_loss_ : float or None
         Least loss of an epoch; None with early stopping.
     validation_scores_ : list of float or None
-        Score of every epoch on the held-out rows; None without early stopping.
+        Score of every epoch on the held-out rows, R² or for the quantile loss D² (see `score`);
+        None without early stopping.
     best_validation_score_ : float or None
         Best of these.
     device_ : str
@@ -246,7 +288,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         Raises
         ------
         ValueError
-            For invalid parameters or data, or if training diverged to weights that are not finite.
+            For invalid parameters or data, targets that the loss is not defined for, or if training
+            diverged to weights that are not finite.
             The estimator is then as it was before.
         """
         return self._fit(X, y, sample_weight, incremental=False)
@@ -333,7 +376,9 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         Returns
         -------
         y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
-            Predictions.
+            Predictions. With several quantiles (n_samples, n_quantiles) for a vector of targets,
+            else (n_samples, n_targets * n_quantiles): all quantiles of the first target, then
+            those of the next.
         """
         outputs = self._outputs(X)
         return outputs.ravel() if outputs.shape[1] == 1 else outputs
