@@ -33,8 +33,8 @@ from .inspect import STEP, Trace, gradients, numerical_gradients, trace
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#6E6E6E"
 
 
-def _axes(display, ax):
-    """Axes to draw on, new ones by default; the display notes them down."""
+def _axes(display, ax, size=None):
+    """Axes to draw on, new ones of so many inches by default; the display notes them down."""
     if ax is None:
         try:
             import matplotlib.pyplot as plt
@@ -43,7 +43,7 @@ def _axes(display, ax):
                 f"{type(display).__name__} draws with matplotlib, which is not installed: "
                 "pip install 'fastmlp[plot]'"
             ) from error
-        _, ax = plt.subplots(layout="constrained")
+        _, ax = plt.subplots(figsize=size, layout="constrained")
     display.ax_, display.figure_ = ax, ax.figure
     return ax
 
@@ -254,7 +254,10 @@ class ActivationDisplay:
             *ax.plot(self.z, _broken(self.slopes), **slopes),
         ]
         ax.set(xlabel="z" if self.pieces is None else "x", xlim=(-4, 4))
-        ax.set_title(_title(self.activation), fontsize="medium")
+        title = _title(self.activation)
+        if self.constants is not None:
+            title = f"{self.activation.name}\nas {len(self.constants)} units have learned it"
+        ax.set_title(title, fontsize="medium")
         ax.legend(handles=[self.lines_[0], self.lines_[-1]], loc="upper left", frameon=False)
         return self
 
@@ -271,7 +274,10 @@ def _title(activation):
 
 def _broken(curves):
     """The curves with a gap where they jump, rather than a line that is not there."""
-    jumps = np.abs(np.diff(curves, axis=0, append=curves[-1:])) > 0.1
+    rises = np.abs(np.diff(curves, axis=0, prepend=curves[:1], append=curves[-1:]))
+    before, here, after = rises[:-2], rises[1:-1], rises[2:]
+    jumps = np.zeros(curves.shape, bool)
+    jumps[:-1] = here > 0.01 + 5 * np.maximum(before, after)
     return np.where(jumps, np.nan, curves)
 
 
@@ -308,7 +314,7 @@ class NetworkDisplay:
     """
 
     #: Most units of a layer for which there is room to write everything.
-    roomy = 4
+    roomy = 3
 
     def __init__(
         self,
@@ -357,31 +363,41 @@ class NetworkDisplay:
 
     def plot(self, ax=None):
         """Draw on the given axes or on new ones; see `from_estimator`."""
-        ax = _axes(self, ax)
         layers = self.trace.layers
         columns = [_places(len(layers[0].inputs), self.max_units)]
         columns += [_places(len(layer.a), self.max_units) for layer in layers]
         self._room = max(map(len, columns)) <= self.roomy
+        top = max(max(column.values()) for column in columns)
+        margin, unit = (0.75, 1.8) if self._room else (1, 0.75)  # of units, and inches of each
+        size = 3 * len(layers) + 2, 2 * (top + margin) * unit
+        ax = _axes(self, ax, size)
         self.edges_ = [
             self._draw_edges(ax, depth, columns[depth], columns[depth + 1])
             for depth in range(len(layers))
         ]
         self.units_ = [self._draw_units(ax, depth, column) for depth, column in enumerate(columns)]
-        captions = ["inputs", *(f"hidden layer {i}" for i in range(1, len(layers))), "outputs"]
-        top = max(max(column.values()) for column in columns)
-        for depth, caption in enumerate(captions):
-            ax.text(depth, top + 0.55, caption, ha="center", va="bottom", color=GREY)
-        ax.set(xlim=(-0.25, len(layers) + 0.4), ylim=(-top - 0.6, top + 0.7))
+        self._write_keys(ax, top + margin)
+        ax.set(xlim=(-0.2, len(layers) + 0.2), ylim=(-top - margin, top + margin))
         ax.set_axis_off()
-        ax.set_title(f"One sample, there and back: loss {_number(self.trace.loss)}")
+        ax.set_title(f"One sample, there and back: loss {_number(self.trace.loss)}", pad=12)
+        return self
+
+    def _write_keys(self, ax, top):
+        """What the columns are, and what the letters and colours mean."""
+        depth = len(self.trace.layers)
+        captions = ["inputs", *(f"hidden layer {i}" for i in range(1, depth)), "outputs"]
+        for column, caption in enumerate(captions):
+            ax.text(column, top, caption, ha="center", va="top", color=GREY)
+        forward, back = "forward: a = f(z) in the circles", "back: δ of the loss by z"
+        if self._room:
+            forward, back = f"{forward},  z = b + Σ w a", f"{back},  ∂ of the objective by w"
         for x, side, color, key in (
-            (0.49, "right", "black", "forward: a = f(z) in the circles,  z = b + Σ w a"),
-            (0.51, "left", GREEN, "back: δ of the loss by z,  ∂ of the objective by w"),
+            (0.49, "right", "black", forward),
+            (0.51, "left", GREEN, back),
         ):
             ax.annotate(
                 key, (x, 0), xycoords="axes fraction", ha=side, color=color, fontsize="small"
             )
-        return self
 
     def _winners(self, depth):
         """The column of the layer's weights that each unit's value comes from."""
@@ -405,8 +421,9 @@ class NetworkDisplay:
                 )
                 if self._room:
                     slope = self.trace.layers[depth].gradient.coefs[i, winners[j]]
-                    # Not in the middle, where connections cross.
-                    where = depth + 0.3, low + 0.3 * (high - low)
+                    # Where labels of all connections keep the same distance.
+                    share = 1 / (1 + max(len(before), len(after)))
+                    where = depth + share, low + share * (high - low)
                     color = edges[i, j].get_color()
                     self._write(ax, where, 6, f"w {_number(weight)}", color, "white")
                     self._write(ax, where, -6, f"∂ {_number(slope)}", GREEN, "white")
@@ -419,7 +436,7 @@ class NetworkDisplay:
         for unit, height in column.items():
             where = depth, height
             (units[unit],) = ax.plot(
-                *where, "o", markersize=38 if self._room else 24, color="white",
+                *where, "o", markersize=38 if self._room else 28, color="white",
                 markeredgecolor="black", zorder=3,
             )  # fmt: skip
             self._write(ax, where, 0, _number(values[unit]), "black")
@@ -430,39 +447,38 @@ class NetworkDisplay:
 
     def _annotate_unit(self, ax, depth, unit, where):
         """Name, bias, z and δ of a unit, or as much as there is room for."""
+        aside = 24 if self._room else 18
         if depth == 0:
-            if self._room or len(self.input_names) <= self.max_units:
-                self._write(ax, where, 27 if self._room else 17, self.input_names[unit], "black")
+            self._write(ax, where, 0, self.input_names[unit], "black", aside=-aside)
             return
         layer, column = self.trace.layers[depth - 1], self._winners(depth - 1)[unit]
         outputs = depth == len(self.trace.layers)
         delta = f"δ {_number(layer.delta[column])}"
         if not self._room:
-            self._write(ax, where, -17, delta, GREEN)
+            self._write(ax, where, -21, delta, GREEN, "white")
         else:
             self._write(ax, where, 27, f"{'o' if outputs else 'h'}{unit + 1}", "black")
             bias, z = self.intercepts[depth - 1][column], layer.z[column]
-            self._write(ax, where, -27, f"b {_number(bias)}  z {_number(z)}", "black", "white")
-            self._write(ax, where, -40, delta, GREEN, "white")
+            self._write(ax, where, -28, f"b {_number(bias)}", "black", "white")
+            self._write(ax, where, -40, f"z {_number(z)}", "black", "white")
+            self._write(ax, where, -52, delta, GREEN, "white")
         if outputs:
-            text = f"target {_number(self.trace.target[unit])}"
-            ax.annotate(
-                text, where, (24, 0), textcoords="offset points", va="center", fontsize="small"
-            )
+            target = f"target {_number(self.trace.target[unit])}"
+            self._write(ax, where, 0, target, "black", aside=aside)
 
-    def _write(self, ax, where, above, text, color, background="none"):
-        """Text centred so many points above a place."""
+    def _write(self, ax, where, above, text, color, background="none", aside=0):
+        """Text centred so many points above a place, or beginning or ending so many beside it."""
         ax.annotate(
             text,
             where,
-            (0, above),
+            (aside, above),
             textcoords="offset points",
-            ha="center",
+            ha={-1: "right", 0: "center", 1: "left"}[np.sign(aside)],
             va="center",
             color=color,
             fontsize="small" if self._room else "x-small",
             zorder=4,
-            bbox={"facecolor": background, "edgecolor": "none", "pad": 1.2},
+            bbox={"facecolor": background, "edgecolor": "none", "pad": 2},
         )
 
 
@@ -488,7 +504,7 @@ class GradientFlowDisplay:
     Parameters
     ----------
     norms : ndarray of shape (n_epochs, n_layers)
-        Euclidean norms of the gradients by each layer's weights, before each epoch.
+        Euclidean norms of the gradients by each layer's weights, after each epoch.
 
     Attributes
     ----------
@@ -565,7 +581,12 @@ class GradientFlowDisplay:
             ax.plot(epochs, self.norms[:, i], **{"color": colors[i], "label": names[i]} | kwargs)[0]
             for i in range(count)
         ]
-        ax.set(xlabel="epoch", ylabel="norm of the gradient", yscale="log", xlim=(1, epochs[-1]))
+        ax.set(
+            xlabel="epoch",
+            ylabel="norm of the gradient",
+            yscale="log",
+            xlim=(1, max(2, len(epochs))),
+        )
         ax.legend(
             title="weights of layer",
             loc="center left",

@@ -169,7 +169,7 @@ PICTURES: dict[str, tuple[tuple[float, float], Callable]] = {
     "loss_curve": ((7, 4.2), _loss_curve),
     "activations": ((13, 7.5), _activations),
     "decision_boundary": ((12, 4.2), _decision_boundary),
-    "network": ((9, 5), _network),
+    "network": ((9, 5.5), _network),
     "gradient_flow": ((11, 4.5), _gradient_flow),
     "gradient_error": ((7, 4.5), _gradient_error),
 }
