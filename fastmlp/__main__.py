@@ -4,7 +4,7 @@ import argparse
 import os
 import sys
 
-from . import __version__, demo, info, warmup
+from . import __version__, demo, gallery, info, warmup
 from .devices import DEVICES
 
 
@@ -25,7 +25,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         arguments.command(arguments)
         sys.stdout.flush()
-    except (demo.DemoError, warmup.WarmupError) as error:
+    except (demo.DemoError, gallery.GalleryError, warmup.WarmupError) as error:
         print(f"fastmlp: error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -46,6 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"fastmlp {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_demo(commands)
+    _add_gallery(commands)
     _add_info(commands)
     _add_warmup(commands)
     return parser
@@ -79,6 +80,24 @@ def _add_demo(commands):
     command.set_defaults(command=_demo)
 
 
+def _add_gallery(commands):
+    command = commands.add_parser(
+        "gallery",
+        help="draw a picture of each kind",
+        description="Train small networks and write a PNG of each kind of picture: loss curve, "
+        "activations, decision boundary, one sample's way through a network, gradient flow, and "
+        "the error of central differences. Needs matplotlib: pip install 'fastmlp[plot]'.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    command.add_argument("folder", metavar="DIR", help="where to; made if it is not there")
+    command.add_argument(
+        "--device", choices=["auto", *DEVICES], default="auto", help="where fastmlp runs"
+    )
+    command.set_defaults(
+        command=lambda arguments: gallery.write(arguments.folder, arguments.device)
+    )
+
+
 def _add_info(commands):
     command = commands.add_parser(
         "info",
@@ -106,6 +125,10 @@ def _add_warmup(commands):
 def _demo(arguments):
     chosen = {name: getattr(arguments, name) for name in demo.Settings._fields}
     demo.run(demo.Settings(**chosen))
+
+
+def _gallery(arguments):
+    gallery.write(arguments.folder, arguments.device)
 
 
 def _warmup(arguments):

@@ -22,6 +22,7 @@ FLOORS = [
     {"initializers", "schedules"},
     {"network"},
     {"devices"},
+    {"activations", "losses", "regularization"},
     {"formulas"},
     {"_jit"},
 ]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import fastmlp
-from fastmlp import _jit, demo, info, warmup
+from fastmlp import _jit, demo, gallery, info, warmup
 from fastmlp.__main__ import main
 
 
@@ -51,7 +51,7 @@ def test_module_runs_as_a_program():
     assert subprocess.check_output(command, text=True) == f"fastmlp {fastmlp.__version__}\n"
 
 
-@pytest.mark.parametrize("argv", [(), ("demo",), ("info",), ("warmup",)])
+@pytest.mark.parametrize("argv", [(), ("demo",), ("gallery",), ("info",), ("warmup",)])
 def test_help(capsys, argv):
     status, text = exit_of(capsys, *argv, "--help")
     assert status == 0
@@ -67,6 +67,7 @@ def test_help(capsys, argv):
         (("demo", "--epochs", "0"), "'0' is not a positive whole number"),
         (("demo", "--repeats", "few"), "'few' is not a positive whole number"),
         (("demo", "--seed", "-1"), "'-1' is not a whole number from 0"),
+        (("gallery",), "required: DIR"),
         (("warmup", "--dtype", "int8"), "invalid choice: 'int8'"),
     ],
 )
@@ -163,6 +164,39 @@ def test_warmup_notices_that_nothing_was_kept(capsys, monkeypatch):
 
 def test_warmup_with_the_jit_off(capsys, jit_disabled):
     assert "NUMBA_DISABLE_JIT is set" in output_of(capsys, "warmup", status=1)
+
+
+# ---- gallery ------------------------------------------------------------------------------------
+
+
+def test_gallery(capsys, monkeypatch, tmp_path):
+    pytest.importorskip("matplotlib", reason="draws with matplotlib")
+    few = {name: gallery.PICTURES[name] for name in ("loss_curve", "network")}
+    monkeypatch.setattr(gallery, "PICTURES", few)
+    text = output_of(capsys, "gallery", str(tmp_path / "new"), "--device", "reference")
+    for name, line in zip(gallery.PICTURES, text.splitlines(), strict=True):
+        path = tmp_path / "new" / f"{name}.png"
+        assert line == str(path)
+        assert path.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.compiled
+def test_whole_gallery(tmp_path):
+    pytest.importorskip("matplotlib", reason="draws with matplotlib")
+    gallery.write(tmp_path)
+    assert {path.stem for path in tmp_path.iterdir()} == set(gallery.PICTURES)
+
+
+def test_gallery_where_nothing_can_be_written(capsys, tmp_path):
+    pytest.importorskip("matplotlib", reason="draws with matplotlib")
+    (tmp_path / "file").write_text("")
+    arguments = "gallery", str(tmp_path / "file"), "--device", "reference"
+    assert "loss_curve.png cannot be written" in output_of(capsys, *arguments, status=1)
+
+
+def test_gallery_without_matplotlib(capsys, monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert "fastmlp[plot]" in output_of(capsys, "gallery", str(tmp_path), status=1)
 
 
 # ---- demo ---------------------------------------------------------------------------------------
