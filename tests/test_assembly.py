@@ -186,10 +186,8 @@ def test_elementary_functions_are_vectors_of_their_own_dtype(name, dtype):
 
 
 @every_dtype
-@pytest.mark.parametrize("name", sorted(PAIRS))
+@pytest.mark.parametrize("name", sorted(PAIRS.keys() - {"step"}))  # which only compares
 def test_activations_fill_the_registers(name, dtype):
-    if name == "step":
-        pytest.skip("no arithmetic, but comparisons")
     kind = (activations.HIDDEN | activations.OUTPUT)[name]
     loop = loops.activation_loop(kind(), np.dtype(dtype)).function
     scalar = from_dtype(np.dtype(dtype))

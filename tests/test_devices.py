@@ -1,5 +1,7 @@
 """Every device under the same laws: every activation x loss x optimiser x dtype, awkward shapes."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import sparse
@@ -38,6 +40,9 @@ PAIRS = [
 ]
 
 
+EVERYTHING = Regularization(
+    l2=0.1, l1=0.02, weight_decay=0.1, clip_norm=0.3, max_norm=0.9, dropout=(0.2, 0.5, 0.1), seed=7
+)
 #: Where the JIT is off: each activation and each loss once.
 PLAIN = {(activation.name, "huber") for activation in ACTIVATIONS} | {
     ("tanh", loss.name) for loss in LOSSES
@@ -332,15 +337,32 @@ def test_sparse_shapes(device, form):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("weighted", [False, True])
-def test_long_batches_are_cut_into_blocks(monkeypatch, weighted, dtype):
+@pytest.mark.parametrize("activation", ["tanh", (activations.Maxout(), "prelu")])
+def test_long_batches_are_cut_into_blocks(monkeypatch, activation, weighted, dtype):
     """A batch that is too long for one compiled call gives the same, block by block."""
-    network = Network((5, WIDE + 3, ROWS, 2), "tanh", "log_loss")
+    network = Network((5, WIDE + 3, ROWS, 2), activation, "log_loss")
     X, targets, weights = make_data(network, 7 * ROWS, dtype)
     data = X, targets, weights if weighted else None
     monkeypatch.setattr(cpu, "LONGEST_BATCH", ROWS + 1)
     for optimizer in OPTIMIZERS:
         settings = {"batch_size": 3 * ROWS, "optimizer": optimizer}
+        settings["regularization"] = EVERYTHING
         assert_equals_reference("cpu", network, data, CLOSE[dtype], **settings)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("form", [np.asarray, sparse.csr_matrix])
+@pytest.mark.parametrize("device", FAST)
+def test_regularization_equals_reference(device, form, optimizer, dtype):
+    """Penalties, decay and dropout in one pass; then with limits, which need the whole gradient."""
+    network = Network((5, WIDE + 3, 3, 2), (activations.Maxout(), "swish"), "huber")
+    X, targets, weights = make_data(network, 5 * ROWS, dtype)
+    for regularization in (replace(EVERYTHING, clip_norm=np.inf, max_norm=np.inf), EVERYTHING):
+        settings = {"optimizer": optimizer, "batch_size": 2 * ROWS + 1}
+        settings["regularization"] = regularization
+        data = form(X), targets, weights
+        assert_equals_reference(device, network, data, CLOSE[dtype], **settings)
 
 
 @pytest.mark.parametrize("device", devices.DEVICES)

@@ -15,6 +15,7 @@ import pytest
 from scipy import sparse
 from test_devices import make_data, make_optimizer, make_parameters
 
+from fastmlp.activations import Maxout, Swish
 from fastmlp.devices import cpu
 from fastmlp.devices.cpu import pace, team
 from fastmlp.devices.cpu.microkernel import ROWS
@@ -29,6 +30,7 @@ NETWORKS = [
     Network((20, 100, 1), "relu", "binary_log_loss"),
     Network((9, 70, 130, 3), "tanh", "log_loss"),
     Network((3, 2, 2), "logistic", "squared_error"),
+    Network((9, 70, 40, 3), (Maxout(), Swish(learnable=True)), "huber"),
 ]
 
 
@@ -53,8 +55,9 @@ def everything(network, members, form):
     X, targets, weights = make_data(network, 11 * ROWS + 5, np.float32)
     parameters = make_parameters(network, np.float32)
     X = form(X)
+    dropout = (0.2,) * (len(network.units) - 1)
     settings = {
-        "regularization": Regularization(l2=0.01),
+        "regularization": Regularization(l2=0.01, l1=0.01, dropout=dropout, seed=5),
         "sparse": sparse.issparse(X),
         "n_jobs": members,
     }

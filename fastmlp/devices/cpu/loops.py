@@ -135,21 +135,24 @@ def _learning(pair, constant_slope, compiler):
 
 def _maxout(work):
     """The largest z, and 1 as the slope of the first piece that has it, 0 of the others."""
+    whole_vectors()
     values, slopes, a = work.values, work.slopes, work.a
+    zero, one = type(work.constant)(0), type(work.constant)(1)
     for i in range(work.count):
         values[a + i] = slopes[work.s + i]
     for piece in range(1, work.pieces):
         start = work.s + piece * work.distance
         for i in range(work.count):  # a NaN passes, whichever piece it is in
             z, largest = slopes[start + i], values[a + i]
-            values[a + i] = largest if z <= largest or largest != largest else z
+            larger = z if z > largest else largest
+            values[a + i] = z if z != z else larger
     for piece in range(work.pieces):
         start = work.s + piece * work.distance
         for i in range(work.count):
-            slopes[start + i] = 1 if slopes[start + i] == values[a + i] else 0
+            slopes[start + i] = one if slopes[start + i] == values[a + i] else zero
         for before in range(work.s, start, work.distance):
             for i in range(work.count):
-                slopes[start + i] = 0 if slopes[before + i] == 1 else slopes[start + i]
+                slopes[start + i] = zero if slopes[before + i] == one else slopes[start + i]
 
 
 def _kept(name):
