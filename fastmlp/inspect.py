@@ -13,7 +13,7 @@ Examples
 --------
 >>> from fastmlp import MLPClassifier, inspect
 >>> from sklearn.datasets import load_iris
->>> X, y = load_iris(return_X_y=True)
+>>> X, y = (rows[::10] for rows in load_iris(return_X_y=True))
 >>> classifier = MLPClassifier((5,), "tanh", solver="lbfgs", tol=0.01, random_state=0).fit(X, y)
 >>> first, last = inspect.gradients(classifier, X, y)
 >>> first.coefs.shape, first.intercepts.shape
@@ -339,7 +339,7 @@ def check_gradients(
     >>> from fastmlp import MLPClassifier
     >>> from fastmlp.inspect import check_gradients
     >>> from sklearn.datasets import load_iris
-    >>> X, y = load_iris(return_X_y=True)
+    >>> X, y = (rows[::10] for rows in load_iris(return_X_y=True))
     >>> network = MLPClassifier((5,), "tanh", solver="lbfgs", tol=0.01, random_state=0)
     >>> print(check_gradients(network.fit(X, y), X, y))  # doctest: +ELLIPSIS, +NORMALIZE_WHITESPACE
     Reverse mode and central differences agree.

@@ -42,9 +42,11 @@ def _is_plain(estimator, X, reset):
 
 
 def _is_plain_target(y, rows):
-    if type(y) is not np.ndarray or y.shape != (rows,):
+    if type(y) is not np.ndarray or y.ndim not in (1, 2) or len(y) != rows or y.size == 0:
         return False
-    return y.dtype.kind in _LABELS or (y.dtype in _FLOATS and _is_finite(y))
+    if y.dtype in _FLOATS:
+        return _is_finite(y)
+    return y.ndim == 1 and y.dtype.kind in _LABELS
 
 
 def _is_finite(array):
