@@ -4,7 +4,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .devices.cpu.loops import layer_loops
-from .devices.cpu.single_rows import plan_of, predict_rows
+from .devices.cpu.single_rows import PAIR, PLAIN, SHARES, plan_of, predict_rows
+
+__all__ = ["PAIR", "PLAIN", "SHARES", "Predictor"]
 
 
 class Predictor:
@@ -20,8 +22,9 @@ class Predictor:
         Shape, activations and loss.
     parameters : ndarray of shape (network.size,), float32 or float64
         Packed parameters, which are copied; the dtype that everything is computed in.
-    pair : bool, default=False
-        Whether the one output p of each row is given as the probabilities [1 - p, p].
+    form : {PLAIN, PAIR, SHARES}, default=PLAIN
+        What is made of a row's outputs: nothing; of a single one p, [1 - p, p]; or shares of their
+        sum, which are probabilities where the outputs are not.
     flat : bool, default=False
         Whether the one output of each row of a matrix is given as a vector.
 
@@ -43,13 +46,13 @@ class Predictor:
     np.int64(0)
     """
 
-    def __init__(self, network, parameters: np.ndarray, pair: bool = False, flat: bool = False):
+    def __init__(self, network, parameters: np.ndarray, form: int = PLAIN, flat: bool = False):
         self.network, self.dtype = network, parameters.dtype
         # The plan has their addresses, in this process: it is made anew where they are.
         self._loops = layer_loops(network, parameters.dtype)
         self._plan, self._parameters = plan_of(network, self._loops), parameters.copy()
-        self._pair, self._flat = pair, flat
-        columns = 2 if pair else network.units[-1]
+        self._form, self._flat = form, flat
+        columns = 2 if form == PAIR else network.units[-1]
         self._features, self._row_outputs = (network.units[0],), (columns,)
         self._more_outputs = () if flat else (columns,)
 
@@ -91,10 +94,10 @@ class Predictor:
         else:
             self._check_place(out, shape)
         if X.ndim == 1:
-            predict_rows(self._plan, self._parameters, X, out, self._pair)
+            predict_rows(self._plan, self._parameters, X, out, self._form)
         else:
             flat = X.reshape(-1), out.reshape(-1)
-            predict_rows(self._plan, self._parameters, *flat, self._pair)
+            predict_rows(self._plan, self._parameters, *flat, self._form)
         return out
 
     def _check_place(self, out, shape):
@@ -105,7 +108,7 @@ class Predictor:
             raise ValueError("out must be writeable, aligned and C-contiguous.")
 
     def __reduce__(self):
-        return Predictor, (self.network, self._parameters, self._pair, self._flat)
+        return Predictor, (self.network, self._parameters, self._form, self._flat)
 
     def __repr__(self):
         network = self.network

@@ -42,6 +42,14 @@ def test_equals_the_estimator(task, activation, dtype):
         np.testing.assert_array_equal(result, np.atleast_1d(of_matrix))
 
 
+@pytest.mark.parametrize("output", ["logistic", "hard_sigmoid", "softmax"])
+def test_shares_of_several_classes(output):
+    estimator, X = fitted("multiclass", loss="squared_error", output_activation=output)
+    probabilities = estimator.compiled_predictor()(X)
+    np.testing.assert_allclose(probabilities, estimator.predict_proba(X), **CLOSE[np.float64])
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1)
+
+
 @pytest.mark.parametrize("hidden", SHAPES)
 @pytest.mark.parametrize("features", [1, 7])
 def test_awkward_shapes(features, hidden):

@@ -13,7 +13,7 @@ import sklearn
 import sklearn.neural_network
 from numpy.typing import ArrayLike
 from scipy import sparse
-from sklearn.base import BaseEstimator, is_classifier
+from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_array
@@ -23,7 +23,7 @@ from .. import activations, devices, initializers
 from ..activations import Activation
 from ..losses import Loss
 from ..network import Network
-from ..predictor import Predictor
+from ..predictor import PLAIN, Predictor
 from ..regularization import Regularization
 from ..schedules import schedule
 from ..training import Optimizer, Plan, Progress, Rows, fit_epochs, fit_lbfgs
@@ -406,10 +406,8 @@ class BaseMLP(BaseEstimator, ABC):
         -------
         predictor : Predictor
             ``predictor(X, out=None)`` gives what `predict` of a regressor or `predict_proba` of a
-            classifier gives, for rows or for one row, in the dtype of the weights. Only where a
-            classifier tells several classes apart without softmax, it gives the outputs as they
-            are, which `predict_proba` divides by their sum. It does not validate its input, later
-            fits do not change it, and threads may share it.
+            classifier gives, for rows or for one row, in the dtype of the weights. It does not
+            validate its input, later fits do not change it, and threads may share it.
 
         Examples
         --------
@@ -425,9 +423,12 @@ class BaseMLP(BaseEstimator, ABC):
         """
         check_is_fitted(self)
         network, parameters = self._fitted_network()
-        one = network.units[-1] == 1
-        pair = one and is_classifier(self)
-        return Predictor(network, parameters, pair=pair, flat=one and not pair)
+        form = self._output_form(network)
+        return Predictor(network, parameters, form, flat=network.units[-1] == 1 and form == PLAIN)
+
+    def _output_form(self, network):
+        """What a `Predictor` makes of a row's outputs."""
+        return PLAIN
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

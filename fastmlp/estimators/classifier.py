@@ -16,6 +16,7 @@ from .. import activations
 from ..activations import Activation
 from ..losses import CLASSIFICATION, BinaryLogLoss, LogLoss, Loss
 from ..losses import resolve as resolve_loss
+from ..predictor import PAIR, PLAIN, SHARES
 from .base import OWN_CONSTRAINTS, SHARE, BaseMLP, MatrixLike, all_or_nothing
 from .shortcuts import FLOATS, label_binarizer, labels_in, validated
 
@@ -480,6 +481,12 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         if self._exclusive and self.out_activation_ != "softmax":
             return _normalised(outputs)
         return outputs
+
+    def _output_form(self, network):
+        if network.units[-1] == 1:
+            return PAIR
+        shared = self._exclusive and network.output_activation.name != "softmax"
+        return SHARES if shared else PLAIN
 
     def predict_log_proba(self, X: MatrixLike) -> np.ndarray:
         """Predict the logarithms of the probabilities.

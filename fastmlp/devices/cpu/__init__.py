@@ -1,5 +1,7 @@
 """The CPU device: compiled code over flat buffers, no BLAS."""
 
+from functools import cached_property
+
 import numpy as np
 
 from ...formulas.optimizers import OPTIMIZERS
@@ -76,13 +78,12 @@ class CpuDevice:
         self._layout = layout(network, self.dtype, max(rows, CHUNK), sparse)
         dropout = self.regularization.dropout
         self._buffers = self._layout.buffers(moments=optimizer is not None, dropout=dropout)
-        self._gradient = None
+        self._gradient = self._described = None
         # A team pays where a batch's arithmetic is long beside the meetings of its threads.
         heavy = batch_size is not None and self._size * rows > TEAM_WORK
         self._team = Team(n_jobs) if heavy else ALONE
         self._pace = Pace(rows, self._team.size)
-        own = {"gradient": self._buffers.gradient, "upstream": self._buffers.upstream}
-        self._scratch = [own]
+        self._scratch = []
         exchange(self._layout.layers, self._buffers.weights, parameters, False)
         if optimizer is not None:
             transpose(self._layout.layers, self._buffers)
@@ -94,24 +95,43 @@ class CpuDevice:
         exchange(self._layout.layers, buffer, packed, True)
         return packed
 
-    def _settings(self):
-        settings = np.zeros(1, SETTINGS)
-        values = settings[0]
+    @cached_property
+    def _fixed_settings(self):
+        """The settings that stay as they are, and first values of the others, by name."""
         network, regularization = self.network, self.regularization
-        values["batch_size"] = self.batch_size
-        values["loss"] = self._layout.loss_loop.address
-        values["canonical"] = network.canonical
-        values["same_constants"] = len(set(network.loss.constants(network.units[-1]))) == 1
-        values["mean_over_outputs"] = network.loss.name == "squared_error"
-        values["clip"] = np.finfo(self.dtype).eps
-        values["dropping"] = any(regularization.dropout)
+        values = dict.fromkeys(SETTINGS.names, 0) | {
+            "batch_size": self.batch_size,
+            "loss": self._layout.loss_loop.address,
+            "canonical": network.canonical,
+            "same_constants": len(set(network.loss.constants(network.units[-1]))) == 1,
+            "mean_over_outputs": network.loss.name == "squared_error",
+            "clip": np.finfo(self.dtype).eps,
+            "dropping": any(regularization.dropout),
+        }
         for name in ("seed", "l2", "l1", "weight_decay", "clip_norm", "max_norm"):
             values[name] = getattr(regularization, name)
         if self.optimizer is not None:
             values["optimizer"] = OPTIMIZERS[self.optimizer.name]
+        return values
+
+    def _settings(self):
+        values = self._fixed_settings
+        if self.optimizer is not None:
             for name in self.optimizer.hyperparameters:
                 values[name] = getattr(self.optimizer, name)
-        return settings
+        return np.array([tuple(values.values())], SETTINGS)
+
+    def _sources_of(self, X, targets, weights, order=None):
+        """Descriptions of the rows; those of the epoch before, where it had the same arrays."""
+        arrays = X, targets, weights
+        if self._described is None or any(
+            own is not other for own, other in zip(arrays, self._described[0], strict=True)
+        ):
+            self._described = arrays, Sources(*arrays)
+        sources = self._described[1]
+        if order is not None:
+            sources.follow(order)
+        return sources
 
     def train_epoch(self, X, targets, weights, order):
         """One pass over the rows in `order`, batch by batch; returns their mean loss.
@@ -121,7 +141,7 @@ class CpuDevice:
         ZeroDivisionError
             If the weights of a batch sum to zero.
         """
-        sources = Sources(X, targets, weights, order)
+        sources = self._sources_of(X, targets, weights, order)
         settings = self._settings()
         if self._needs_whole_gradient:
             self._train_in_blocks(sources, settings, len(order))
@@ -145,14 +165,16 @@ class CpuDevice:
 
     def _share(self, walk, buffers, sources, settings, members, begin, end):
         """Let `members` threads do the compiled walk together; returns what the first returned."""
-        while len(self._scratch) < members:
+        while len(self._scratch) < members - 1:
             self._scratch.append(self._layout.scratch())
         own_settings = [settings, *(settings.copy() for _ in range(members - 1))]
 
         def work(member):
-            own = buffers._replace(**self._scratch[member.rank])
-            if walk is add_gradient:  # all add to one
-                own = own._replace(gradient=buffers.gradient)
+            own = buffers
+            if member.rank > 0:
+                own = buffers._replace(**self._scratch[member.rank - 1])
+                if walk is add_gradient:  # all add to one
+                    own = own._replace(gradient=buffers.gradient)
             return walk(
                 self._layout.layers,
                 own,
@@ -200,7 +222,7 @@ class CpuDevice:
         """Mean loss over all rows, with penalty, and its gradient, at the given parameters."""
         exchange(self._layout.layers, self._buffers.weights, parameters, False)
         transpose(self._layout.layers, self._buffers)
-        sources = Sources(X, targets, weights)
+        sources = self._sources_of(X, targets, weights)
         total, total_weight = self._sum_gradient(sources, self._settings(), 0, X.shape[0])
         gradient = self._packed(self._gradient)
         penalty, l1, l2 = 0.0, self.regularization.l1, self.regularization.l2

@@ -142,6 +142,16 @@ class Layout:
             self._place(index)
         self._partial_sums = self._units + 2 * -(-batch_rows // CHUNK)
         self._places = {moments: self._cut(moments) for moments in (False, True)}
+        self._no_dropout = (0.0,) * len(self.layers)
+        self._loss_constants = network.loss.constants(network.units[-1])
+        self._ones = [self._constant_input(layer) for layer in self.layers[sparse:]]
+
+    def _constant_input(self, layer):
+        """Where the inputs' column of ones lies."""
+        full = VECTORS * lanes(self.dtype)
+        panel, column = divmod(int(layer["fan_in"]), full)
+        start = int(layer["inputs"]) + panel * int(layer["inputs_panel"]) + column
+        return slice(start, start + self.batch_rows * full, full)
 
     def _place(self, index):
         """Fill in one row of the table."""
@@ -207,15 +217,11 @@ class Layout:
         buffers = Buffers(
             *(whole[place] for place in places),
             partial=np.zeros(self._partial_sums),
-            dropout=np.array(dropout or np.zeros(len(self.layers))),
+            dropout=np.array(dropout or self._no_dropout),
         )
-        full = VECTORS * lanes(self.dtype)
-        for layer in self.layers[self.sparse :]:
-            panel, column = divmod(layer["fan_in"], full)
-            start = layer["inputs"] + panel * layer["inputs_panel"] + column
-            buffers.inputs[start : start + self.batch_rows * full : full] = 1
-        outputs = self.network.units[-1]
-        buffers.loss_constants[:outputs] = self.network.loss.constants(outputs)
+        for column in self._ones:
+            buffers.inputs[column] = 1
+        buffers.loss_constants[:] = self._loss_constants
         return buffers
 
     def _cut(self, moments: bool) -> list[slice]:

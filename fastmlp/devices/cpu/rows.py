@@ -51,7 +51,7 @@ class Sources:
     def follow(self, order):
         """Visit the rows in this order from now on."""
         self._order = np.ascontiguousarray(order, np.int64)
-        self.table[ORDER]["kind"], self.table[ORDER]["address"] = INT64, self._order.ctypes.data
+        self.table[ORDER] = INT64, self._order.ctypes.data, 0, 0, 0, 0, 0
 
     def _describe(self, array):
         if array.dtype not in _KINDS or not array.flags.aligned:

@@ -12,6 +12,8 @@ from .loops import Units, call_loop
 from .microkernel import ZERO, pointer
 from .products import panel_width
 
+#: What is made of a row's outputs: nothing, [1 - p, p] of the single one p, or shares of their sum.
+PLAIN, PAIR, SHARES = range(3)
 ONE = np.int64(1)  # not a literal, for which kernels would be compiled anew
 #: What `predict_rows` has to know of each layer.
 PLAN = np.dtype(
@@ -116,11 +118,8 @@ def plan_of(network, loops) -> np.ndarray:
 
 
 @entry
-def predict_rows(plan, packed, X, out, pair):
-    """out = the outputs of the rows of X; both are flat.
-
-    With `pair`, one output p of each row is given as 1 - p, p.
-    """
+def predict_rows(plan, packed, X, out, form):
+    """out = the outputs of the rows of X, in one of the forms above; both are flat."""
     features, outputs = plan[0]["fan_in"], plan[plan.size - 1]["outputs"]
     size = features
     longest = 0
@@ -134,8 +133,12 @@ def predict_rows(plan, packed, X, out, pair):
         for j in range(features):
             values[j] = X[r * features + j]
         x = forward_row(plan, pointer(packed), pointer(values), pointer(z), pointer(unread))
-        if pair:
+        if form == PAIR:
             out[2 * r], out[2 * r + 1] = type(values[x])(1) - values[x], values[x]
-        else:
-            for k in range(outputs):
-                out[r * outputs + k] = values[x + k]
+            continue
+        total = type(values[x])(0)
+        for k in range(outputs):
+            total += values[x + k]
+        for k in range(outputs):
+            share = values[x + k] / total if total else type(total)(1) / outputs
+            out[r * outputs + k] = share if form == SHARES else values[x + k]

@@ -218,9 +218,10 @@ class Team:
         Where members take their work from so many `things`, it does not wait for the others: they
         may still be computing what is then no longer needed.
         """
-        first = alone(things)._replace(members=members)
+        first = alone(things)
         if members == 1:
             return work(first)
+        first = first._replace(members=members)
         while len(self._queues) < members - 1:
             self._queues.append(queue.SimpleQueue())
             # `threading.Thread` waits until the new thread runs; on a busy machine, milliseconds.
