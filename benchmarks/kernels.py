@@ -22,7 +22,7 @@ from fastmlp.devices.cpu.layers import (
 )
 from fastmlp.devices.cpu.layout import Layout, exchange, pointers
 from fastmlp.devices.cpu.microkernel import VECTORS, lanes
-from fastmlp.devices.cpu.optimizer import Step, update
+from fastmlp.devices.cpu.optimizer import PENALISED, Step, update
 from fastmlp.devices.cpu.products import panel_of, panel_width
 from fastmlp.devices.cpu.rows import FEATURES, Sources, gather
 from fastmlp.devices.cpu.team import alone
@@ -87,7 +87,7 @@ class Products:
 
     def forward(self, times=1):
         """A W + b."""
-        _forward(self._layers, self._buffers, self._rows, times)
+        _forward(self._layers, self._buffers, self._sources, self._rows, times)
 
     def output(self):
         """What `forward` has computed."""
@@ -114,13 +114,14 @@ class Products:
 
 
 @kernel
-def _forward(layers, buffers, rows, times):
+def _forward(layers, buffers, sources, rows, times):
     buffers = pointers(buffers)
-    layer = layers[1]
+    layer, nothing = layers[1], Dropping(0, 0, 0, 0)
     for _ in range(times):
         for first in range(0, rows, CHUNK):
             count = min(CHUNK, rows - first)
-            multiply(layer, buffers, first, deltas_of(layer, buffers, first, count))
+            Z = deltas_of(layer, buffers, first, count)
+            multiply(layer, buffers, sources, 0, nothing, first, Z, Z, False)
 
 
 @kernel
@@ -147,7 +148,7 @@ def _delta(layers, buffers, rows, times):
 @kernel
 def _gradient(layers, buffers, sources, rows, times):
     buffers = pointers(buffers)
-    layer, nothing = layers[1], Dropping(False, 0, 0, 0)
+    layer, nothing = layers[1], Dropping(0, 0, 0, 0)
     for _ in range(times):
         for unit in range(layer["units"]):
             add_unit_gradient(layer, buffers, sources, 0, nothing, rows, unit)
@@ -194,7 +195,7 @@ class Update:
 def _update(step, buffers, times):
     size = buffers.weights.size
     for _ in range(times):
-        update(step, pointers(buffers), 0, size, 0, False)
+        update(step, pointers(buffers), 0, size, 0, PENALISED)
 
 
 class Gather:

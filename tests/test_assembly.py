@@ -30,7 +30,7 @@ from fastmlp.devices.cpu.microkernel import (
     lanes,
     pointer,
 )
-from fastmlp.devices.cpu.optimizer import Step, update
+from fastmlp.devices.cpu.optimizer import PENALISED, Step, update
 from fastmlp.devices.cpu.products import panel_width, product, transposed
 from fastmlp.formulas.activations import PAIRS
 from fastmlp.formulas.optimizers import ADAM
@@ -135,7 +135,7 @@ def compiled_for(loop, dtype):
 
 @kernel
 def update_all(like, buffers, step, count):
-    return update(step, pointers(buffers), ZERO, count, ZERO, False)
+    return update(step, pointers(buffers), ZERO, count, ZERO, PENALISED)
 
 
 def updates(dtype):

@@ -77,6 +77,7 @@ class CpuDevice:
         # Predictions go through whole chunks, however small a batch is.
         self._layout = layout(network, self.dtype, max(rows, CHUNK), sparse)
         dropout = self.regularization.dropout
+        self._drop = loops.drop_loop(self.dtype) if any(dropout) else None
         self._buffers = self._layout.buffers(moments=optimizer is not None, dropout=dropout)
         self._gradient = self._described = None
         # A team pays where a batch's arithmetic is long beside the meetings of its threads.
@@ -106,7 +107,7 @@ class CpuDevice:
             "same_constants": len(set(network.loss.constants(network.units[-1]))) == 1,
             "mean_over_outputs": network.loss.name == "squared_error",
             "clip": np.finfo(self.dtype).eps,
-            "dropping": any(regularization.dropout),
+            "dropping": self._drop.address if self._drop else 0,
         }
         for name in ("seed", "l2", "l1", "weight_decay", "clip_norm", "max_norm"):
             values[name] = getattr(regularization, name)

@@ -7,15 +7,18 @@ and for any number of threads, and none is ever stored.
 
 from typing import NamedTuple
 
-from ..._jit import formula, kernel, whole_vectors
+from ..._jit import formula, kernel
 from ...formulas.random import at_least
+from .loops import Masked, call_loop
 from .products import panel_width
+
+WORDS = 2.0**32
 
 
 class Dropping(NamedTuple):
     """What the masks of a chunk have in common."""
 
-    on: bool
+    loop: int  # address of the loop that applies them, or 0 where there are none
     seed: int
     step: int
     row: int  # in the batch, of the chunk's first row
@@ -26,24 +29,29 @@ def kept(dropping, share, row, unit, like):
     """What a value is multiplied by: 0, or one over the share that is kept."""
     if share == 0.0:
         return type(like)(1)
-    threshold = int(share * 4294967296.0)
-    inside = at_least(threshold, dropping.seed, dropping.step, dropping.row + row, unit)
+    row += dropping.row
+    inside = at_least(int(share * WORDS), dropping.seed, dropping.step, row, unit)
     return type(like)(1.0 / (1.0 - share)) if inside else type(like)(0)
 
 
 @kernel
-def drop(dropping, share, first, data, start, rows, count):
-    """Multiply rows of one panel by their masks; its columns are the units from `first` on."""
-    whole_vectors()
-    full = panel_width(data)
-    threshold = int(share * 4294967296.0)
-    scale, zero = type(data[0])(1.0 / (1.0 - share)), type(data[0])(0)
-    for r in range(rows):
-        row = dropping.row + r
-        for j in range(count):
-            i = start + r * full + j
-            inside = at_least(threshold, dropping.seed, dropping.step, row, first + j)
-            data[i] = data[i] * scale if inside else zero
+def drop(dropping, share, unit, data, start, rows, count):
+    """Multiply rows of one panel by their masks; its columns are the units from `unit` on."""
+    call_loop(
+        dropping.loop,
+        Masked(
+            data,
+            start,
+            rows,
+            count,
+            dropping.seed,
+            dropping.step,
+            dropping.row,
+            unit,
+            int(share * WORDS),
+            type(data[0])(1.0 / (1.0 - share)),
+        ),
+    )
 
 
 @kernel

@@ -18,8 +18,6 @@ from .layers import (
     constrain,
     deltas_of,
     multiply,
-    multiply_and_activate,
-    multiply_sparse,
     squared_layer_gradient,
     update_unit,
     values_of,
@@ -39,7 +37,7 @@ SETTINGS = np.dtype(
         ("canonical", np.int64),  # 1 where the loop gives the delta, 0 where ∂L/∂p
         ("same_constants", np.int64),  # of the loss, for all outputs
         ("mean_over_outputs", np.int64),
-        ("dropping", np.int64),
+        ("dropping", np.int64),  # address of the loop of dropout, or 0
         ("seed", np.int64),
         ("batch_begin", np.int64),  # of a batch whose gradient is summed block by block
         ("optimizer", np.int64),
@@ -84,22 +82,19 @@ def forward(layers, buffers, sources, position, dropping, first, rows):
     if not layers[0]["sparse"]:
         A = values_of(layers[0], buffers, first, rows)
         gather_features(X, order, position, A)
-        if dropping.on and buffers.dropout[0] > 0:
+        if dropping.loop and buffers.dropout[0] > 0:
             drop_inputs(layers[0], buffers.dropout[0], dropping, A)
     last = layers.size - 1
-    for index in range(last):
+    for index in range(layers.size):
         layer = layers[index]
         Z = deltas_of(layer, buffers, first, rows)
-        A = values_of(layers[index + 1], buffers, first, rows)
-        multiply_and_activate(layer, buffers, sources, position, dropping, first, Z, A)
-        if dropping.on and buffers.dropout[index + 1] > 0:
+        hidden = index < last
+        A = values_of(layers[index + 1], buffers, first, rows) if hidden else Z
+        multiply(layer, buffers, sources, position, dropping, first, Z, A, hidden)
+        if not hidden:
+            output_forward(layer, Z, buffers, first)
+        elif dropping.loop and buffers.dropout[index + 1] > 0:
             drop_outputs(layer, buffers, buffers.dropout[index + 1], dropping, Z, A)
-    Z = deltas_of(layers[last], buffers, first, rows)
-    if layers[last]["sparse"]:
-        multiply_sparse(layers[last], buffers, sources, position, dropping, Z)
-    else:
-        multiply(layers[last], buffers, first, Z)
-    output_forward(layers[last], Z, buffers, first)
 
 
 @kernel
@@ -148,7 +143,7 @@ def rows_phase(layers, buffers, sources, settings, position, rows, member):
 def dropping_at(settings, position):
     """What the masks of the rows from `position` of the order on have in common."""
     row = position - settings["batch_begin"]
-    return Dropping(settings["dropping"] != 0, settings["seed"], settings["step"], row)
+    return Dropping(settings["dropping"], settings["seed"], settings["step"], row)
 
 
 @kernel

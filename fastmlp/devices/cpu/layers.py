@@ -13,7 +13,7 @@ from .layout import UPSTREAM_ROWS
 from .loops import Units, call_loop
 from .microkernel import ADD, MULTIPLY, STORE, ZERO, Panels
 from .narrow import apply_narrow, multiply_narrow, narrow_gradient, narrow_start, rows_of
-from .optimizer import squared_slopes, update
+from .optimizer import FREE, PENALISED, squared_slopes, update
 from .products import panel_of, panel_product, panel_width, product, transposed
 from .rows import FEATURES, ORDER, row_number, stored, stored_column, stored_value
 
@@ -71,19 +71,10 @@ def transposed_weights_of(layer, buffers):
     return compact(buffers.transposed, start, layer["fan_out"], layer["back_width"])
 
 
-@glue
-def multiply(layer, buffers, first, Z):
-    """Z = [A, 1] [W; b]."""
-    if layer["narrow"]:
-        multiply_narrow(layer, buffers, values_of(layer, buffers, first, Z.rows), Z)
-    else:
-        product(Z, inputs_of(layer, buffers, first, Z.rows), weights_of(layer, buffers), STORE)
-
-
 @kernel
 def multiply_sparse(layer, buffers, sources, position, dropping, Z):
     """Z = [X, 1] W for the rows of a sparse X from `position` of the order on, read in place."""
-    share = buffers.dropout[0] if dropping.on else 0.0
+    share = buffers.dropout[0] if dropping.loop else 0.0
     X, order = sources[FEATURES], sources[ORDER]
     weights, z = buffers.weights, Z.data
     like = weights[0]
@@ -129,24 +120,29 @@ def activate_panel(layer, buffers, Z, A, panel):
 
 
 @glue
-def multiply_and_activate(layer, buffers, sources, position, dropping, first, Z, A):
-    """Z = [A', 1] [W; b] from the inputs A', then A = f(Z) and Z = f'(Z).
+def multiply(layer, buffers, sources, position, dropping, first, Z, A, activates):
+    """Z = [A', 1] [W; b] from the inputs A'; then, if it `activates`, A = f(Z) and Z = f'(Z).
 
     A panel's f follows its product, while the panel is in L1, unless f needs other panels too.
     """
     full, count = panel_width(A.data), layer["outputs"]
-    fused = not layer["sparse"] and not layer["narrow"] and layer["pieces"] == 1
+    fused = activates and layer["pieces"] == 1
     if layer["sparse"]:
         multiply_sparse(layer, buffers, sources, position, dropping, Z)
-    elif not fused:
-        multiply(layer, buffers, first, Z)
-    X, W = inputs_of(layer, buffers, first, Z.rows), weights_of(layer, buffers)
-    for panel in range((count + full - 1) // full):
-        if fused:
-            column = panel * full
+        fused = False
+    elif layer["narrow"]:
+        multiply_narrow(layer, buffers, values_of(layer, buffers, first, Z.rows), Z)
+        fused = False
+    else:
+        X, W = inputs_of(layer, buffers, first, Z.rows), weights_of(layer, buffers)
+        for column in range(0, W.columns, full):
             panel_product(panel_of(Z, column), X, panel_of(W, column), ZERO, STORE)
-        activate_panel(layer, buffers, Z, A, panel)
-    if count % full:  # the constant input after A, which f has overwritten
+            if fused:
+                activate_panel(layer, buffers, Z, A, column // full)
+    if activates and not fused:
+        for panel in range((count + full - 1) // full):
+            activate_panel(layer, buffers, Z, A, panel)
+    if activates and count % full:  # the constant input after A, which f has overwritten
         start = panel_of(A, count // full * full).start + count % full
         for r in range(A.rows):
             A.data[start + r * full] = 1
@@ -184,7 +180,7 @@ def spread(layer, buffers, U, D):
 
 
 @kernel
-def panel_gradient(layer, buffers, column, rows, start, first, stop, accumulate):
+def panel_gradient(layer, buffers, column, rows, start, first, stop, how):
     """[A, 1]ᵀ δ over the batch's rows: weight rows first, ..., stop - 1 of one panel.
 
     Written to the gradient buffer from `start` on.
@@ -194,13 +190,13 @@ def panel_gradient(layer, buffers, column, rows, start, first, stop, accumulate)
     D = Panels(D.data, D.start, rows, width, D.row, ZERO)
     AT = transposed(inputs_of(layer, buffers, ZERO, rows))
     G = Panels(buffers.gradient, start - first * width, stop, width, width, ZERO)
-    panel_product(G, AT, D, first, ADD if accumulate else STORE)
+    panel_product(G, AT, D, first, how)
 
 
 @kernel
 def panel_gradient_sparse(layer, buffers, sources, position, dropping, column, rows, start):
     """[X, 1]ᵀ δ for one whole panel, added to the gradient buffer from `start` on."""
-    share = buffers.dropout[0] if dropping.on else 0.0
+    share = buffers.dropout[0] if dropping.loop else 0.0
     X, order = sources[FEATURES], sources[ORDER]
     gradient, deltas = buffers.gradient, buffers.deltas
     like = gradient[0]
@@ -241,13 +237,13 @@ def write_transposed(layer, buffers, column, i, count):
 
 
 @kernel
-def learned_gradient(layer, buffers, rows, start, accumulate):
+def learned_gradient(layer, buffers, rows, start, how):
     """What an activation learns by, summed over the batch, to the gradient buffer from `start`."""
     learning, gradient = buffers.learning, buffers.gradient
     full = panel_width(gradient)
     for panel in range((layer["outputs"] + full - 1) // full):
         place, g = layer["deltas"] + panel * layer["deltas_panel"], start + panel * full
-        if not accumulate:
+        if how == STORE:
             for j in range(full):
                 gradient[g + j] = 0
         for r in range(rows):
@@ -259,7 +255,7 @@ def learned_gradient(layer, buffers, rows, start, accumulate):
 def update_learned(layer, buffers, step, g):
     """Update what an activation learns; its gradient lies from `g` on. There is no penalty."""
     start = layer["learned"]
-    return update(step, buffers, start, start + layer["outputs"], g, True)
+    return update(step, buffers, start, start + layer["outputs"], g, FREE)
 
 
 @kernel
@@ -292,9 +288,9 @@ def update_rows(layer, buffers, step, column, first, stop, g):
     panel = layer["weights"] + (1 + layer["fan_in"]) * column
     biases = panel + layer["fan_in"] * width
     begin, end = panel + first * width, panel + stop * width
-    penalty = update(step, buffers, begin, min(end, biases), g, False)
+    penalty = update(step, buffers, begin, min(end, biases), g, PENALISED)
     if end > biases:
-        update(step, buffers, biases, end, g + biases - begin, True)
+        update(step, buffers, biases, end, g + biases - begin, FREE)
     if layer["passes_on"]:
         write_transposed(layer, buffers, column, first, stop - first)
     return penalty
@@ -307,11 +303,11 @@ def update_unit(layer, buffers, sources, step, position, dropping, rows, unit):
     Returns its share of the penalty before the update.
     """
     if is_learned(layer, unit):
-        learned_gradient(layer, buffers, rows, ZERO, False)
+        learned_gradient(layer, buffers, rows, ZERO, STORE)
         return update_learned(layer, buffers, step, ZERO)
     if layer["narrow"]:
         A, D = values_of(layer, buffers, ZERO, rows), deltas_of(layer, buffers, ZERO, rows)
-        narrow_gradient(layer, buffers, A, D, ZERO, False)
+        narrow_gradient(layer, buffers, A, D, ZERO, STORE)
         return apply_narrow(layer, buffers, step, ZERO)
     column, first, stop = unit_place(layer, buffers, unit)
     if layer["sparse"]:
@@ -320,7 +316,7 @@ def update_unit(layer, buffers, sources, step, position, dropping, rows, unit):
             gradient[j] = type(gradient[0])(0)
         panel_gradient_sparse(layer, buffers, sources, position, dropping, column, rows, ZERO)
     else:
-        panel_gradient(layer, buffers, column, rows, ZERO, first, stop, False)
+        panel_gradient(layer, buffers, column, rows, ZERO, first, stop, STORE)
     return update_rows(layer, buffers, step, column, first, stop, ZERO)
 
 
@@ -328,11 +324,11 @@ def update_unit(layer, buffers, sources, step, position, dropping, rows, unit):
 def add_unit_gradient(layer, buffers, sources, position, dropping, rows, unit):
     """Add one unit's gradient over the batch to the gradient buffer, laid out like the weights."""
     if is_learned(layer, unit):
-        learned_gradient(layer, buffers, rows, layer["learned"], True)
+        learned_gradient(layer, buffers, rows, layer["learned"], ADD)
         return
     if layer["narrow"]:
         A, D = values_of(layer, buffers, ZERO, rows), deltas_of(layer, buffers, ZERO, rows)
-        narrow_gradient(layer, buffers, A, D, layer["weights"], True)
+        narrow_gradient(layer, buffers, A, D, layer["weights"], ADD)
         return
     column, i, stop = unit_place(layer, buffers, unit)
     width = min(panel_width(buffers.weights), layer["width"] - column)
@@ -340,7 +336,7 @@ def add_unit_gradient(layer, buffers, sources, position, dropping, rows, unit):
     if layer["sparse"]:
         panel_gradient_sparse(layer, buffers, sources, position, dropping, column, rows, start)
     else:
-        panel_gradient(layer, buffers, column, rows, start + i * width, i, stop, True)
+        panel_gradient(layer, buffers, column, rows, start + i * width, i, stop, ADD)
 
 
 @glue
@@ -364,20 +360,20 @@ def squared_layer_gradient(layer, buffers, step):
     total = 0.0
     if layer["learns"]:
         start = layer["learned"]
-        total += squared_slopes(step, buffers, start, start + layer["outputs"], True)
+        total += squared_slopes(step, buffers, start, start + layer["outputs"], FREE)
     start = layer["weights"]
     if layer["narrow"]:
         weights = narrow_start(layer, buffers)
         end = weights + layer["fan_out"] * layer["back_width"]
-        total += squared_slopes(step, buffers, start, start + layer["fan_out"], True)
-        return total + squared_slopes(step, buffers, weights, end, False)
+        total += squared_slopes(step, buffers, start, start + layer["fan_out"], FREE)
+        return total + squared_slopes(step, buffers, weights, end, PENALISED)
     full, height = panel_width(buffers.weights), 1 + layer["fan_in"]
     for column in range(0, layer["width"], full):
         width = min(full, layer["width"] - column)
         panel = start + height * column
         biases = panel + layer["fan_in"] * width
-        total += squared_slopes(step, buffers, panel, biases, False)
-        total += squared_slopes(step, buffers, biases, biases + width, True)
+        total += squared_slopes(step, buffers, panel, biases, PENALISED)
+        total += squared_slopes(step, buffers, biases, biases + width, FREE)
     return total
 
 

@@ -1,4 +1,4 @@
-"""Loops over activations and losses, each compiled by itself and called by its address.
+"""Loops over activations, losses and masks, each compiled by itself and called by its address.
 
 A loop is compiled, or loaded from the disk cache, when a network first needs it: nobody waits for
 what he does not use, and a user's own functions are no different from ours. An epoch's code holds
@@ -17,6 +17,7 @@ from ... import activations, losses
 from ..._jit import JIT_DISABLED, entry, formula, intrinsic, kernel, whole_vectors
 from ...formulas.activations import LEARNING, PAIRS
 from ...formulas.losses import FORMULAS, canonical_delta
+from ...formulas.random import at_least
 from .products import panel_width
 
 
@@ -56,6 +57,25 @@ class Outputs(NamedTuple):
     epsilon: float
 
 
+class Masked(NamedTuple):
+    """What the loop of dropout works on: rows of one panel, which lie in `data` from `start` on.
+
+    `row` and `unit` number the first of them in the batch and in the network; `threshold` and
+    `scale` are the share that is left out, of 2^32, and one over the share that is kept.
+    """
+
+    data: np.ndarray
+    start: int
+    rows: int
+    count: int
+    seed: int
+    step: int
+    row: int
+    unit: int
+    threshold: int
+    scale: float
+
+
 def _type_of(work, dtype):
     """What Numba calls the tuple `work` for networks of `dtype`."""
     number = from_dtype(dtype)
@@ -91,7 +111,7 @@ class Loop:
 
 @intrinsic(lambda address, work: _PLAIN[address](work))
 def call_loop(typingctx, address, work):
-    """Call the loop at this address with `Units` or `Outputs`."""
+    """Call the loop at this address with the kind of work that it was compiled for."""
     dtype = np.dtype(work.types[0].dtype.name)
     if work != _type_of(work.instance_class, dtype):  # it would read other memory than is meant
         raise NumbaTypeError(f"a loop cannot be called with {work}")
@@ -275,8 +295,34 @@ def loss_loop(loss: losses.Loss, canonical: bool, dtype: np.dtype) -> Loop:
     return Loop((_CANONICAL if canonical else _LOSSES)[loss.name], Outputs, dtype)
 
 
+# ---- dropout -------------------------------------------------------------------------------------
+
+
+def _drop(work):
+    """Multiply by the masks: 0, or one over the share that is kept."""
+    whole_vectors()
+    data, zero = work.data, type(work.scale)(0)
+    full = panel_width(data)
+    for r in range(work.rows):
+        row = work.start + r * full
+        for j in range(work.count):
+            kept = at_least(work.threshold, work.seed, work.step, work.row + r, work.unit + j)
+            data[row + j] = data[row + j] * work.scale if kept else zero
+
+
+_DROP = entry(_drop)
+
+
+@lru_cache
+def drop_loop(dtype: np.dtype) -> Loop:
+    """The loop of dropout."""
+    return Loop(_DROP, Masked, dtype)
+
+
 #: All that may be compiled ahead.
-ENTRIES = (*_FUNCTIONS.values(), *_LEARNING.values(), *_LOSSES.values(), *_CANONICAL.values())
+ENTRIES = (
+    *_FUNCTIONS.values(), *_LEARNING.values(), *_LOSSES.values(), *_CANONICAL.values(), _DROP,
+)  # fmt: skip
 
 
 def compile_all(dtype: np.dtype) -> None:
@@ -285,6 +331,7 @@ def compile_all(dtype: np.dtype) -> None:
         if kind is not activations.Softmax:
             activation_loop(kind(), dtype)
     activation_loop(activations.Swish(learnable=True), dtype)
+    drop_loop(dtype)
     for kind in losses.LOSSES.values():
         for canonical in {False, kind.canonical}:
             loss_loop(kind(), canonical, dtype)

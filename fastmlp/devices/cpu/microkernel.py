@@ -106,8 +106,8 @@ ROWS = min(8 if _REGISTERS == 32 else 4, VECTORS * VECTOR_BYTES // 8)
 #: Rows of the tile for products of a few rows.
 FEW_ROWS = 4
 UNROLL = 4
-#: How a product meets what was there.
-STORE, ADD, MULTIPLY = range(3)
+#: How a product meets what was there; no literals, for each of which kernels would be compiled.
+STORE, ADD, MULTIPLY = np.arange(3, dtype=np.int64)
 
 
 def lanes(dtype) -> int:

@@ -5,8 +5,8 @@ would leave most lanes empty on panels.
 """
 
 from ..._jit import glue, kernel
-from .microkernel import ADD, STORE, VECTOR_BYTES, Panels, dot, itemsize
-from .optimizer import update
+from .microkernel import ADD, VECTOR_BYTES, Panels, dot, itemsize
+from .optimizer import FREE, PENALISED, update
 from .products import few_rows_product, panel_width, transposed
 
 
@@ -34,7 +34,7 @@ def multiply_narrow(layer, buffers, A, Z):
 
 
 @kernel
-def narrow_gradient(layer, buffers, A, D, start, accumulate):
+def narrow_gradient(layer, buffers, A, D, start, how):
     """The gradient's sum over the batch, laid out like the weights, from `start` on.
 
     W: Dᵀ A, and for the biases the sums of D's columns.
@@ -44,9 +44,9 @@ def narrow_gradient(layer, buffers, A, D, start, accumulate):
         total = type(gradient[0])(0)
         for r in range(D.rows):
             total += deltas[D.start + r * D.row + k]
-        gradient[start + k] = total + gradient[start + k] if accumulate else total
+        gradient[start + k] = total + gradient[start + k] if how == ADD else total
     G = rows_of(layer, gradient, start + narrow_start(layer, buffers) - layer["weights"])
-    few_rows_product(G, transposed(D), A, ADD if accumulate else STORE)
+    few_rows_product(G, transposed(D), A, how)
     for k in range(G.rows):  # no gradient for the weights' padding, whatever the inputs' holds
         for j in range(layer["fan_in"], G.columns):
             gradient[G.start + k * G.row + j] = 0
@@ -57,5 +57,5 @@ def apply_narrow(layer, buffers, step, g):
     """Update from the gradient that lies from `g` on; returns the penalty before."""
     biases, start = layer["weights"], narrow_start(layer, buffers)
     end = start + layer["fan_out"] * layer["back_width"]
-    update(step, buffers, biases, biases + layer["fan_out"], g, True)
-    return update(step, buffers, start, end, g + start - biases, False)
+    update(step, buffers, biases, biases + layer["fan_out"], g, FREE)
+    return update(step, buffers, start, end, g + start - biases, PENALISED)

@@ -16,6 +16,9 @@ from ...formulas.optimizers import (
     twice_penalty,
 )
 
+#: Whether penalties act on parameters; no literals, for each of which kernels would be compiled.
+PENALISED, FREE = np.arange(2, dtype=np.int64)
+
 
 class Step(NamedTuple):
     """What one step's updates have in common; the numbers have the parameters' dtype."""
@@ -85,8 +88,8 @@ def with_scale(step, scale):
 def update(step, buffers, begin, end, g, free):
     """Update the parameters [begin, end); their gradient's sum over the batch lies from `g` on.
 
-    Neither penalty nor decay acts on parameters that are `free`: biases and the like. Returns
-    their share of the penalty before the update.
+    Neither penalty nor decay acts on parameters that are `free`: biases, and what activations
+    learn. Returns their share of the penalty before the update.
     """
     w, gradient = buffers.weights, buffers.gradient
     first, second = buffers.first, buffers.second

@@ -20,7 +20,7 @@ def predict(layers, buffers, sources, out, member, most):
     """
     buffers = pointers(buffers)
     outputs = out.shape[1]
-    nothing = Dropping(False, ZERO, ZERO, ZERO)
+    nothing = Dropping(ZERO, ZERO, ZERO, ZERO)
     chunks = (len(out) + CHUNK - 1) // CHUNK
     for _ in range(most):
         chunk = take(member, chunks)
