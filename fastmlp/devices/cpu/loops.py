@@ -83,8 +83,8 @@ def _type_of(work, dtype):
     return types.NamedTuple([kinds[kind] for kind in work.__annotations__.values()], work)
 
 
-#: Where the JIT is off, addresses are places in this list.
-_PLAIN: list[Callable] = []
+#: Where the JIT is off, addresses are places in this list; 0 is no address.
+_PLAIN: list[Callable | None] = [None]
 
 
 class Loop:
