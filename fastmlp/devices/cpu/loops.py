@@ -129,7 +129,9 @@ def call_loop(typingctx, address, work):
 # ---- activations ---------------------------------------------------------------------------------
 
 
-def _elementwise(pair, compiler):
+def elementwise(pair, compiler):
+    """The loop over a formula that gives f(z) and f'(z), compiled by `kernel` or kept on disk."""
+
     def loop(work):
         whole_vectors()
         values, slopes, a, s, constant = work.values, work.slopes, work.a, work.s, work.constant
@@ -186,7 +188,7 @@ def _kept(name):
 
 
 _FUNCTIONS = {
-    **{name: _elementwise(pair, _kept(f"activation_{name}")) for name, pair in PAIRS.items()},
+    **{name: elementwise(pair, _kept(f"activation_{name}")) for name, pair in PAIRS.items()},
     "maxout": entry(_maxout),
 }
 _LEARNING = {
@@ -229,7 +231,7 @@ def activation_loop(activation: activations.Activation, dtype: np.dtype) -> Loop
         def pair(z, c):
             return type(z)(value(z)), type(z)(slope(z))
 
-        return _compiled(_elementwise(pair, kernel), Units, dtype, activation)
+        return _compiled(elementwise(pair, kernel), Units, dtype, activation)
     table = _LEARNING if activation.learnable else _FUNCTIONS
     return Loop(table[activation.name], Units, dtype)
 
