@@ -205,12 +205,12 @@ def assert_gradient_is_numerical(device, network, weighted):
     np.testing.assert_allclose(gradient, numerical, rtol=1e-6, atol=1e-8)
 
 
-@pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize(("activation", "loss"), SMOOTH, ids=str)
 @pytest.mark.parametrize("device", ["reference", *QUICK])
-def test_gradient_equals_central_difference(device, activation, loss, weighted):
+def test_gradient_equals_central_difference(device, activation, loss):
     outputs = 1 if loss.name == "squared_error" else 3
     network = Network((3, 4, 2, outputs), activation, loss if outputs == 3 else "squared_error")
+    weighted = outputs == 3  # of one output, all rows alike
     assert_gradient_is_numerical(device, network, weighted)
 
 
