@@ -116,10 +116,8 @@ class CpuDevice:
         return values
 
     def _settings(self):
-        values = self._fixed_settings
-        if self.optimizer is not None:
-            for name in self.optimizer.hyperparameters:
-                values[name] = getattr(self.optimizer, name)
+        names = () if self.optimizer is None else self.optimizer.hyperparameters
+        values = self._fixed_settings | {name: getattr(self.optimizer, name) for name in names}
         return np.array([tuple(values.values())], SETTINGS)
 
     def _sources_of(self, X, targets, weights, order=None):

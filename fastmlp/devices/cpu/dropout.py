@@ -10,7 +10,7 @@ from typing import NamedTuple
 from ..._jit import formula, kernel
 from ...formulas.random import at_least
 from .loops import Masked, call_loop
-from .products import panel_width
+from .products import panel_count, panel_width
 
 WORDS = 2.0**32
 
@@ -25,13 +25,25 @@ class Dropping(NamedTuple):
 
 
 @formula
+def threshold(share):
+    """The least random word of a value that is kept."""
+    return int(share * WORDS)
+
+
+@formula
+def kept_scale(share, like):
+    """What a kept value is multiplied by, so that sums stay what they are on average."""
+    return type(like)(1.0 / (1.0 - share))
+
+
+@formula
 def kept(dropping, share, row, unit, like):
     """What a value is multiplied by: 0, or one over the share that is kept."""
     if share == 0.0:
         return type(like)(1)
     row += dropping.row
-    inside = at_least(int(share * WORDS), dropping.seed, dropping.step, row, unit)
-    return type(like)(1.0 / (1.0 - share)) if inside else type(like)(0)
+    inside = at_least(threshold(share), dropping.seed, dropping.step, row, unit)
+    return kept_scale(share, like) if inside else type(like)(0)
 
 
 @kernel
@@ -48,8 +60,8 @@ def drop(dropping, share, unit, data, start, rows, count):
             dropping.step,
             dropping.row,
             unit,
-            int(share * WORDS),
-            type(data[0])(1.0 / (1.0 - share)),
+            threshold(share),
+            kept_scale(share, data[0]),
         ),
     )
 
@@ -68,7 +80,7 @@ def drop_inputs(layer, share, dropping, A):
 def drop_outputs(layer, buffers, share, dropping, Z, A):
     """Leave a share of f(z) out: its values, and how they change, become 0 or larger."""
     full = panel_width(A.data)
-    panels = (layer["outputs"] + full - 1) // full
+    panels = panel_count(layer["outputs"], A.data)
     for panel in range(panels):
         count = min(full, layer["outputs"] - panel * full)
         first = layer["first_output"] + panel * full

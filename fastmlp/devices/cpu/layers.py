@@ -14,7 +14,7 @@ from .loops import Units, call_loop
 from .microkernel import ADD, MULTIPLY, STORE, ZERO, Panels
 from .narrow import apply_narrow, multiply_narrow, narrow_gradient, narrow_start, rows_of
 from .optimizer import FREE, PENALISED, squared_slopes, update
-from .products import panel_of, panel_product, panel_width, product, transposed
+from .products import panel_count, panel_of, panel_product, panel_width, product, transposed
 from .rows import FEATURES, ORDER, row_number, stored, stored_column, stored_value
 
 
@@ -100,7 +100,7 @@ def activate_panel(layer, buffers, Z, A, panel):
     """A = f(Z) and Z = f'(Z), of one panel of A and all pieces of Z that belong to it."""
     data = A.data
     full = panel_width(data)
-    panels = (layer["outputs"] + full - 1) // full
+    panels = panel_count(layer["outputs"], data)
     call_loop(
         layer["loop"],
         Units(
@@ -140,7 +140,7 @@ def multiply(layer, buffers, sources, position, dropping, first, Z, A, activates
             if fused:
                 activate_panel(layer, buffers, Z, A, column // full)
     if activates and not fused:
-        for panel in range((count + full - 1) // full):
+        for panel in range(panel_count(count, A.data)):
             activate_panel(layer, buffers, Z, A, panel)
     if activates and count % full:  # the constant input after A, which f has overwritten
         start = panel_of(A, count // full * full).start + count % full
@@ -167,7 +167,7 @@ def spread(layer, buffers, U, D):
     """δ = ∂loss/∂f(z) ⊙ f'(z), of all pieces, and likewise what the activation learns by."""
     upstream, deltas, learning = U.data, D.data, buffers.learning
     full = panel_width(upstream)
-    panels = (layer["outputs"] + full - 1) // full
+    panels = panel_count(layer["outputs"], upstream)
     for panel in range(panels):
         u, d = U.start + panel * U.panel, D.start + panel * D.panel
         for piece in range(layer["pieces"]):
@@ -241,7 +241,7 @@ def learned_gradient(layer, buffers, rows, start, how):
     """What an activation learns by, summed over the batch, to the gradient buffer from `start`."""
     learning, gradient = buffers.learning, buffers.gradient
     full = panel_width(gradient)
-    for panel in range((layer["outputs"] + full - 1) // full):
+    for panel in range(panel_count(layer["outputs"], gradient)):
         place, g = layer["deltas"] + panel * layer["deltas_panel"], start + panel * full
         if how == STORE:
             for j in range(full):
@@ -272,7 +272,7 @@ def unit_place(layer, buffers, unit):
     columns of the inputs. A narrow layer is one unit, and so is each panel on sparse inputs.
     """
     height, full = 1 + layer["fan_in"], panel_width(buffers.weights)
-    panels = (layer["width"] + full - 1) // full
+    panels = panel_count(layer["width"], buffers.weights)
     i = unit // panels * GROUP
     stop = height if layer["sparse"] else min(height, i + GROUP)
     return unit % panels * full, i, stop

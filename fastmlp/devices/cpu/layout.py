@@ -31,7 +31,7 @@ from ..._jit import entry, formula, kernel
 from .blocks import CHUNK, GROUP
 from .loops import layer_loops, loss_loop
 from .microkernel import FEW_ROWS, ROWS, VECTORS, lanes, pointer
-from .products import padded, panel_width
+from .products import padded, panel_count, panel_width
 
 # Rows of a panel of the upstream buffer: those of a chunk, off the powers of two.
 UPSTREAM_ROWS = CHUNK + 4
@@ -289,7 +289,7 @@ def _exchange_panels(layer, buffer, packed, w, b, outwards):
     """The same for a layer in panels, whose weights lie from w on in the packed vector."""
     fan_in, units = layer["fan_in"], layer["outputs"]
     full, stride = panel_width(buffer), layer["outputs"] * layer["pieces"]
-    panels = (units + full - 1) // full  # of one piece
+    panels = panel_count(units, buffer)  # of one piece
     for panel in range(panels * layer["pieces"]):
         piece, column = panel // panels, panel % panels * full
         width, used = min(full, layer["width"] - panel * full), min(full, units - column)

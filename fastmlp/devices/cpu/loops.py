@@ -257,21 +257,19 @@ def _loss(formula_of, compiler):
     return compiler(loop)
 
 
-def _canonical_loss(formula_of, compiler):
-    def loop(work):
-        whole_vectors()
-        p, t, constant, epsilon = work.predictions, work.targets, work.constant, work.epsilon
-        for i in range(work.start, work.start + work.count):
-            delta = canonical_delta(p[i], t[i])
-            t[i] = formula_of(p[i], t[i], constant, epsilon)[0]
-            p[i] = delta
+def _canonical(formula_of):
+    """The same loss with ∂L/∂z of the canonical pair in the place of ∂L/∂p."""
 
-    return compiler(loop)
+    @formula
+    def both(p, t, c, epsilon):
+        return formula_of(p, t, c, epsilon)[0], canonical_delta(p, t)
+
+    return both
 
 
 _LOSSES = {name: _loss(formula, _kept(f"loss_{name}")) for name, formula in FORMULAS.items()}
 _CANONICAL = {
-    name: _canonical_loss(FORMULAS[name], _kept(f"loss_{name}_canonical"))
+    name: _loss(_canonical(FORMULAS[name]), _kept(f"loss_{name}_canonical"))
     for name, loss in losses.LOSSES.items()
     if loss.canonical
 }

@@ -36,6 +36,13 @@ def panel_width(data):
     return VECTORS * (VECTOR_BYTES // itemsize(data))
 
 
+@formula
+def panel_count(columns, data):
+    """Panels that so many columns fill, the last of them perhaps in part."""
+    full = panel_width(data)
+    return (columns + full - 1) // full
+
+
 @kernel
 def transposed(M):
     """Mᵀ."""
