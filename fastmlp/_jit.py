@@ -200,9 +200,21 @@ class DiskCache(_Cache):
     def disable(self):
         """Nothing to do, see `enable`."""
 
-    def _file(self, signature, codegen) -> str:
+    def _key(self, signature, codegen) -> tuple:
+        """What the machine code depends on, besides the sources."""
         # Numba's own key leaves out the switch for bounds checks, which are part of the code.
-        key = repr((signature, codegen.magic_tuple(), config.BOUNDSCHECK))
+        return signature, codegen.magic_tuple(), config.BOUNDSCHECK
+
+    def _reduce(self, data) -> bytes:
+        """What to keep of compiled code."""
+        return pickle.dumps(data._reduce(), protocol=pickle.HIGHEST_PROTOCOL)
+
+    def _rebuild(self, target_context, content: bytes):
+        """The compiled code of which this was kept."""
+        return compiler.CompileResult._rebuild(target_context, *pickle.loads(content))
+
+    def _file(self, signature, codegen) -> str:
+        key = repr(self._key(signature, codegen))
         return f"{self._name}-{hashlib.sha256(key.encode()).hexdigest()[:20]}"
 
     def load_overload(self, sig, target_context):
@@ -215,15 +227,15 @@ class DiskCache(_Cache):
                 content = (folder / file).read_bytes()
                 checksum, payload = content[:32], content[32:]
                 if hashlib.sha256(payload).digest() == checksum:
-                    return compiler.CompileResult._rebuild(target_context, *pickle.loads(payload))
+                    return self._rebuild(target_context, payload)
         return None
 
     def save_overload(self, sig, data):
         """Keep the compiled function `data` for `sig`, if a folder can take it."""
         # Dynamic globals are addresses in this process.
-        if CACHE.path is None or data.library.has_dynamic_globals:
+        if CACHE.path is None or getattr(data.library, "has_dynamic_globals", False):
             return
-        payload = pickle.dumps(data._reduce(), protocol=pickle.HIGHEST_PROTOCOL)
+        payload = self._reduce(data)
         # The folder may be full, or removed by another process.
         with (
             contextlib.suppress(OSError),

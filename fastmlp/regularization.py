@@ -3,6 +3,8 @@
 import math
 from dataclasses import dataclass
 
+import numpy as np
+
 
 @dataclass(frozen=True)
 class Regularization:
@@ -41,6 +43,18 @@ class Regularization:
     max_norm: float = math.inf
     dropout: tuple[float, ...] = ()
     seed: int = 0
+
+    def add_penalty(self, network, parameters: np.ndarray, gradient: np.ndarray) -> float:
+        """Add the penalties' slopes to a gradient summed over rows; returns the penalties' sum.
+
+        Both arrays are packed as `network` says.
+        """
+        penalty, l1, l2 = 0.0, self.l1, self.l2
+        slopes, matrices = network.views(gradient)[0], network.views(parameters)[0]
+        for slope, w in zip(slopes, matrices, strict=True):
+            slope += (l2 * w + l1 * np.sign(w)).astype(gradient.dtype, copy=False)
+            penalty += 0.5 * l2 * float(np.vdot(w, w)) + l1 * float(np.abs(w).sum())
+        return penalty
 
     def dropped(self, layer: int) -> float:
         """The share of a layer's inputs that is left out: layer 0's are the features."""

@@ -224,11 +224,7 @@ class CpuDevice:
         sources = self._sources_of(X, targets, weights)
         total, total_weight = self._sum_gradient(sources, self._settings(), 0, X.shape[0])
         gradient = self._packed(self._gradient)
-        penalty, l1, l2 = 0.0, self.regularization.l1, self.regularization.l2
-        slopes, matrices = self.network.views(gradient)[0], self.network.views(parameters)[0]
-        for slope, w in zip(slopes, matrices, strict=True):
-            slope += (l2 * w + l1 * np.sign(w)).astype(self.dtype, copy=False)
-            penalty += 0.5 * l2 * float(np.vdot(w, w)) + l1 * float(np.abs(w).sum())
+        penalty = self.regularization.add_penalty(self.network, parameters, gradient)
         gradient /= self.dtype.type(total_weight)
         return (total + penalty) / total_weight, gradient
 

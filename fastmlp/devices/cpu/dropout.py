@@ -1,18 +1,12 @@
-"""Dropout: which values a training batch leaves out.
-
-Whether a value is kept depends on its unit and its row in the batch, on the step and on the fit's
-seed, through a generator that has no state but these numbers: masks are the same on every device
-and for any number of threads, and none is ever stored.
-"""
+"""Dropout in panels: a share of a layer's values, and of how they change, is left out."""
 
 from typing import NamedTuple
 
 from ..._jit import formula, kernel
-from ...formulas.random import at_least
+from ...formulas import dropout
+from ...formulas.dropout import kept_scale, threshold
 from .loops import Masked, call_loop
 from .products import panel_count, panel_width
-
-WORDS = 2.0**32
 
 
 class Dropping(NamedTuple):
@@ -25,25 +19,12 @@ class Dropping(NamedTuple):
 
 
 @formula
-def threshold(share):
-    """The least random word of a value that is kept."""
-    return int(share * WORDS)
-
-
-@formula
-def kept_scale(share, like):
-    """What a kept value is multiplied by, so that sums stay what they are on average."""
-    return type(like)(1.0 / (1.0 - share))
-
-
-@formula
 def kept(dropping, share, row, unit, like):
     """What a value is multiplied by: 0, or one over the share that is kept."""
     if share == 0.0:
         return type(like)(1)
-    row += dropping.row
-    inside = at_least(threshold(share), dropping.seed, dropping.step, row, unit)
-    return kept_scale(share, like) if inside else type(like)(0)
+    scale, row = kept_scale(share, like), row + dropping.row
+    return dropout.kept(threshold(share), scale, dropping.seed, dropping.step, row, unit)
 
 
 @kernel

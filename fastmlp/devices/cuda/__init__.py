@@ -1,0 +1,205 @@
+"""The CUDA device: an NVIDIA GPU, by kernels of our own."""
+
+import numpy as np
+
+from ...regularization import Regularization
+from .elements import Kind
+from .layered import LONGEST_BLOCK, Layered
+from .layout import kind_of
+from .memory import Memory, is_on_gpu
+from .runs import Resident, Run, batch_weights, rows_on, step_numbers
+from .single_block import SingleBlock, block_rows
+
+#: The most parameters times rows of a batch that one block of threads takes: past some twenty
+#: microseconds a batch, many multiprocessors gain more than their meetings cost.
+SINGLE_BLOCK_WORK = 1_000_000
+#: The fewest rows of a batch in shared memory at a time, for one block to be kept busy.
+LEAST_ROWS = 32
+
+
+def regime(kind, network, batch_rows):
+    """How a network is trained: here alone it is chosen."""
+    small = network.size * batch_rows <= SINGLE_BLOCK_WORK
+    rows = block_rows(kind, network, batch_rows)
+    return SingleBlock if small and rows >= min(batch_rows, LEAST_ROWS) else Layered
+
+
+class CudaDevice:
+    """One network on a GPU; parameters and methods are those of every device.
+
+    See `fastmlp.devices.cpu.CpuDevice`. X may also be an array on the GPU, of any library that says
+    by ``__cuda_array_interface__`` where it lies: it is used in place.
+
+    Raises
+    ------
+    ValueError
+        If X will be a sparse matrix.
+    MemoryError
+        If the GPU has too little memory for the network's work.
+    """
+
+    name = "cuda"
+
+    def __init__(
+        self,
+        network,
+        parameters,
+        *,
+        optimizer=None,
+        regularization=None,
+        batch_size=None,
+        sparse=False,
+        n_jobs=None,
+    ):
+        if sparse:
+            raise ValueError(
+                "device='cuda' takes no sparse X: pass X.toarray(), or use device='cpu'."
+            )
+        self.network, self.optimizer = network, optimizer
+        self.regularization = regularization or Regularization()
+        self.batch_size, self.dtype = batch_size, parameters.dtype
+        self._kind = self._kind_of(network)
+        moments = None if optimizer is None else optimizer.moments
+        constants = network.loss.constants(network.units[-1])
+        self._memory = Memory(parameters, moments, constants)
+        self._rows = self._arrays = self._regime = self._whole = self._ahead = None
+
+    def _kind_of(self, network):
+        activations = *network.activation, network.output_activation
+        return Kind(
+            dtype=self.dtype,
+            activations=tuple(dict.fromkeys(map(kind_of, activations))),
+            output=network.output_activation.name,
+            loss=network.loss if network.loss.name == "custom" else network.loss.name,
+            canonical=network.canonical,
+            dropping=any(self.regularization.dropout),
+            optimizer="adam" if self.optimizer is None else self.optimizer.name,
+        )
+
+    # ---- training --------------------------------------------------------------------------------
+
+    def train_epoch(self, X, targets, weights, order):
+        """One pass over the rows in `order`, batch by batch; returns their mean loss.
+
+        Raises
+        ------
+        ZeroDivisionError
+            If the weights of a batch sum to zero.
+        """
+        if self._regime is None:
+            make = regime(self._kind, self.network, self.batch_size)
+            settings = self.network, self.regularization, self.batch_size, self._memory
+            self._regime = make(self._kind, *settings)
+        totals = batch_weights(weights, order, self.batch_size)
+        work = 6 * self.batch_size * self.network.size
+        most = max(1, int(self._regime.longest_run // work))
+        rows = self._rows_of(X, targets, weights, most, self.batch_size)
+        loss_sum = 0.0
+        numbers = step_numbers(self.optimizer, self.regularization, totals, self.dtype)
+        for number, first in enumerate(range(0, len(totals), rows.batches)):
+            run = rows.runs[number % len(rows.runs)]
+            loss_sum += self._loss_of(run, totals)
+            batches = slice(first, first + rows.batches)
+            visited = order[first * self.batch_size : batches.stop * self.batch_size]
+            visited = rows.send(run, visited)
+            seed = self.regularization.seed
+            run.begin(visited, numbers[batches], first, self.optimizer.step, seed)
+            self._regime.launch(run)
+            run.launched()
+            self.optimizer.step += run.batches
+        for run in rows.runs:
+            loss_sum += self._loss_of(run, totals)
+        return loss_sum / len(order)
+
+    def _loss_of(self, run, totals):
+        """The sum over a run's batches of mean loss, with penalty, times rows; once."""
+        if run.batches == 0:
+            return 0.0
+        starts = np.arange(0, run.rows, self.batch_size)
+        totals = totals[run.first_batch : run.first_batch + run.batches]
+        losses, penalties = run.results(self._memory.stream)
+        sums = np.add.reduceat(losses, starts) / self._outputs_of_a_mean
+        means = (sums + 0.5 * penalties.sum(axis=1)) / totals
+        return float(means @ np.diff(np.append(starts, run.rows)))
+
+    @property
+    def _outputs_of_a_mean(self):
+        """What a row's loss is divided by: squared error's is the mean over the outputs."""
+        return self.network.units[-1] if self.network.loss.name == "squared_error" else 1
+
+    def _rows_of(self, X, targets, weights, run_batches, batch_rows):
+        """The rows on the GPU; those of the epoch before, where it had the same arrays."""
+        arrays = X, targets, weights
+        if self._arrays is None or any(
+            own is not other for own, other in zip(arrays, self._arrays, strict=True)
+        ):
+            parts = 1 if self._regime is None else self._regime.penalty_parts
+            self._arrays, self._rows = arrays, None  # of two fits' rows, one at a time
+            self._rows = rows_on(
+                self._memory, *arrays,
+                run_batches=run_batches, batch_rows=batch_rows, penalty_parts=parts,
+            )  # fmt: skip
+        return self._rows
+
+    def loss_and_gradient(self, parameters, X, targets, weights):
+        """Mean loss over all rows, with penalty, and its gradient, at the given parameters."""
+        memory, n = self._memory, len(targets)
+        memory.parameters.copy_to_device(parameters, stream=memory.stream)
+        if self._whole is None:
+            self._whole = Layered(self._kind, self.network, self.regularization, n, memory)
+        rows = self._rows_of(X, targets, weights, n, min(n, LONGEST_BLOCK))
+        order = np.arange(n)
+        (total_weight,) = batch_weights(weights, order, n)
+        most, total = len(rows.runs[0].losses), 0.0
+        for number, first in enumerate(range(0, n, most)):
+            run = rows.runs[number % len(rows.runs)]
+            total += self._finished(run)
+            visited = rows.send(run, order[first : first + most])
+            run.begin(visited, np.empty((1, run.steps.shape[1]), self.dtype), 0, 0, 0)
+            self._whole.add_gradient(run, adds=first > 0)
+            run.launched()
+        total += sum(self._finished(run) for run in rows.runs)
+        gradient = memory.download(self._whole.collect())
+        penalty = self.regularization.add_penalty(self.network, parameters, gradient)
+        gradient /= self.dtype.type(total_weight)
+        return (total / self._outputs_of_a_mean + penalty) / total_weight, gradient
+
+    def _finished(self, run):
+        """The summed loss of a run without updates; once."""
+        return run.results(self._memory.stream)[0].sum() if run.batches else 0.0
+
+    # ---- prediction ------------------------------------------------------------------------------
+
+    def forward(self, X, out, order=None):
+        """out = the network's outputs for the rows in `order`, or for all rows."""
+        n, memory = len(out), self._memory
+        block = min(n, LONGEST_BLOCK)
+        if self._ahead is None or self._ahead[0] < block:
+            layered = Layered(self._kind, self.network, Regularization(), block, memory)
+            self._ahead = block, layered, Run(memory, block, 1, 1)
+        block, layered, run = self._ahead
+        run.targets, run.weights = run.steps, run.losses  # of which nothing is read
+        resident = isinstance(self._rows, Resident) and self._arrays[0] is X
+        on_gpu = resident or is_on_gpu(X)
+        if on_gpu:
+            run.X = self._rows.runs[0].X if resident else memory.in_place(X)
+        numbers = np.arange(n) if order is None else order
+        for begin in range(0, n, block):
+            visited = numbers[begin : begin + block]
+            if not on_gpu:
+                rows = X[begin : begin + block] if order is None else X[visited]
+                run.X, visited = memory.upload_rows(rows), np.arange(len(rows))
+            run.begin(visited, np.empty((1, run.steps.shape[1]), self.dtype), 0, 0, 0)
+            out[begin : begin + block] = memory.download(layered.forward(run))
+        return out
+
+    # ---- what comes back -------------------------------------------------------------------------
+
+    def parameters(self):
+        """The parameters now, packed."""
+        return self._memory.download(self._memory.parameters)
+
+    def moments(self):
+        """The optimiser's moments now, each packed."""
+        memory = self._memory
+        return np.stack([memory.download(memory.first), memory.download(memory.second)])

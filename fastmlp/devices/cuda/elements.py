@@ -1,0 +1,340 @@
+"""What happens at one place of a batch: at one number, or at one row of outputs.
+
+Functions of the GPU, put together from the formulas for one kind of network. None knows of threads:
+each is called by whichever thread has the place, in a kernel of `fastmlp.devices.cuda.kernels`.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ...formulas import dropout
+from ...formulas.activations import LEARNING, PAIRS
+from ...formulas.elementary import exp
+from ...formulas.losses import FORMULAS, canonical_delta
+from ...formulas.optimizers import (
+    adam_step,
+    moving_average,
+    penalty_slope,
+    sgd_step,
+    sgd_velocity,
+    twice_penalty,
+)
+from .layout import NOWHERE
+from .target import device
+
+
+class Kind(NamedTuple):
+    """What kernels are made for: networks of one kind share them, whatever their widths.
+
+    Activations are pairs of name and whether units learn, or a user's own objects, in the order of
+    the numbers that the table of layers calls them by.
+    """
+
+    dtype: np.dtype
+    activations: tuple
+    output: Any
+    loss: Any
+    canonical: bool
+    dropping: bool
+    optimizer: str
+
+    @property
+    def learns(self) -> bool:
+        """Whether units of a layer learn a number of their activation."""
+        return any(isinstance(a, tuple) and a[1] for a in self.activations)
+
+    @property
+    def name(self) -> str | None:
+        """A name for the disk cache; none where there are a user's own functions."""
+        parts = []
+        for part in self:
+            if not isinstance(part, tuple | str | bool | np.dtype):
+                return None
+            parts.append(str(part))
+        return "-".join(parts)
+
+
+class State(NamedTuple):
+    """What a kernel works on: parameters, and what the batch leaves behind."""
+
+    parameters: Any
+    gradient: Any  # summed over rows...
+    start: Any  # ... from here on, laid out like the parameters
+    work: Any
+    seed: Any  # of dropout
+    step: Any  # the optimiser's
+    row: Any  # in the batch, of the first row in work
+
+
+# ---- formulas of a kind --------------------------------------------------------------------------
+
+
+def _choice(functions: list) -> Callable:
+    """A function of (code, z, c): the one of these that has the code as its place."""
+    first, *rest = functions
+    if not rest:
+
+        @device
+        def only(code, z, c):
+            return first(z, c)
+
+        return only
+    others = _choice(rest)
+
+    @device
+    def either(code, z, c):
+        if code == 0:
+            return first(z, c)
+        return others(code - 1, z, c)
+
+    return either
+
+
+def _custom_pair(activation):
+    function, derivative = device(activation.function), device(activation.derivative)
+
+    @device
+    def pair(z, c):
+        return type(z)(function(z)), type(z)(derivative(z))
+
+    return pair
+
+
+@device
+def _not_learning(z, c):
+    return type(z)(0)
+
+
+def _pairs(kind):
+    """f(z) and f'(z) by the table's code."""
+    # These two need more than one z: `choose_piece` and `finish_outputs` go on from there.
+    pairs = PAIRS | dict.fromkeys(("maxout", "softmax"), PAIRS["identity"])
+    return _choice(
+        [pairs[a[0]] if isinstance(a, tuple) else _custom_pair(a) for a in kind.activations]
+    )
+
+
+def _learning(kind):
+    functions = []
+    for activation in kind.activations:
+        learns = isinstance(activation, tuple) and activation[1]
+        functions.append(LEARNING[activation[0]] if learns else _not_learning)
+    return _choice(functions)
+
+
+def _loss(kind):
+    """L(p, t) and ∂L/∂p, or p - t of a canonical pair."""
+    if isinstance(kind.loss, str):
+        loss = FORMULAS[kind.loss]
+    else:
+        function, derivative = device(kind.loss.function), device(kind.loss.derivative)
+
+        @device
+        def loss(p, t, c, epsilon):
+            return type(p)(function(p, t)), type(p)(derivative(p, t))
+
+    if not kind.canonical:
+        return loss
+
+    @device
+    def canonical(p, t, c, epsilon):
+        return loss(p, t, c, epsilon)[0], canonical_delta(p, t)
+
+    return canonical
+
+
+# ---- places --------------------------------------------------------------------------------------
+
+
+class Elements(NamedTuple):
+    """The functions of one kind of network."""
+
+    gather: Callable
+    leave: Callable
+    choose_piece: Callable
+    finish_outputs: Callable
+    judge: Callable
+    pass_back: Callable
+
+
+def elements(kind: Kind) -> Elements:
+    """The functions of the places, for one kind of network."""
+    activate, learn, loss = _pairs(kind), _learning(kind), _loss(kind)
+    learns, canonical, softmax = kind.learns, kind.canonical, kind.output == "softmax"
+    scale_of = _kept if kind.dropping else _all_kept
+
+    @device
+    def gather(state, layer, r, j, x):
+        """A feature becomes an output of layer 0."""
+        kept = x * scale_of(state, layer, r, j)
+        state.work[layer.outputs + r * layer.outputs_stride + j] = kept
+
+    @device
+    def leave(state, layer, r, j, product):
+        """z, of which a product is all but the bias, becomes f(z) and f'(z)."""
+        work, place = state.work, r * layer.stride + j
+        z = product + state.parameters[layer.biases + j]
+        if layer.pieces > 1:
+            work[layer.slopes + place] = z
+            return
+        c, scale = layer.constant, scale_of(state, layer, r, j)
+        if learns and layer.learned != NOWHERE:
+            c = state.parameters[layer.learned + j]
+            work[layer.learning + place] = learn(layer.activation, z, c) * scale
+        a, slope = activate(layer.activation, z, c)
+        work[layer.slopes + place] = slope * scale
+        work[layer.outputs + r * layer.outputs_stride + j] = a * scale
+
+    @device
+    def choose_piece(state, layer, r, j):
+        """The largest of a maxout unit's z becomes its value, its slope is 1, the others' 0."""
+        work, first = state.work, layer.slopes + r * layer.stride + j
+        best, winner = work[first], 0
+        for piece in range(1, layer.pieces):
+            z = work[first + piece * layer.units]
+            if best == best and not z <= best:  # a NaN stays
+                best, winner = z, piece
+        scale = scale_of(state, layer, r, j)
+        work[layer.outputs + r * layer.outputs_stride + j] = best * scale
+        for piece in range(layer.pieces):
+            slope = scale if piece == winner else type(scale)(0)
+            work[first + piece * layer.units] = slope
+
+    @device
+    def finish_outputs(state, layer, r):
+        """z of a row becomes its probabilities, where they are a softmax."""
+        if softmax:
+            _softmax(state.work, layer.outputs + r * layer.outputs_stride, layer.units)
+
+    @device
+    def judge(state, layer, r, targets, t, weight, constants, epsilon):
+        """A row's deltas at the outputs; returns its loss. Both are multiplied by its weight."""
+        work = state.work
+        p, d = layer.outputs + r * layer.outputs_stride, layer.slopes + r * layer.stride
+        total = along = type(epsilon)(0)
+        for k in range(layer.units):
+            value, slope = loss(work[p + k], targets[t, k], constants[k], epsilon)
+            total += value
+            if canonical:
+                work[d + k] = slope * weight
+            elif softmax:
+                along += work[p + k] * slope
+                work[d + k] = slope
+            else:
+                work[d + k] *= slope * weight
+        if softmax and not canonical:
+            for k in range(layer.units):
+                work[d + k] = work[p + k] * (work[d + k] - along) * weight
+        return total * weight
+
+    @device
+    def pass_back(state, layer, r, j, piece, upstream):
+        """∂loss/∂f(z) becomes δ = ∂loss/∂z of one piece, and what the activation learns by."""
+        place = r * layer.stride + j
+        state.work[layer.slopes + place + piece * layer.units] *= upstream
+        if learns and layer.learned != NOWHERE:
+            state.work[layer.learning + place] *= upstream
+
+    return Elements(gather, leave, choose_piece, finish_outputs, judge, pass_back)
+
+
+@device
+def _kept(state, layer, r, unit):
+    """What dropout multiplies a layer's output by."""
+    if layer.threshold == 0:
+        return layer.scale
+    unit = layer.first_unit + unit
+    row = state.row + r
+    kept = dropout.kept(layer.threshold, layer.scale, state.seed, state.step, row, unit)
+    return type(layer.scale)(kept)
+
+
+@device
+def _all_kept(state, layer, r, unit):
+    return type(layer.scale)(1)
+
+
+@device
+def _softmax(work, start, count):
+    """p_k = exp(z_k - max z) / sum of these, in place; a NaN makes its whole row NaN."""
+    largest = work[start]
+    for k in range(start + 1, start + count):
+        if not work[k] <= largest:
+            largest = work[k]
+    total = type(largest)(0)
+    for k in range(start, start + count):
+        work[k] = exp(work[k] - largest)
+        total += work[k]
+    for k in range(start, start + count):
+        work[k] /= total
+
+
+@device
+def weight_of(weights, row, weighted):
+    """A row's weight, or 1."""
+    return weights[row] if weighted else type(weights[0])(1)
+
+
+# ---- parameters ----------------------------------------------------------------------------------
+
+#: What one update needs, in the network's dtype: places of a step's numbers.
+STEP_FIELDS = (
+    "LEARNING_RATE", "SCALE", "DECAY", "L2", "L1", "MOMENTUM", "NESTEROV",
+    "BETA_1", "SHARE_1", "BETA_2", "SHARE_2", "EPSILON", "CLIP_NORM",
+)  # fmt: skip
+(
+    LEARNING_RATE, SCALE, DECAY, L2, L1, MOMENTUM, NESTEROV,
+    BETA_1, SHARE_1, BETA_2, SHARE_2, EPSILON, CLIP_NORM,
+) = range(len(STEP_FIELDS))  # fmt: skip
+
+
+@device
+def slope_of(step, w, gradient, penalised):
+    """A parameter's slope of the batch's mean loss with its penalty, from the gradient's sum."""
+    zero = type(w)(0)
+    l2 = step[L2] if penalised else zero
+    l1 = step[L1] if penalised else zero
+    return (gradient + penalty_slope(w, l2, l1)) * step[SCALE]
+
+
+@device
+def twice_penalty_of(step, w, penalised):
+    """Twice a parameter's part of the batch's summed penalty."""
+    return twice_penalty(w, step[L2], step[L1]) if penalised else type(w)(0)
+
+
+@device
+def _adam(step, w, slope, decay, first, second, i):
+    m = moving_average(first[i], slope, step[BETA_1], step[SHARE_1])
+    v = moving_average(second[i], slope * slope, step[BETA_2], step[SHARE_2])
+    first[i], second[i] = m, v
+    return w * decay + adam_step(m, v, step[LEARNING_RATE], step[EPSILON])
+
+
+@device
+def _sgd(step, w, slope, decay, first, second, i):
+    rate, momentum = step[LEARNING_RATE], step[MOMENTUM]
+    velocity = sgd_velocity(first[i], slope, rate, momentum)
+    first[i] = velocity
+    return w * decay + sgd_step(velocity, slope, rate, momentum, step[NESTEROV] != 0)
+
+
+def stepper(optimizer: str) -> Callable:
+    """The function that updates parameter i: (step, w, slope, decay, first, second, i) -> new w."""
+    return {"adam": _adam, "sgd": _sgd}[optimizer]
+
+
+@device
+def shrunk(work, start, stride, count, most):
+    """Scale a unit's weights down to the norm `most` where theirs is larger."""
+    total = type(most)(0)
+    for k in range(count):
+        w = work[start + k * stride]
+        total += w * w
+    if total > most * most:
+        scale = most / math.sqrt(total)
+        for k in range(count):
+            work[start + k * stride] *= scale

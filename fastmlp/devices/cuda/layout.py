@@ -1,0 +1,156 @@
+"""Where the GPU keeps a network: a table of its layers for kernels, and one flat work buffer.
+
+Parameters lie on the GPU as in the public packed vector: all weights, then all biases, then what
+activations learn; moments and gradients likewise. What a batch leaves behind lies in the work
+buffer, row by row:
+
+``outputs``
+    f(z) of every layer; the features are the outputs of layer 0,
+``slopes``
+    f'(z), and later the deltas in their place,
+``learning``
+    ∂f/∂c of what an activation learns.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ...formulas.dropout import WORDS
+from .target import device
+
+#: What stands for no place.
+NOWHERE = -1
+
+
+class Layer(NamedTuple):
+    """One layer in a kernel, read from its line of the tables. Places are those in a flat buffer.
+
+    Layer 0 is that of the features, of which only the outputs mean something.
+    """
+
+    fan_in: Any
+    fan_out: Any  # columns of z: those of all pieces
+    pieces: Any
+    units: Any
+    weights: Any
+    biases: Any
+    learned: Any
+    activation: Any  # its number among the kind's
+    inputs: Any
+    inputs_stride: Any
+    outputs: Any
+    outputs_stride: Any
+    slopes: Any
+    stride: Any  # of slopes, and of what an activation learns by
+    learning: Any
+    first_unit: Any  # in the network, for dropout
+    threshold: Any  # the least random word of an output that dropout keeps
+    constant: Any  # the activation's
+    scale: Any  # of outputs that dropout keeps
+
+
+_FIELDS = Layer._fields[:-2]
+
+
+@device
+def layer_at(layers, numbers, index):
+    """Read one line of the tables."""
+    a = layers[index]
+    return Layer(
+        a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8], a[9], a[10], a[11], a[12], a[13],
+        a[14], a[15], a[16], numbers[index, 0], numbers[index, 1],
+    )  # fmt: skip
+
+
+class Layout(NamedTuple):
+    """The tables of one network, and how long the work buffer is."""
+
+    layers: np.ndarray  # (layers + 1, 17), integers
+    numbers: np.ndarray  # (layers + 1, 2), in the network's dtype
+    work_size: int
+
+
+def layout(network, activations, dtype, rows, regularization, *, start=0, shared=False):
+    """Lay out the work of `rows` rows.
+
+    Parameters
+    ----------
+    network : Network
+        What to lay out.
+    activations : sequence
+        Those that kernels tell apart, see `kind_of`: the table holds their numbers.
+    dtype : dtype
+        Of parameters and work.
+    rows : int
+        Rows in work at a time.
+    regularization : Regularization
+        The shares that dropout leaves out.
+    start : int, default=0
+        Where in its array the work begins.
+    shared : bool, default=False
+        Whether the work lies in shared memory: there the distances between rows are odd, so that
+        one column of successive rows lies in different banks, and 32 bits hold every place.
+    """
+    biases = sum(fan_in * fan_out for fan_in, fan_out in network.shapes)
+    learned = biases + sum(fan_out for _, fan_out in network.shapes)
+    weights = first_unit = 0
+    end = start
+
+    def place(width):
+        nonlocal end
+        at, stride = end, width | 1 if shared else width
+        end += rows * stride
+        return {"place": at, "stride": stride}
+
+    lines, numbers = [], []
+    for index, units in enumerate(network.units):
+        share = regularization.dropped(index) if index < len(network.shapes) else 0.0
+        line = dict.fromkeys(_FIELDS, 0)
+        outputs = place(units)
+        line |= {
+            "units": units,
+            "outputs": outputs["place"],
+            "outputs_stride": outputs["stride"],
+            "first_unit": first_unit,
+            "threshold": int(share * WORDS),
+            "learned": NOWHERE,
+            "learning": NOWHERE,
+        }
+        first_unit += units
+        constant = 0.0
+        if index > 0:
+            activation = (*network.activation, network.output_activation)[index - 1]
+            constant = activation.constant
+            fan_in, fan_out = network.shapes[index - 1]
+            slopes = place(fan_out)
+            line |= {
+                "fan_in": fan_in,
+                "fan_out": fan_out,
+                "pieces": activation.pieces,
+                "weights": weights,
+                "biases": biases,
+                "activation": activations.index(kind_of(activation)),
+                "inputs": lines[-1]["outputs"],
+                "inputs_stride": lines[-1]["outputs_stride"],
+                "slopes": slopes["place"],
+                "stride": slopes["stride"],
+            }
+            weights += fan_in * fan_out
+            biases += fan_out
+            if index < len(network.shapes) and activation.learnable:
+                line |= {"learned": learned, "learning": place(units)["place"]}
+                learned += units
+        lines.append(line)
+        numbers.append((constant, 1.0 / (1.0 - share)))
+    table = np.array([tuple(line.values()) for line in lines], np.int64)
+    # A threshold fills 32 bits without a sign: with one, it keeps them.
+    table = table.astype(np.int32) if shared else table
+    return Layout(table, np.array(numbers, dtype), end - start)
+
+
+def kind_of(activation):
+    """What tells activations apart for kernels: constants are not part of their code."""
+    if activation.name == "custom":
+        return activation
+    return activation.name, activation.learnable

@@ -1,0 +1,99 @@
+"""What lies on the GPU: a network's numbers, and the rows that it is trained on.
+
+Rows are uploaded once per fit where they fit in the GPU's memory. Else they pass through it in
+blocks, in the order in which they are visited: while the GPU works on one block, the host puts the
+next one together and sends it.
+"""
+
+import numpy as np
+
+from .target import cuda, free_memory, new_stream
+
+#: The share of the free memory that rows may fill...
+SHARE = 0.8
+#: ... and how many bytes of them a block has where they do not fit.
+BLOCK_BYTES = 256 << 20
+
+
+def is_on_gpu(array) -> bool:
+    """Whether an array lies on a GPU: it says where, by `__cuda_array_interface__`."""
+    return hasattr(array, "__cuda_array_interface__")
+
+
+class Memory:
+    """One network on the GPU, and the queue of work that uses it.
+
+    Parameters
+    ----------
+    parameters : ndarray of shape (size,)
+        Packed.
+    moments : ndarray of shape (2, size) or None
+        Of the optimiser; without one, nothing is trained.
+    constants : tuple of float
+        Of the loss, for each output.
+    """
+
+    def __init__(self, parameters, moments, constants):
+        self.dtype, self.stream = parameters.dtype, new_stream()
+        self.parameters = self.upload(parameters)
+        self.first = self.second = None
+        if moments is not None:
+            self.first, self.second = self.upload(moments[0]), self.upload(moments[1])
+        self.constants = self.upload(np.array(constants, self.dtype))
+        self.epsilon = np.finfo(self.dtype).eps
+
+    def upload(self, array):
+        """A copy on the GPU, in C order."""
+        on_gpu = self.empty(array.shape, array.dtype)
+        on_gpu.copy_to_device(np.ascontiguousarray(array), stream=self.stream)
+        return on_gpu
+
+    def upload_rows(self, array):
+        """A copy on the GPU in the network's dtype, of an array of which the host makes no copy."""
+        on_gpu = self.empty(array.shape, self.dtype)
+        rows = max(1, BLOCK_BYTES // max(1, array[:1].nbytes))
+        for begin in range(0, len(array), rows):
+            block = np.ascontiguousarray(array[begin : begin + rows], self.dtype)
+            on_gpu[begin : begin + rows].copy_to_device(block, stream=self.stream)
+            self.stream.synchronize()  # the block is freed
+        return on_gpu
+
+    def in_place(self, X):
+        """An array that lies on the GPU, as kernels read it.
+
+        Raises
+        ------
+        ValueError
+            If it does not hold floats in rows and columns.
+        """
+        array = cuda.as_cuda_array(X)
+        if array.ndim != 2 or array.dtype not in (np.float32, np.float64):
+            raise ValueError(
+                "An X on the GPU must be a 2D array of float32 or float64, got "
+                f"{array.ndim}D of {array.dtype}."
+            )
+        return array
+
+    def empty(self, shape, dtype=None):
+        """Room on the GPU.
+
+        Raises
+        ------
+        MemoryError
+            If there is too little.
+        """
+        dtype = np.dtype(dtype or self.dtype)
+        wanted, free = int(np.prod(shape)) * dtype.itemsize, free_memory()
+        if wanted > free:
+            raise MemoryError(
+                f"The GPU has {free / 1e9:.2f} GB of memory left, and {wanted / 1e9:.2f} GB more "
+                "are needed. Make batch_size or the layers smaller, end what else uses the GPU, or "
+                "use device='cpu'."
+            )
+        return cuda.device_array(shape, dtype, stream=self.stream)
+
+    def download(self, on_gpu):
+        """A copy on the host, once all work before is done."""
+        host = on_gpu.copy_to_host(stream=self.stream)
+        self.stream.synchronize()
+        return host

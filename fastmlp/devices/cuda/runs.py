@@ -1,0 +1,168 @@
+"""Runs of batches: what the host sends for them, and what comes back."""
+
+import numpy as np
+
+from ...formulas.optimizers import adam_learning_rate
+from . import cursor
+from .elements import STEP_FIELDS
+from .memory import BLOCK_BYTES, SHARE, is_on_gpu
+from .target import cuda, free_memory, new_stream
+
+
+def batch_weights(weights, order, batch_rows) -> np.ndarray:
+    """The sum of the weights of each batch's rows, in float64.
+
+    Raises
+    ------
+    ZeroDivisionError
+        If one is zero.
+    """
+    starts = np.arange(0, len(order), batch_rows)
+    if weights is None:
+        return np.diff(np.append(starts, len(order))).astype(np.float64)
+    totals = np.add.reduceat(weights[order].astype(np.float64), starts)
+    if not totals.all():
+        raise ZeroDivisionError("Weights sum to zero, can't be normalized")
+    return totals
+
+
+def step_numbers(optimizer, regularization, totals, dtype) -> np.ndarray:
+    """What the update of each batch needs, (batches, numbers), computed in float64."""
+    rate_at = getattr(adam_learning_rate, "py_func", adam_learning_rate)
+    rate, beta_1, beta_2 = optimizer.learning_rate, optimizer.beta_1, optimizer.beta_2
+    rates = rate
+    if optimizer.name == "adam":
+        steps = range(optimizer.step + 1, optimizer.step + 1 + len(totals))
+        rates = [rate_at(rate, beta_1, beta_2, step) for step in steps]
+    values = {
+        "LEARNING_RATE": rates,
+        "SCALE": 1.0 / totals,
+        "DECAY": 1.0 - rate * regularization.weight_decay,
+        "L2": regularization.l2,
+        "L1": regularization.l1,
+        "MOMENTUM": optimizer.momentum,
+        "NESTEROV": optimizer.nesterov,
+        "BETA_1": beta_1,
+        "SHARE_1": 1.0 - beta_1,
+        "BETA_2": beta_2,
+        "SHARE_2": 1.0 - beta_2,
+        "EPSILON": optimizer.epsilon,
+        "CLIP_NORM": regularization.clip_norm,
+    }
+    numbers = np.empty((len(totals), len(STEP_FIELDS)), dtype)
+    for place, name in enumerate(STEP_FIELDS):
+        numbers[:, place] = values[name]
+    return numbers
+
+
+class Run:
+    """Room on the GPU for a run of up to so many rows, of which `rows` and `batches` are in use.
+
+    The rows it visits are those of `X`, `targets` and `weights` that `order` names.
+    """
+
+    def __init__(self, memory, rows, batches, penalty_parts):
+        self.memory = memory
+        self.order = memory.empty(rows, np.int64)
+        self.steps = memory.empty((batches, len(STEP_FIELDS)))
+        self.losses = memory.empty(rows)
+        self.penalties = memory.empty((batches, penalty_parts))
+        self._cursor = memory.empty(cursor.LENGTH, np.int64)
+        self.X = self.targets = self.weights = None
+        self.weighted = False
+        self.rows = self.batches = self.first_batch = self.first_step = self.seed = 0
+        self._done = cuda.event()
+
+    def begin(self, order, steps, first_batch, first_step, seed):
+        """Send what the next run needs besides its rows."""
+        stream = self.memory.stream
+        self.rows, self.batches, self.first_batch = len(order), len(steps), first_batch
+        self.first_step, self.seed = first_step, seed
+        self.order[: self.rows].copy_to_device(np.ascontiguousarray(order), stream=stream)
+        self.steps[: self.batches].copy_to_device(steps, stream=stream)
+
+    def cursor(self, batch_rows, block_rows):
+        """The cursor at the beginning of the run."""
+        values = cursor.cursor(
+            self.rows, batch_rows, block_rows,
+            seed=self.seed, first_step=self.first_step, weighted=self.weighted,
+        )  # fmt: skip
+        self._cursor.copy_to_device(values, stream=self.memory.stream)
+        return self._cursor
+
+    def launched(self):
+        """All of the run's work is in the queue."""
+        self._done.record(self.memory.stream)
+
+    def results(self, stream):
+        """Each row's loss and each batch's penalty, once they are there; by another queue."""
+        self._done.wait(stream)
+        losses = self.losses[: self.rows].copy_to_host(stream=stream)
+        penalties = self.penalties[: self.batches].copy_to_host(stream=stream)
+        stream.synchronize()
+        self.batches = 0
+        return losses.astype(np.float64), penalties.astype(np.float64)
+
+
+class Resident:
+    """Rows that lie on the GPU as a whole."""
+
+    def __init__(self, memory, X, targets, weights, run_batches, batch_rows, penalty_parts):
+        rows = len(targets)
+        batches = min(run_batches, -(-rows // batch_rows))
+        run = Run(memory, min(rows, batches * batch_rows), batches, penalty_parts)
+        run.X = memory.in_place(X) if is_on_gpu(X) else memory.upload_rows(X)
+        run.targets = memory.upload_rows(targets)
+        run.weighted = weights is not None
+        run.weights = memory.upload_rows(weights if run.weighted else np.ones(1))
+        self.runs, self.batches = [run], batches
+
+    def send(self, run, order):
+        """Nothing: the rows are there."""
+        return order
+
+
+class Streamed:
+    """Rows that pass through the GPU, a block of batches at a time, in the order of their visits.
+
+    There are two blocks: the GPU works on one, while the host fills and sends the other.
+    """
+
+    def __init__(self, memory, X, targets, weights, run_batches, batch_rows, penalty_parts):
+        self._arrays = X, targets, weights
+        itemsize = memory.dtype.itemsize
+        per_batch = batch_rows * (X.shape[1] + targets.shape[1] + 1) * itemsize
+        self.batches = max(1, min(run_batches, BLOCK_BYTES // per_batch))
+        rows = min(len(targets), self.batches * batch_rows)
+        self.runs = [Run(memory, rows, self.batches, penalty_parts) for _ in range(2)]
+        self._stream, self._sent = new_stream(), cuda.event()
+        self._places = np.arange(rows)
+        self._pinned = {}
+        for run in self.runs:
+            run.X = memory.empty((rows, X.shape[1]))
+            run.targets = memory.empty((rows, targets.shape[1]))
+            run.weighted = weights is not None
+            run.weights = memory.empty(rows if run.weighted else 1)
+            self._pinned[run] = [
+                cuda.pinned_array(room.shape, memory.dtype)
+                for room in (run.X, run.targets, run.weights)
+            ]
+
+    def send(self, run, order):
+        """Put the rows of `order` together and send them; they are then those of 0, 1, ..."""
+        rows = len(order)
+        rooms = run.X, run.targets, run.weights
+        for array, pinned, room in zip(self._arrays, self._pinned[run], rooms, strict=True):
+            if array is not None:
+                pinned[:rows] = array[order]
+                room[:rows].copy_to_device(pinned[:rows], stream=self._stream)
+        self._sent.record(self._stream)
+        self._sent.wait(run.memory.stream)
+        return self._places[:rows]
+
+
+def rows_on(memory, X, targets, weights, **sizes):
+    """`Resident` or `Streamed` rows, as the GPU has room."""
+    numbers = (0 if is_on_gpu(X) else X.shape[0] * X.shape[1]) + targets.size + 3 * len(targets)
+    fits = numbers * memory.dtype.itemsize <= SHARE * free_memory()
+    return (Resident if fits else Streamed)(memory, X, targets, weights, **sizes)

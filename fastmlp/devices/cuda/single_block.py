@@ -1,0 +1,307 @@
+"""The first regime: one block of threads trains a small network by itself.
+
+Parameters and gradient stay in the block's shared memory for a whole run of batches, and so does
+what a block of rows leaves behind; phases end with a meeting of the threads, which takes some
+nanoseconds, where a kernel for each phase would take microseconds.
+"""
+
+import math
+from functools import lru_cache
+
+import numpy as np
+from numba import from_dtype, int32
+
+from ...regularization import Regularization
+from .cursor import BATCH, BATCH_ROWS, BATCHES, BLOCK_ROWS, END, FIRST_STEP, SEED, WEIGHTED
+from .elements import (
+    CLIP_NORM,
+    DECAY,
+    Kind,
+    State,
+    elements,
+    shrunk,
+    slope_of,
+    stepper,
+    twice_penalty_of,
+    weight_of,
+)
+from .layout import layer_at, layout
+from .sums import block_sum, sum_rows
+from .target import (
+    SIMULATED,
+    allow_shared,
+    configured,
+    cuda,
+    device,
+    kernel,
+    shared_memory,
+)
+
+#: Threads that go along a row together.
+LANES = 2 if SIMULATED else 32
+
+
+def threads_of(kind: Kind) -> int:
+    """Threads of the block: as many as have registers enough. The simulator's are Python's."""
+    if SIMULATED:
+        return 4
+    plain = kind.dtype == np.float32 and not kind.dropping and not kind.learns
+    return 512 if plain else 256
+
+
+def _small_product(real, leave):
+    """A function of one block: leave(r, c, Σ_k A[r, k] B[k, c]) for all r and c.
+
+    Every thread takes 4 x 4 places at a time, whose rows and columns are spread evenly over the
+    product: threads side by side then read numbers side by side, or the same one. Short tiles read
+    the last row or column again.
+    """
+
+    @device
+    def product(
+        state, layer, a, a_start, a_row, a_depth, b, b_start, b_column, b_depth,
+        rows, columns, depth, down, pieces,
+    ):  # fmt: skip
+        x = cuda.local.array(4, real)
+        y = cuda.local.array(4, real)
+        at_x = cuda.local.array(4, int32)
+        at_y = cuda.local.array(4, int32)
+        sums = cuda.local.array((4, 4), real)
+        tall, wide = (rows + 3) // 4, (columns + 3) // 4
+        for tile in range(cuda.threadIdx.x, tall * wide, cuda.blockDim.x):
+            row = tile % tall if down else tile // wide
+            column = tile // tall if down else tile % wide
+            for i in range(4):
+                at_x[i] = a_start + min(row + i * tall, rows - 1) * a_row
+                at_y[i] = b_start + min(column + i * wide, columns - 1) * b_column
+                for j in range(4):
+                    sums[i, j] = real(0)
+            for k in range(depth):
+                for i in range(4):
+                    x[i] = a[at_x[i] + k * a_depth]
+                    y[i] = b[at_y[i] + k * b_depth]
+                for i in range(4):
+                    for j in range(4):
+                        sums[i, j] += x[i] * y[j]
+            for piece in range(pieces):
+                for i in range(4):
+                    for j in range(4):
+                        r, c = row + i * tall, column + j * wide
+                        if r < rows and c < columns:
+                            leave(state, layer, r, c, piece, sums[i, j])
+
+    return product
+
+
+@device
+def _store(state, layer, r, j, piece, z):
+    state.work[layer.slopes + r * layer.stride + j] = z
+
+
+@device
+def _add_to_gradient(state, layer, m, n, piece, value):
+    state.gradient[state.start + layer.weights + m * layer.fan_out + n] += value
+
+
+@lru_cache
+def single_block(kind: Kind):
+    """The kernel: trains on the batches from BATCH to BATCHES of the order."""
+    real = from_dtype(kind.dtype)
+    threads_here = threads_of(kind)
+    own = elements(kind)
+    step_parameter = stepper(kind.optimizer)
+    forward = _small_product(real, _store)
+    backward = _small_product(real, own.pass_back)
+    gradient = _small_product(real, _add_to_gradient)
+
+    @device
+    def rows_forward(state, layers, numbers, X, order, first, rows):
+        lane, group = cuda.threadIdx.x % LANES, cuda.threadIdx.x // LANES
+        groups = cuda.blockDim.x // LANES
+        layer = layer_at(layers, numbers, 0)
+        for r in range(group, rows, groups):
+            row = order[first + r]
+            for j in range(lane, layer.units, LANES):
+                own.gather(state, layer, r, j, real(X[row, j]))
+        cuda.syncthreads()
+        for index in range(1, len(layers)):
+            layer = layer_at(layers, numbers, index)
+            forward(
+                state, layer,
+                state.work, layer.inputs, layer.inputs_stride, 1,
+                state.parameters, layer.weights, 1, layer.fan_out,
+                rows, layer.fan_out, layer.fan_in, False, 1,
+            )  # fmt: skip
+            cuda.syncthreads()
+            # Once for each place: in the product, the code would be there sixteen times.
+            for r in range(group, rows, groups):
+                for j in range(lane, layer.fan_out, LANES):
+                    z = state.work[layer.slopes + r * layer.stride + j]
+                    own.leave(state, layer, r, j, z)
+            cuda.syncthreads()
+            if layer.pieces > 1:
+                for r in range(group, rows, groups):
+                    for j in range(lane, layer.units, LANES):
+                        own.choose_piece(state, layer, r, j)
+                cuda.syncthreads()
+
+    @device
+    def rows_backward(state, layers, numbers, rows):
+        for index in range(len(layers) - 1, 1, -1):
+            layer, before = (
+                layer_at(layers, numbers, index), layer_at(layers, numbers, index - 1),
+            )  # fmt: skip
+            # Down the rows, lest the strides of the weights send threads to the same bank.
+            backward(
+                state, before,
+                state.work, layer.slopes, layer.stride, 1,
+                state.parameters, layer.weights, layer.fan_out, 1,
+                rows, before.units, layer.fan_out, True, before.pieces,
+            )  # fmt: skip
+            cuda.syncthreads()
+
+    @device
+    def add_gradient(state, layers, numbers, rows):
+        for index in range(1, len(layers)):
+            layer = layer_at(layers, numbers, index)
+            gradient(
+                state, layer,
+                state.work, layer.inputs, 1, layer.inputs_stride,
+                state.work, layer.slopes, 1, layer.stride,
+                layer.fan_in, layer.fan_out, rows, False, 1,
+            )  # fmt: skip
+            # The threads that tiles leave over are the last ones.
+            for j in range(layer.fan_out - 1 - cuda.threadIdx.x, -1, -cuda.blockDim.x):
+                sum_rows(state, layer, j, 0, rows, real(1))
+
+    @device
+    def update(state, size, penalised, step, first, second, scratch):
+        """All parameters, the first of them `penalised`; returns twice the penalty before."""
+        p, g = state.parameters, state.start
+        scale = real(1)
+        if step[CLIP_NORM] < math.inf:
+            squares = real(0)
+            for i in range(cuda.threadIdx.x, size, cuda.blockDim.x):
+                slope = slope_of(step, p[i], p[g + i], i < penalised)
+                squares += slope * slope
+            squares = block_sum(squares, scratch)
+            if squares > step[CLIP_NORM] * step[CLIP_NORM]:
+                scale = step[CLIP_NORM] / real(math.sqrt(squares))
+        penalty = real(0)
+        for i in range(cuda.threadIdx.x, size, cuda.blockDim.x):
+            w, free = p[i], i >= penalised
+            penalty += twice_penalty_of(step, w, not free)
+            slope = slope_of(step, w, p[g + i], not free) * scale
+            decay = real(1) if free else step[DECAY]
+            p[i] = step_parameter(step, w, slope, decay, first, second, i)
+            p[g + i] = real(0)
+        return block_sum(penalty, scratch)
+
+    @device
+    def limit_norms(state, layers, numbers, most):
+        for index in range(1, len(layers)):
+            layer = layer_at(layers, numbers, index)
+            for n in range(cuda.threadIdx.x, layer.fan_out, cuda.blockDim.x):
+                shrunk(state.parameters, layer.weights + n, layer.fan_out, layer.fan_in, most)
+
+    def train(
+        cursor, layers, numbers, parameters, first, second, steps, max_norm, epsilon,
+        X, targets, weights, order, constants, losses, penalties,
+    ):  # fmt: skip
+        thread, threads, size = cuda.threadIdx.x, cuda.blockDim.x, len(parameters)
+        shared = cuda.shared.array(0, real)
+        scratch = cuda.shared.array(threads_here, real)
+        last = layer_at(layers, numbers, len(layers) - 1)
+        penalised = layer_at(layers, numbers, 1).biases
+        for i in range(thread, size, threads):
+            shared[i], shared[size + i] = parameters[i], real(0)
+        for batch in range(cursor[BATCH], cursor[BATCHES]):
+            begin = batch * cursor[BATCH_ROWS]
+            end = min(begin + cursor[BATCH_ROWS], cursor[END])
+            for at in range(begin, end, cursor[BLOCK_ROWS]):
+                rows = min(cursor[BLOCK_ROWS], end - at)
+                state = State(
+                    shared, shared, size, shared,
+                    cursor[SEED], cursor[FIRST_STEP] + batch, at - begin,
+                )  # fmt: skip
+                cuda.syncthreads()
+                rows_forward(state, layers, numbers, X, order, at, rows)
+                for r in range(thread, rows, threads):
+                    row = order[at + r]
+                    weight = weight_of(weights, row, cursor[WEIGHTED])
+                    own.finish_outputs(state, last, r)
+                    losses[at + r] = own.judge(
+                        state, last, r, targets, row, weight, constants, epsilon
+                    )
+                cuda.syncthreads()
+                rows_backward(state, layers, numbers, rows)
+                add_gradient(state, layers, numbers, rows)
+            cuda.syncthreads()
+            penalty = update(state, size, penalised, steps[batch], first, second, scratch)
+            if thread == 0:
+                penalties[batch] = penalty
+            if max_norm < math.inf:
+                cuda.syncthreads()
+                limit_norms(state, layers, numbers, max_norm)
+        cuda.syncthreads()
+        for i in range(thread, size, threads):
+            parameters[i] = shared[i]
+
+    name = kind.name and f"cuda.single_block-{kind.name}"
+    return kernel((threads_here, 1), name)(train)
+
+
+class SingleBlock:
+    """Trains one network by one block of threads.
+
+    Parameters
+    ----------
+    kind : Kind
+        What kernels are made for.
+    network, regularization, batch_rows
+        As the device has them.
+    memory : Memory
+        The parameters, moments and constants on the GPU.
+    """
+
+    #: The most floating-point operations of one run: some tenths of a second.
+    longest_run = 1e11
+
+    def __init__(self, kind, network, regularization, batch_rows, memory):
+        self._kernel = single_block(kind)
+        self._memory, self._batch_rows = memory, batch_rows
+        self._threads = threads_of(kind)
+        self._block_rows = block_rows(kind, network, batch_rows)
+        start = 2 * network.size
+        plan = layout(
+            network, kind.activations, kind.dtype, self._block_rows, regularization,
+            start=start, shared=True,
+        )  # fmt: skip
+        self._bytes = (start + plan.work_size) * kind.dtype.itemsize
+        self._tables = memory.upload(plan.layers), memory.upload(plan.numbers)
+        self._max_norm = kind.dtype.type(regularization.max_norm)
+        self.penalty_parts = 1
+
+    def launch(self, run):
+        """Queue the training on a run of batches."""
+        cursor = run.cursor(self._batch_rows, self._block_rows)
+        memory = self._memory
+        arguments = (
+            cursor, *self._tables, memory.parameters, memory.first, memory.second, run.steps,
+            self._max_norm, memory.epsilon, run.X, run.targets, run.weights, run.order,
+            memory.constants, run.losses, run.penalties,
+        )  # fmt: skip
+        allow_shared(self._kernel, arguments, self._bytes)
+        configured(self._kernel, 1, self._threads, memory.stream, self._bytes)(*arguments)
+
+
+def block_rows(kind, network, batch_rows) -> int:
+    """How many rows of a batch shared memory has room for at a time; 0 where it is too small.
+
+    Besides the rows, it holds parameters, gradient and one number a thread.
+    """
+    held = 2 * network.size + threads_of(kind)
+    room = shared_memory() // kind.dtype.itemsize - held
+    none = Regularization()
+    width = layout(network, kind.activations, kind.dtype, 1, none, shared=True).work_size
+    return max(0, min(batch_rows, room // width))

@@ -1,0 +1,180 @@
+"""All that fastmlp takes from CUDA's Python packages; the only module that imports them.
+
+It is imported when a GPU is asked for, never before. With ``NUMBA_ENABLE_CUDASIM=1`` the same
+kernels run in Numba's simulator: thread by thread, in plain Python, without a GPU.
+"""
+
+import pickle
+import warnings
+import weakref
+from contextlib import contextmanager
+
+import numpy as np
+from numba.core import config
+from numba.core.errors import NumbaPerformanceWarning
+
+SIMULATED = bool(config.ENABLE_CUDASIM)
+
+# numba-cuda registers an overload of np.row_stack, which NumPy 2.5 no longer has.
+_LACKING = not hasattr(np, "row_stack")
+if _LACKING:
+    vars(np)["row_stack"] = np.vstack
+from numba import cuda  # noqa: E402
+
+if SIMULATED:
+    from numba.cuda.simulator.kernel import _get_kernel_context
+
+    class _Simulated:
+        """`numba.cuda`, which stands for the block that runs while a kernel does.
+
+        The simulator sees to that in the module of the kernel alone.
+        """
+
+        def __getattr__(self, name, _outside=cuda):
+            return getattr(_get_kernel_context() or _outside, name)
+
+    cuda = _Simulated()
+else:
+    from cuda.bindings import driver as _driver
+    from numba.cuda import dispatcher as _dispatcher
+    from numba.cuda.np import arrayobj as _arrayobj  # noqa: F401
+if _LACKING:
+    del vars(np)["row_stack"]
+
+from ..._jit import DiskCache  # noqa: E402
+
+
+def device(function):
+    """A function that kernels call, inlined into them; the simulator takes it as it is."""
+    return function if SIMULATED else cuda.jit(device=True, forceinline=True)(function)
+
+
+class KernelCache(DiskCache):
+    """One kernel's machine code on disk, as `DiskCache` keeps the CPU's.
+
+    Kernels are closures over the functions that they apply, which Numba's own cache takes for new
+    ones in every process: here a name stands for them.
+    """
+
+    def __init__(self, name):
+        self._name = name
+
+    def _key(self, signature, codegen):
+        return signature, codegen.magic_tuple(), _dispatcher.__file__, gpu().compute_capability
+
+    def _rebuild(self, target_context, content):
+        return _dispatcher._Kernel._rebuild(**pickle.loads(content))
+
+    def _reduce(self, kernel):
+        return pickle.dumps(kernel._reduce_states(), protocol=pickle.HIGHEST_PROTOCOL)
+
+
+def kernel(threads, name=None):
+    """Compile a function as a kernel of `threads` threads a block; kept on disk under `name`."""
+    if SIMULATED:
+        return cuda.jit
+
+    def decorate(function):
+        # Without link-time optimisation: the code is then what an offline compiler makes of it.
+        dispatcher = cuda.jit(launch_bounds=threads, lto=False)(function)
+        if name is not None:
+            dispatcher._cache = KernelCache(name)
+        return dispatcher
+
+    return decorate
+
+
+def configured(compiled, blocks, threads, stream, shared_bytes=0):
+    """What launches a kernel: a callable of its arguments."""
+    if SIMULATED:  # whose kernels remember the configuration that they were last given
+        return lambda *arguments: compiled[blocks, threads, stream, shared_bytes](*arguments)
+    with warnings.catch_warnings():
+        # A small network fills a few multiprocessors, and is told so by Numba.
+        warnings.simplefilter("ignore", NumbaPerformanceWarning)
+        return compiled[blocks, threads, stream, shared_bytes]
+
+
+def allow_shared(compiled, arguments, shared_bytes):
+    """Let a kernel have so many bytes of dynamic shared memory: past 48 KB it has to be said."""
+    if SIMULATED:
+        return
+    types = tuple(compiled.typeof_pyval(argument) for argument in arguments)
+    function = compiled.compile(types).library.get_cufunc()
+    attribute = _driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+    _checked(_driver.cuKernelSetAttribute(attribute, shared_bytes, function.handle, gpu().id))
+
+
+def _checked(result):
+    """The values of a driver call."""
+    status, *values = result
+    if status != _driver.CUresult.CUDA_SUCCESS:
+        raise RuntimeError(f"The CUDA driver says {status!r}.")
+    return values[0] if values else None
+
+
+def new_stream():
+    """A queue of the GPU's work that waits for no other one, as recording it asks for."""
+    if SIMULATED:
+        return cuda.stream()
+    cuda.current_context()  # which it belongs to
+    handle = _checked(_driver.cuStreamCreate(_driver.CUstream_flags.CU_STREAM_NON_BLOCKING))
+    stream = cuda.external_stream(int(handle))
+    weakref.finalize(stream, _driver.cuStreamDestroy, handle)
+    return stream
+
+
+class Graph:
+    """Launches that the GPU repeats by itself, at a fraction of what the host takes for each.
+
+    Whatever is launched into `stream` inside of ``with graph.recorded():`` does not run but is
+    recorded; `launch` runs all of it. All kernels must have run before, as loading one would end
+    the recording.
+    """
+
+    def __init__(self, stream):
+        self._stream = stream
+        self._graph = None
+
+    @contextmanager
+    def recorded(self):
+        """Record what is launched meanwhile."""
+        handle = int(self._stream)
+        # Other threads of this process may use the GPU meanwhile as they like.
+        mode = _driver.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
+        _checked(_driver.cuStreamBeginCapture(handle, mode))
+        try:
+            yield
+        finally:
+            recording = _checked(_driver.cuStreamEndCapture(handle))
+        try:
+            self._graph = _checked(_driver.cuGraphInstantiate(recording, 0))
+        finally:
+            _checked(_driver.cuGraphDestroy(recording))
+
+    def launch(self):
+        """Run what was recorded."""
+        _checked(_driver.cuGraphLaunch(self._graph, int(self._stream)))
+
+    def __del__(self):
+        if self._graph is not None:
+            _driver.cuGraphExecDestroy(self._graph)
+
+
+def gpu():
+    """The current GPU."""
+    return cuda.get_current_device()
+
+
+def multiprocessors() -> int:
+    """How many blocks of threads run at once, at least."""
+    return 2 if SIMULATED else gpu().MULTIPROCESSOR_COUNT
+
+
+def shared_memory() -> int:
+    """Bytes of shared memory that one block can have."""
+    return 48 << 10 if SIMULATED else gpu().MAX_SHARED_MEMORY_PER_BLOCK_OPTIN
+
+
+def free_memory() -> int:
+    """Bytes of memory that the GPU has left."""
+    return cuda.current_context().get_memory_info().free

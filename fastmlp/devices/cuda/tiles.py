@@ -1,0 +1,125 @@
+"""Products in tiles of shared memory: what most of the arithmetic of the second regime is.
+
+A block of threads computes one tile of C[m, n] = Σ_k A[m, k] B[k, n]. Slices of both factors pass
+through shared memory, the next one being on its way in registers while this one is multiplied; each
+thread holds a square of the tile's sums in registers. Factors are flat arrays with a place and two
+strides, one of which is 1: threads side by side load numbers side by side, along that one.
+"""
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+from numba import from_dtype
+
+from .target import SIMULATED, cuda, device
+
+
+class Tile(NamedTuple):
+    """How much of a product a block of threads computes."""
+
+    rows: int
+    columns: int
+    depth: int  # of the slices
+    square: int  # what a thread computes: so many rows and columns, a multiple of 4
+
+    @property
+    def threads(self) -> int:
+        """Threads of a block."""
+        return self.rows * self.columns // self.square**2
+
+
+#: For products of few tiles, where more and smaller ones keep more multiprocessors busy...
+SMALL = {4: Tile(32, 32, 16, 4), 8: Tile(32, 32, 16, 4)}
+#: ... and for large ones, by bytes of a number. A float64 takes two registers.
+LARGE = {4: Tile(128, 64, 8, 8), 8: Tile(64, 64, 8, 4)}
+if SIMULATED:  # where a thread is one of Python's
+    SMALL = dict.fromkeys(SMALL, Tile(8, 4, 4, 4))
+    LARGE = dict.fromkeys(LARGE, Tile(8, 8, 4, 4))
+
+# Distance between rows of a slice: a multiple of 16 bytes, by which four numbers are read at once,
+# but none of 128, after which banks repeat.
+_PAD = 4
+# In bytes, of a slice: that of four numbers. The simulator knows of none.
+_ALIGNMENT = None if SIMULATED else 16
+
+
+@lru_cache
+def product(tile: Tile, dtype: np.dtype, a_along_depth: bool, b_along_depth: bool):
+    """The function that leaves one tile of a product in `out`, for factors of these strides."""
+    real = from_dtype(dtype)
+    rows, columns, depth, square = tile
+    threads = tile.threads
+    across = columns // square  # threads side by side in a row of squares
+    down = rows // square
+    a_loads, b_loads = rows * depth // threads, columns * depth // threads
+    a_slice, b_slice = (depth, rows + _PAD), (depth, columns + _PAD)
+
+    def place_in_slice(width, along_depth):
+        @device
+        def place(e):
+            """(column of the slice, depth) of the number that is loaded in place `e`."""
+            if along_depth:
+                return e // depth, e % depth
+            return e % width, e // width
+
+        return place
+
+    a_place = place_in_slice(rows, a_along_depth)
+    b_place = place_in_slice(columns, b_along_depth)
+
+    @device
+    def multiply(
+        a, a_start, a_row, a_depth, b, b_start, b_column, b_depth,
+        m0, n0, m_end, n_end, k_begin, k_end, out,
+    ):  # fmt: skip
+        thread = cuda.threadIdx.x
+        a_shared = cuda.shared.array(a_slice, real, alignment=_ALIGNMENT)
+        b_shared = cuda.shared.array(b_slice, real, alignment=_ALIGNMENT)
+        a_next = cuda.local.array(a_loads, real)
+        b_next = cuda.local.array(b_loads, real)
+        x = cuda.local.array(square, real)
+        y = cuda.local.array(square, real)
+        sums = cuda.local.array((square, square), real)
+        # Squares are spread in groups of 4: neighbours read neighbouring groups.
+        top, left = thread // across * 4, thread % across * 4
+        for i in range(square):
+            for j in range(square):
+                sums[i, j] = real(0)
+        for begin in range(k_begin - depth, k_end, depth):
+            if begin >= k_begin:
+                cuda.syncthreads()
+                for q in range(a_loads):
+                    m, k = a_place(thread + q * threads)
+                    a_shared[k, m] = a_next[q]
+                for q in range(b_loads):
+                    n, k = b_place(thread + q * threads)
+                    b_shared[k, n] = b_next[q]
+                cuda.syncthreads()
+            for q in range(a_loads):
+                m, k = a_place(thread + q * threads)
+                m, k = m0 + m, begin + depth + k
+                a_next[q] = real(0)
+                if m < m_end and k < k_end:
+                    a_next[q] = a[a_start + m * a_row + k * a_depth]
+            for q in range(b_loads):
+                n, k = b_place(thread + q * threads)
+                n, k = n0 + n, begin + depth + k
+                b_next[q] = real(0)
+                if n < n_end and k < k_end:
+                    b_next[q] = b[b_start + n * b_column + k * b_depth]
+            if begin >= k_begin:
+                for k in range(depth):
+                    for i in range(square):
+                        x[i] = a_shared[k, i // 4 * 4 * down + top + i % 4]
+                        y[i] = b_shared[k, i // 4 * 4 * across + left + i % 4]
+                    for i in range(square):
+                        for j in range(square):
+                            sums[i, j] += x[i] * y[j]
+        for i in range(square):
+            for j in range(square):
+                m, n = i // 4 * 4 * down + top + i % 4, j // 4 * 4 * across + left + j % 4
+                out[m, n] = sums[i, j]
+        cuda.syncthreads()
+
+    return multiply
