@@ -60,6 +60,12 @@ class Network:
         return self.loss.canonical and self.output_activation.name == self.loss.output_activation
 
     @property
+    def custom(self) -> bool:
+        """Whether a user's own functions are part of it."""
+        parts = *self.activation, self.output_activation, self.loss
+        return any(part.name == "custom" for part in parts)
+
+    @property
     def piece_shapes(self) -> list[tuple[int, int]]:
         """(fan_in, units) of every layer: the shape of its weights, of maxout's each piece's."""
         return list(pairwise(self.units))

@@ -17,7 +17,7 @@ from fastmlp import MLPClassifier, MLPRegressor, activations, devices, inspect, 
 
 DEVICES = [
     pytest.param(name, marks=pytest.mark.compiled if name == "cpu" else [])
-    for name in devices.DEVICES
+    for name in devices.present()
 ]
 
 

@@ -27,7 +27,7 @@ from ..predictor import PLAIN, Predictor
 from ..regularization import Regularization
 from ..schedules import schedule
 from ..training import Optimizer, Plan, Progress, Rows, fit_epochs, fit_lbfgs
-from .shortcuts import FLOATS, seeded, validated
+from .shortcuts import FLOATS, on_host, seeded, validated
 
 MatrixLike = ArrayLike | sparse.spmatrix | sparse.sparray
 
@@ -86,7 +86,7 @@ class BaseMLP(BaseEstimator, ABC):
             hidden = _hidden_layer_sizes(self.hidden_layer_sizes)
             fresh = not hasattr(self, "coefs_") or not (self.warm_start or incremental)
             X, targets = self._encode(X, y, incremental, reset=fresh)
-            weights = _check_weights(sample_weight, X)
+            weights = _check_weights(on_host(sample_weight), X)
             rows = Rows(_row_access(X), targets, weights)
             self.n_outputs_ = targets.shape[1]
             with seeded(self.random_state) as random_state:
@@ -155,7 +155,7 @@ class BaseMLP(BaseEstimator, ABC):
         learned = getattr(self, "activation_params_", None)
         return network, network.pack(coefs, self.intercepts_, dtype, learned)
 
-    def _device(self, network, parameters, X, **settings):
+    def _device(self, network, parameters, X, epochs=0, **settings):
         """The device of this fit or prediction, loaded with the parameters.
 
         Compiled code does not look where it reads and writes: widths that do not fit stop here.
@@ -166,8 +166,25 @@ class BaseMLP(BaseEstimator, ABC):
                 f"{network.units[-1]} outputs, but the data have {X.shape[1]} features and "
                 f"{self.n_outputs_} outputs."
             )
-        load = devices.load(devices.choose(self.device))
+        load = devices.load(self._device_name(network, X, epochs, settings.get("batch_size")))
         return load(network, parameters, sparse=sparse.issparse(X), n_jobs=self.n_jobs, **settings)
+
+    def _device_name(self, network, X, epochs, batch_rows):
+        """The device that is asked for, or the one that "auto" stands for."""
+        if devices.is_on_gpu(X):
+            if self.device not in ("auto", "cuda"):
+                raise ValueError(
+                    f"X lies on a GPU, where device={self.device!r} cannot read it: use "
+                    "device='cuda' or 'auto', or copy X to the host."
+                )
+            return "cuda"
+        rows, features = X.shape
+        # The GPU takes no sparse X, and perhaps not all that the CPU's compiler does.
+        if sparse.issparse(X) or network.custom:
+            return devices.choose(self.device)
+        size, itemsize = network.size, X.dtype.itemsize
+        work = devices.Work(size, rows, features, batch_rows or rows, epochs, itemsize)
+        return devices.choose(self.device, work)
 
     def _regularization(self, network):
         """Penalties, decay, bounds and dropout, without the key of dropout's masks.
@@ -214,6 +231,7 @@ class BaseMLP(BaseEstimator, ABC):
             network,
             parameters,
             rows.X,
+            epochs=self.max_iter,
             regularization=self._regularization(network),
             batch_size=min(n, 1024),
         )
@@ -253,6 +271,7 @@ class BaseMLP(BaseEstimator, ABC):
             network,
             parameters,
             rows.X,
+            epochs=1 if incremental else self.max_iter,
             optimizer=optimizer,
             regularization=regularization,
             batch_size=self._batch_rows(len(order)),

@@ -14,6 +14,8 @@ from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import unique_labels
 from sklearn.utils.validation import validate_data
 
+from ..devices import is_on_gpu, load
+
 FLOATS = (np.float64, np.float32)
 _FLOATS = tuple(np.dtype(kind) for kind in FLOATS)
 #: Kinds of arrays of labels: booleans, integers, text.
@@ -23,10 +25,32 @@ _SPARE_STATES: list[np.random.RandomState] = []
 
 def validated(estimator, X, *y, reset, **checks):
     """`validate_data` of X, or of X and y."""
+    if is_on_gpu(X):
+        return _validated_on_gpu(estimator, X, *y, reset=reset, **checks)
     if _is_plain(estimator, X, reset) and all(_is_plain_target(target, len(X)) for target in y):
         estimator.n_features_in_ = X.shape[1]
         return (X, *y) if y else X
     return validate_data(estimator, X, *y, accept_sparse=["csr", "csc"], reset=reset, **checks)
+
+
+def on_host(array):
+    """The array itself, or a copy on the host of one that lies on a GPU."""
+    return load("cuda").to_host(array) if is_on_gpu(array) else array
+
+
+def _validated_on_gpu(estimator, X, *y, reset, multi_output=False, y_numeric=False, **checks):
+    """X as the CUDA device takes it, in place, and y on the host.
+
+    scikit-learn's validation goes on a stand-in of X, which has its shape. Whether X is finite is
+    left to the fit, which fails on weights that are not.
+    """
+    X = load("cuda").in_place(X)
+    stand_in = np.broadcast_to(X.dtype.type(0), X.shape)
+    checked = validate_data(
+        estimator, stand_in, *map(on_host, y), reset=reset,
+        **({"multi_output": multi_output, "y_numeric": y_numeric} if y else {}), **checks,
+    )  # fmt: skip
+    return (X, checked[1]) if y else X
 
 
 def _is_plain(estimator, X, reset):

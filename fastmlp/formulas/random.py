@@ -29,7 +29,7 @@ def rounds(key, counter, add, rotate, xor, word):
 
 def _plain(threshold, *words):
     mask = 0xFFFFFFFF
-    seed, step, row, unit = (int(word) & mask for word in words)
+    threshold, seed, step, row, unit = (int(word) & mask for word in (threshold, *words))
     first, _ = rounds(
         (seed, step),
         (row, unit),

@@ -3,12 +3,14 @@
 import numpy as np
 
 from ...regularization import Regularization
+from ..presence import is_on_gpu
 from .elements import Kind
 from .layered import LONGEST_BLOCK, Layered
 from .layout import kind_of
-from .memory import Memory, is_on_gpu
+from .memory import Memory, in_place
 from .runs import Resident, Run, batch_weights, rows_on, step_numbers
 from .single_block import SingleBlock, block_rows
+from .target import cuda
 
 #: The most parameters times rows of a batch that one block of threads takes: past some twenty
 #: microseconds a batch, many multiprocessors gain more than their meetings cost.
@@ -39,6 +41,12 @@ class CudaDevice:
     """
 
     name = "cuda"
+    in_place = staticmethod(in_place)
+
+    @staticmethod
+    def to_host(array):
+        """A copy of an array that lies on the GPU."""
+        return cuda.as_cuda_array(array).copy_to_host()
 
     def __init__(
         self,
@@ -182,7 +190,7 @@ class CudaDevice:
         resident = isinstance(self._rows, Resident) and self._arrays[0] is X
         on_gpu = resident or is_on_gpu(X)
         if on_gpu:
-            run.X = self._rows.runs[0].X if resident else memory.in_place(X)
+            run.X = self._rows.runs[0].X if resident else in_place(X)
         numbers = np.arange(n) if order is None else order
         for begin in range(0, n, block):
             visited = numbers[begin : begin + block]

@@ -15,9 +15,22 @@ SHARE = 0.8
 BLOCK_BYTES = 256 << 20
 
 
-def is_on_gpu(array) -> bool:
-    """Whether an array lies on a GPU: it says where, by `__cuda_array_interface__`."""
-    return hasattr(array, "__cuda_array_interface__")
+def in_place(X):
+    """An array that lies on the GPU, as kernels read it.
+
+    Raises
+    ------
+    ValueError
+        If it does not hold floats in rows and columns.
+    """
+    array = cuda.as_cuda_array(X)
+    cuda.synchronize()  # not every library says in which queue it writes the array
+    if array.ndim != 2 or array.dtype not in (np.float32, np.float64):
+        raise ValueError(
+            "An X on the GPU must be a 2D array of float32 or float64, got "
+            f"{array.ndim}D of {array.dtype}."
+        )
+    return array
 
 
 class Memory:
@@ -57,22 +70,6 @@ class Memory:
             on_gpu[begin : begin + rows].copy_to_device(block, stream=self.stream)
             self.stream.synchronize()  # the block is freed
         return on_gpu
-
-    def in_place(self, X):
-        """An array that lies on the GPU, as kernels read it.
-
-        Raises
-        ------
-        ValueError
-            If it does not hold floats in rows and columns.
-        """
-        array = cuda.as_cuda_array(X)
-        if array.ndim != 2 or array.dtype not in (np.float32, np.float64):
-            raise ValueError(
-                "An X on the GPU must be a 2D array of float32 or float64, got "
-                f"{array.ndim}D of {array.dtype}."
-            )
-        return array
 
     def empty(self, shape, dtype=None):
         """Room on the GPU.

@@ -3,9 +3,10 @@
 import numpy as np
 
 from ...formulas.optimizers import adam_learning_rate
+from ..presence import is_on_gpu
 from . import cursor
 from .elements import STEP_FIELDS
-from .memory import BLOCK_BYTES, SHARE, is_on_gpu
+from .memory import BLOCK_BYTES, SHARE, in_place
 from .target import cuda, free_memory, new_stream
 
 
@@ -111,7 +112,7 @@ class Resident:
         rows = len(targets)
         batches = min(run_batches, -(-rows // batch_rows))
         run = Run(memory, min(rows, batches * batch_rows), batches, penalty_parts)
-        run.X = memory.in_place(X) if is_on_gpu(X) else memory.upload_rows(X)
+        run.X = in_place(X) if is_on_gpu(X) else memory.upload_rows(X)
         run.targets = memory.upload_rows(targets)
         run.weighted = weights is not None
         run.weights = memory.upload_rows(weights if run.weighted else np.ones(1))

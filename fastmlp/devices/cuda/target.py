@@ -22,18 +22,9 @@ if _LACKING:
 from numba import cuda  # noqa: E402
 
 if SIMULATED:
-    from numba.cuda.simulator.kernel import _get_kernel_context
+    from .simulator import Simulated
 
-    class _Simulated:
-        """`numba.cuda`, which stands for the block that runs while a kernel does.
-
-        The simulator sees to that in the module of the kernel alone.
-        """
-
-        def __getattr__(self, name, _outside=cuda):
-            return getattr(_get_kernel_context() or _outside, name)
-
-    cuda = _Simulated()
+    cuda = Simulated(cuda)
 else:
     from cuda.bindings import driver as _driver
     from numba.cuda import dispatcher as _dispatcher
@@ -178,3 +169,22 @@ def shared_memory() -> int:
 def free_memory() -> int:
     """Bytes of memory that the GPU has left."""
     return cuda.current_context().get_memory_info().free
+
+
+def try_out():
+    """Run a kernel, which takes everything that other kernels take.
+
+    Raises
+    ------
+    Exception
+        Whatever goes wrong, as the driver or the compiler says it.
+    """
+
+    def write(out):
+        out[cuda.threadIdx.x] = cuda.threadIdx.x
+
+    written = cuda.device_array(2, np.int64)
+    configured(kernel(2, "cuda.try_out")(write), 1, 2, new_stream())(written)
+    cuda.synchronize()
+    if written.copy_to_host().tolist() != [0, 1]:
+        raise RuntimeError("a kernel did not do what it was told")

@@ -40,8 +40,6 @@ if SIMULATED:  # where a thread is one of Python's
 # Distance between rows of a slice: a multiple of 16 bytes, by which four numbers are read at once,
 # but none of 128, after which banks repeat.
 _PAD = 4
-# In bytes, of a slice: that of four numbers. The simulator knows of none.
-_ALIGNMENT = None if SIMULATED else 16
 
 
 @lru_cache
@@ -74,8 +72,8 @@ def product(tile: Tile, dtype: np.dtype, a_along_depth: bool, b_along_depth: boo
         m0, n0, m_end, n_end, k_begin, k_end, out,
     ):  # fmt: skip
         thread = cuda.threadIdx.x
-        a_shared = cuda.shared.array(a_slice, real, alignment=_ALIGNMENT)
-        b_shared = cuda.shared.array(b_slice, real, alignment=_ALIGNMENT)
+        a_shared = cuda.shared.array(a_slice, real, alignment=16)
+        b_shared = cuda.shared.array(b_slice, real, alignment=16)
         a_next = cuda.local.array(a_loads, real)
         b_next = cuda.local.array(b_loads, real)
         x = cuda.local.array(square, real)

@@ -1,0 +1,51 @@
+"""Whether there is a GPU to use; CUDA's packages are imported only where there is a driver."""
+
+import ctypes
+import sys
+from functools import lru_cache
+from importlib.util import find_spec
+
+from numba.core import config
+
+_INSTALL = (
+    "python -m pip install 'fastmlp[cuda13]', or 'fastmlp[cuda12]' for drivers older than 580"
+)
+
+
+def is_on_gpu(array) -> bool:
+    """Whether an array lies on a GPU: it says where by ``__cuda_array_interface__``."""
+    return hasattr(array, "__cuda_array_interface__")
+
+
+@lru_cache
+def lacking() -> str:
+    """What keeps the CUDA device from running here, and what to do; empty where nothing does."""
+    if find_spec("numba_cuda") is None:
+        return f"the package numba-cuda is not installed: {_INSTALL}."
+    if not (config.ENABLE_CUDASIM or _has_driver()):
+        return (
+            "no NVIDIA driver is found: install the one for the GPU; in a container, start it with "
+            "the GPU visible (docker run --gpus all)."
+        )
+    try:
+        from .cuda import target
+
+        target.try_out()
+    except Exception as error:  # what a driver or a compiler lacks has many names
+        text = " ".join(str(error).split()) or repr(error)
+        compiler = any(part in text.lower() for part in ("nvvm", "nvrtc", "nvjitlink", "libdevice"))
+        if compiler:
+            return f"CUDA's compiler does not work ({text}): {_INSTALL}."
+        return (
+            f"the GPU cannot be used ({text}): see that `nvidia-smi` lists it, and that the "
+            f"packages fit the driver: {_INSTALL}."
+        )
+    return ""
+
+
+def _has_driver():
+    try:
+        ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,386 @@
+"""The CUDA device: on a GPU, or where there is none in Numba's simulator, on tiny networks.
+
+``NUMBA_ENABLE_CUDASIM=1 python -m pytest tests/test_cuda.py`` runs it in the simulator, whose
+threads are Python's. On a GPU, the laws of test_devices.py hold the device too.
+"""
+
+import numpy as np
+import pytest
+from numba.core import config
+from scipy import sparse
+from test_devices import (
+    ACTIVATIONS,
+    CLOSE,
+    DTYPES,
+    EVERYTHING,
+    LOSSES,
+    PAIRS,
+    assert_equals_reference,
+    make_data,
+    make_optimizer,
+    make_parameters,
+    run_epochs,
+)
+
+from fastmlp import MLPClassifier, MLPRegressor, activations, devices, losses
+from fastmlp.network import Network
+from fastmlp.regularization import Regularization
+
+if lacking := devices.presence.lacking():
+    # Without a GPU, `NUMBA_ENABLE_CUDASIM=1` lets this file run in the simulator.
+    pytest.skip(f"no GPU, and not in the simulator: {lacking}", allow_module_level=True)
+
+from fastmlp.devices import cuda
+from fastmlp.devices.cuda import layered, memory, runs
+from fastmlp.devices.cuda.target import cuda as numba_cuda
+
+pytestmark = pytest.mark.gpu
+SIMULATED = bool(config.ENABLE_CUDASIM)
+SMALL, LARGE = layered.SMALL[8], layered.LARGE[8]
+
+
+@pytest.fixture(params=["one block", "many blocks"], autouse=True)
+def regime(request, monkeypatch):
+    """Every law holds in both regimes."""
+    work = np.inf if request.param == "one block" else 0
+    monkeypatch.setattr(cuda, "SINGLE_BLOCK_WORK", work)
+    return request.param
+
+
+@pytest.fixture
+def many_blocks(regime):
+    if regime == "one block":
+        pytest.skip("about the regime of many blocks alone")
+
+
+def assert_trains_like_reference(network, rows=5, dtype=np.float64, **settings):
+    data = make_data(network, rows, dtype)
+    settings = {"batch_size": 3, "epochs": 1} | settings
+    assert_equals_reference("cuda", network, data, CLOSE[dtype], **settings)
+
+
+def in_fours(things):
+    """Networks of four hidden layers take four activations at once."""
+    return [tuple(things[i : i + 4]) for i in range(0, len(things), 4)]
+
+
+# ---- the same numbers as the reference -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("four", in_fours(ACTIVATIONS), ids=str)
+def test_activations(four, dtype):
+    units = (3, *(4, 3, 5, 2)[: len(four)], 2)
+    assert_trains_like_reference(Network(units, four, "squared_error"), dtype=dtype)
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=str)
+def test_losses(loss):
+    assert_trains_like_reference(Network((2, 3, 3), "tanh", loss))
+
+
+@pytest.mark.parametrize(("loss", "output"), PAIRS)
+def test_other_output_activations(loss, output):
+    assert_trains_like_reference(Network((2, 3, 3), "tanh", loss, output), optimizer="sgd")
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_everything_at_once(optimizer, dtype):
+    hidden = activations.Swish(learnable=True), "maxout"
+    network = Network((3, 6, 4, 2), hidden, losses.Huber(0.5))
+    assert_trains_like_reference(
+        network, dtype=dtype, optimizer=optimizer, regularization=EVERYTHING
+    )
+
+
+@pytest.mark.parametrize("batch_size", [1, 5, layered.LONGEST_BLOCK + 3])
+@pytest.mark.parametrize(
+    "units",
+    [
+        (1, 1),
+        (2, 1, 1, 2),
+        (SMALL.columns - 1, SMALL.columns, SMALL.columns + 1, 2),
+        (SMALL.depth + 1, SMALL.rows + 1, 3),
+    ],
+    ids=str,
+)
+def test_awkward_shapes(units, batch_size):
+    network = Network(units, "relu", "log_loss" if units[-1] > 1 else "squared_error")
+    rows = min(2 * batch_size - 1 if batch_size > 1 else 2, 300)
+    assert_trains_like_reference(network, rows, batch_size=min(batch_size, rows), epochs=1)
+
+
+def test_larger_tiles(many_blocks, monkeypatch):
+    monkeypatch.setattr(layered, "multiprocessors", lambda: 1)
+    network = Network((LARGE.columns + 1, LARGE.columns + 2, 2), "tanh", "log_loss")
+    assert_trains_like_reference(network, LARGE.rows + 1, batch_size=LARGE.rows + 1, epochs=1)
+
+
+def test_no_copy_of_the_gradient_adds_another_order(many_blocks, monkeypatch):
+    """With one copy or several, sums differ by rounding alone."""
+    results = []
+    network = Network((3, 4, 2), "tanh", "log_loss")
+    for multiprocessors in (1, 64):
+        monkeypatch.setattr(layered, "multiprocessors", lambda n=multiprocessors: n)
+        results.append(run_epochs("cuda", network, make_data(network, 12, np.float64)))
+    for own, other in zip(*results, strict=True):
+        np.testing.assert_allclose(own, other, rtol=1e-10, atol=1e-12)
+
+
+def test_same_bits_from_run_to_run():
+    network = Network((3, 5, 2), "relu", "log_loss")
+    data = make_data(network, 9, np.float32)
+    settings = {"batch_size": 4, "regularization": EVERYTHING}
+    first, second = (run_epochs("cuda", network, data, **settings) for _ in range(2))
+    for own, other in zip(first, second, strict=True):
+        np.testing.assert_array_equal(own, other)
+
+
+def test_several_launches_an_epoch(monkeypatch):
+    """A long epoch is cut into runs, lest Ctrl-C would have to wait for its end."""
+    network = Network((3, 5, 2), "relu", "log_loss")
+    data = make_data(network, 9, np.float64)
+    settings = {"batch_size": 2, "regularization": EVERYTHING}
+    expected = run_epochs("cuda", network, data, **settings)
+    for kind in (cuda.SingleBlock, cuda.Layered):
+        monkeypatch.setattr(kind, "longest_run", 2 * 6 * 2 * network.size)
+    for own, other in zip(run_epochs("cuda", network, data, **settings), expected, strict=True):
+        np.testing.assert_allclose(own, other, rtol=1e-14)
+
+
+@pytest.mark.parametrize("weighted", [True, False])
+@pytest.mark.parametrize("rows", [1, 2 * layered.LONGEST_BLOCK + 1 if SIMULATED else 70])
+def test_loss_and_gradient(rows, weighted):
+    network = Network((3, 4, 2), ["prelu"], "log_loss")
+    X, targets, weights = make_data(network, rows, np.float64)
+    settings = {"regularization": Regularization(l2=0.1, l1=0.03), "batch_size": 2}
+    parameters = make_parameters(network, np.float64)
+    results = []
+    for name in ("cuda", "reference"):
+        device = devices.load(name)(network, np.zeros_like(parameters), **settings)
+        arguments = X, targets, weights if weighted else None
+        device.loss_and_gradient(np.full_like(parameters, 0.01), *arguments)  # no trace
+        results.append(device.loss_and_gradient(parameters, *arguments))
+    np.testing.assert_allclose(results[0][0], results[1][0], rtol=1e-12)
+    np.testing.assert_allclose(results[0][1], results[1][1], rtol=1e-10, atol=1e-14)
+
+
+# ---- rows ----------------------------------------------------------------------------------------
+
+
+def strided(X):
+    return np.repeat(np.repeat(X, 2, axis=0), 2, axis=1)[::2, ::2]
+
+
+def read_only(X):
+    X = X.copy()
+    X.setflags(write=False)
+    return X
+
+
+@pytest.mark.parametrize(
+    "way_in", [np.asfortranarray, strided, read_only, lambda X: X.astype(np.float32)]
+)
+def test_every_way_in(way_in):
+    network = Network((3, 4, 1), "relu", "binary_log_loss")
+    X, targets, weights = make_data(network, 7, np.float64)
+    X = X.astype(np.float32).astype(np.float64)
+    expected = run_epochs("cuda", network, (X, targets, weights), batch_size=3)
+    data = way_in(X), np.asfortranarray(targets), weights[::-1].copy()[::-1]
+    for own, other in zip(
+        run_epochs("cuda", network, data, batch_size=3, dtype=np.float64), expected, strict=True
+    ):
+        np.testing.assert_array_equal(own, other)
+
+
+@pytest.mark.parametrize("weighted", [True, False])
+def test_rows_that_do_not_fit_pass_through(weighted, monkeypatch):
+    network = Network((3, 4, 2), "relu", "log_loss")
+    X, targets, weights = make_data(network, 11, np.float64)
+    data = X, targets, weights if weighted else None
+    settings = {"batch_size": 2, "regularization": EVERYTHING}
+    expected = run_epochs("cuda", network, data, **settings)
+    monkeypatch.setattr(runs, "SHARE", 0)
+    monkeypatch.setattr(runs, "BLOCK_BYTES", 2 * 2 * (3 + 2 + 1) * 8)
+    streamed = []
+    monkeypatch.setattr(runs.Streamed, "send", counted(runs.Streamed.send, streamed))
+    for own, other in zip(run_epochs("cuda", network, data, **settings), expected, strict=True):
+        np.testing.assert_allclose(own, other, rtol=1e-14)
+    assert len(streamed) == 2 * 3  # two epochs of six batches, two batches at a time
+
+
+def counted(function, calls):
+    def counting(*arguments):
+        calls.append(arguments)
+        return function(*arguments)
+
+    return counting
+
+
+def test_gradient_of_rows_that_do_not_fit(monkeypatch):
+    network = Network((3, 4, 2), "relu", "log_loss")
+    data = make_data(network, 11, np.float64)
+    parameters = make_parameters(network, np.float64)
+    results = []
+    for share in (0.8, 0):
+        monkeypatch.setattr(runs, "SHARE", share)
+        monkeypatch.setattr(cuda, "LONGEST_BLOCK", 4)
+        monkeypatch.setattr(runs, "BLOCK_BYTES", 1)
+        device = cuda.CudaDevice(network, parameters)
+        results.append(device.loss_and_gradient(parameters, *data))
+    np.testing.assert_allclose(results[0][0], results[1][0], rtol=1e-14)
+    np.testing.assert_allclose(results[0][1], results[1][1], rtol=1e-12, atol=1e-15)
+
+
+def test_too_little_memory(monkeypatch):
+    monkeypatch.setattr(memory, "free_memory", lambda: 100)
+    X, y = np.ones((6, 2)), np.arange(6)
+    regressor = MLPRegressor(hidden_layer_sizes=(3,), device="cuda")
+    with pytest.raises(MemoryError, match=r"GPU has 0\.00 GB of memory left"):
+        regressor.fit(X, y)
+    assert not hasattr(regressor, "coefs_")
+
+
+def test_weights_that_sum_to_zero():
+    network = Network((2, 1), (), "squared_error")
+    X, targets, weights = make_data(network, 4, np.float64)
+    weights[:2] = 0
+    parameters = make_parameters(network, np.float64)
+    device = cuda.CudaDevice(
+        network, parameters, optimizer=make_optimizer("adam", parameters), batch_size=2
+    )
+    with pytest.raises(ZeroDivisionError, match="can't be normalized"):
+        device.train_epoch(X, targets, weights, np.arange(4))
+
+
+# ---- estimators ----------------------------------------------------------------------------------
+
+
+def small_data(classes=3):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((12, 3))
+    return X, np.arange(12) % classes
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"solver": "sgd", "learning_rate": "adaptive"},
+        {"solver": "lbfgs"},
+        {"early_stopping": True, "validation_fraction": 0.3},
+        {"dropout": 0.3, "input_dropout": 0.1},
+    ],
+    ids=str,
+)
+def test_classifier(settings):
+    X, y = small_data()
+    settings = {"max_iter": 3, "batch_size": 4, "tol": 0, "random_state": 0} | settings
+    fits = []
+    for name in ("cuda", "reference"):
+        with pytest.warns(match=r"Maximum|TOTAL|converge"):
+            fits.append(MLPClassifier((4,), device=name, **settings).fit(X, y))
+    ours, expected = fits
+    assert ours.device_ == "cuda"
+    np.testing.assert_allclose(ours.predict_proba(X), expected.predict_proba(X), rtol=1e-9)
+    np.testing.assert_allclose(ours.loss_, expected.loss_, rtol=1e-9)
+    for own, theirs in zip(ours.coefs_, expected.coefs_, strict=True):
+        np.testing.assert_allclose(own, theirs, rtol=1e-8, atol=1e-12)
+
+
+def test_partial_fits_go_on():
+    X, y = small_data()
+    fits = [MLPClassifier((4,), device=name, random_state=0) for name in ("cuda", "reference")]
+    for _ in range(3):
+        for fit in fits:
+            fit.partial_fit(X, y, classes=[0, 1, 2])
+    ours, expected = fits
+    assert ours.t_ == expected.t_
+    np.testing.assert_allclose(ours.predict_proba(X), expected.predict_proba(X), rtol=1e-9)
+
+
+def test_float32_stays():
+    X, y = small_data()
+    fit = MLPRegressor(hidden_layer_sizes=(3,), device="cuda", random_state=0)
+    fit.partial_fit(X.astype("f4"), y)
+    assert fit.coefs_[0].dtype == np.float32
+    assert fit.predict(X.astype("f4")).dtype == np.float32
+
+
+def half(z):
+    return 0.5 * z
+
+
+def half_slope(z):
+    return 0.5
+
+
+def square(p, t):
+    return (p - t) * (p - t)
+
+
+def twice_difference(p, t):
+    return 2 * (p - t)
+
+
+def test_own_functions():
+    custom = activations.Custom(half, half_slope)
+    assert_trains_like_reference(
+        Network((2, 3, 1), [custom], losses.Custom(square, twice_difference))
+    )
+
+
+def test_sparse_is_an_error_that_says_what_to_do():
+    X, y = small_data()
+    with pytest.raises(ValueError, match=r"takes no sparse X: pass X\.toarray\(\)"):
+        MLPClassifier(device="cuda").fit(sparse.csr_matrix(X), y)
+
+
+class OnGpu:
+    """What other libraries' arrays on a GPU are: memory, and a description of it."""
+
+    def __init__(self, array):
+        self._array = numba_cuda.to_device(array)
+
+    @property
+    def __cuda_array_interface__(self):
+        return self._array.__cuda_array_interface__
+
+
+@pytest.mark.skipif(SIMULATED, reason="the simulator has no memory of a GPU to describe")
+def test_arrays_on_the_gpu_are_used_in_place():
+    X, y = small_data()
+    settings = {"max_iter": 3, "batch_size": 4, "n_iter_no_change": 3, "random_state": 0}
+    fits = []
+    for data in ((X, y), (OnGpu(X), y), (OnGpu(np.asfortranarray(X)), OnGpu(y))):
+        with pytest.warns(match="Maximum"):
+            fits.append(MLPClassifier((4,), device="cuda", **settings).fit(*data))
+    expected = fits[0].predict_proba(X)
+    for fit in fits:
+        np.testing.assert_array_equal(fit.predict_proba(X), expected)
+    np.testing.assert_array_equal(fits[0].predict_proba(OnGpu(X)), expected)
+    with pytest.raises(ValueError, match="2D array of float32 or float64"):
+        fits[0].predict(OnGpu(np.arange(3)))
+    with pytest.raises(ValueError, match=r"lies on a GPU.*use device='cuda'"):
+        MLPClassifier(device="cpu").fit(OnGpu(X), y)
+
+
+def test_interrupted_fit_keeps_its_weights(monkeypatch):
+    """As everywhere: a warning, and the weights so far."""
+    X, y = small_data()
+    launched = []
+
+    def launch(regime, run, original=(cuda.SingleBlock.launch, cuda.Layered.launch)):
+        launched.append(run)
+        if len(launched) == 3:
+            raise KeyboardInterrupt
+        original[isinstance(regime, cuda.Layered)](regime, run)
+
+    for kind in (cuda.SingleBlock, cuda.Layered):
+        monkeypatch.setattr(kind, "launch", launch)
+    fit = MLPClassifier((4,), device="cuda", batch_size=4, random_state=0)
+    with pytest.warns(match="interrupted by user"):
+        fit.fit(X, y)
+    assert fit.n_iter_ == 2
+    assert np.isfinite(fit.predict_proba(X)).all()
