@@ -95,7 +95,8 @@ class TorchSide:
         self.total = X.new_zeros(())
         self._loss = self._eager_loss
         if mode is not None:
-            self._loss = torch.compile(self._eager_loss, mode=mode, dynamic=False)
+            # With fullgraph, what it cannot compile is an error: else it would go on eagerly.
+            self._loss = torch.compile(self._eager_loss, mode=mode, dynamic=False, fullgraph=True)
         self.reset()
         self._train_batch = self._captured() if graph else self._step
 
