@@ -71,7 +71,8 @@ def missing() -> str | None:
     try:
         devices.load("cuda")
     except Exception as error:  # whatever a driver or a package lacks is what is to be said
-        return f"fastmlp's device 'cuda' is not usable: {type(error).__name__}: {error}"
+        reason = " ".join(str(error).split())
+        return f"fastmlp's device 'cuda' is not usable: {type(error).__name__}: {reason}"
     return None
 
 

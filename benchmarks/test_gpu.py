@@ -36,6 +36,15 @@ def test_without_a_gpu_one_line_says_so():
     assert done.stderr.count("\n") == 1
 
 
+def test_one_line_says_what_a_machine_with_a_gpu_lacks(monkeypatch):
+    def load(name):
+        raise ImportError("numba-cuda is missing:\ninstall it")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(gpu.devices, "load", load)
+    assert gpu.missing().endswith("not usable: ImportError: numba-cuda is missing: install it")
+
+
 def test_everything_but_cuda(monkeypatch, tmp_path):
     wanted = [((5, 7, 3), 10, dtype, {EAGER: 5}) for dtype in (np.float32, np.float64)]
     monkeypatch.setattr(gpu, "cases", lambda options: wanted)
