@@ -56,10 +56,14 @@ class Options(argparse.Namespace):
 
         def awaited(times):
             loop(times)
-            if self.where == "cuda":
-                torch.cuda.synchronize()
+            self.wait()
 
         return awaited
+
+    def wait(self):
+        """Wait until the GPU has done all it was told."""
+        if self.where == "cuda":
+            torch.cuda.synchronize()
 
 
 def missing() -> str | None:
@@ -198,6 +202,7 @@ def predictions(options, count=100_000) -> list[dict]:
     host, there = torch.from_numpy(X), torch.from_numpy(X).to(options.where)
     resident = there if options.where == "cuda" else X  # our other devices want NumPy's arrays
     out = np.empty((count, case.classes), np.float32)
+    options.wait()  # our device's queue would not wait for PyTorch's copy
 
     @torch.inference_mode()
     def theirs(rows):
@@ -266,7 +271,9 @@ def cost(options) -> dict:
     """
     rows = []
     for units, batch in SIZES[:4] if options.quick else SIZES:
-        case = task(units, batch)._replace(rows=10 * batch)
+        case = task(units, batch)
+        # About as many rows as tables have: what an epoch costs beside its steps counts, too.
+        case = case._replace(rows=max(10, min(100, 10_000 // batch)) * batch)
         X, labels = case.data(np.float32)
         names = dict.fromkeys((options.ours, "cpu"))
         sides = {name: OurSide(name, case, X, labels) for name in names}
