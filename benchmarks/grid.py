@@ -38,10 +38,14 @@ class Case(NamedTuple):
         signal = X[:, :8] @ rng.standard_normal((min(8, self.features), self.classes))
         return X, (signal + rng.standard_normal(signal.shape)).argmax(axis=1)
 
+    @property
+    def units(self) -> tuple:
+        """Width of every layer; one output tells two classes apart."""
+        return self.features, *self.hidden, self.classes if self.classes > 2 else 1
+
     def flops(self) -> float:
         """Floating-point operations of one epoch: products of forward, delta and gradient."""
-        units = [self.features, *self.hidden, self.classes if self.classes > 2 else 1]
-        products = [a * b for a, b in pairwise(units)]
+        products = [a * b for a, b in pairwise(self.units)]
         return 2.0 * self.rows * (3 * sum(products) - products[0])
 
 

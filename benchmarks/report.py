@@ -37,18 +37,19 @@ def caption(record: dict) -> str:
         for name, version in record["versions"].items()
         if version != "not installed"
     )
+    gpu = f"{record['gpu']} with driver {record['driver']}, " if "gpu" in record else ""
     return (
-        f"{record['date']}, {record['cpu']}, CPUs: {record['cores']}, load {record['load']} at the "
-        f"start, Python {record['python']}, {versions}; one core's multiply-adds reach "
+        f"{record['date']}, {gpu}{record['cpu']}, CPUs: {record['cores']}, load {record['load']} "
+        f"at the start, Python {record['python']}, {versions}; one core's multiply-adds reach "
         f"{number(record['peak_gflops']['float32'])} GFLOP/s in float32 and "
         f"{number(record['peak_gflops']['float64'])} in float64."
     )
 
 
-def save(part: str, record: dict, results) -> None:
-    """Write ``results/<part>.json``."""
+def save(part: str, record: dict, results, folder: Path = RESULTS) -> None:
+    """Write ``<part>.json`` into the folder."""
     content = json.dumps({"machine": record, "results": results}, indent=1)
-    (RESULTS / f"{part}.json").write_text(content + "\n")
+    (folder / f"{part}.json").write_text(content + "\n")
 
 
 def saved(part: str) -> dict | None:
@@ -57,10 +58,10 @@ def saved(part: str) -> dict | None:
     return json.loads(file.read_text()) if file.exists() else None
 
 
-def write_page(part: str, title: str, lines: list[str]) -> None:
-    """Write ``results/<part>.md``."""
+def write_page(part: str, title: str, lines: list[str], folder: Path = RESULTS) -> None:
+    """Write ``<part>.md`` into the folder."""
     text = "\n".join([f"# {title}", "", *lines])
-    (RESULTS / f"{part}.md").write_text(text.strip() + "\n")
+    (folder / f"{part}.md").write_text(text.strip() + "\n")
 
 
 def write_readme(lines: list[str]) -> None:

@@ -15,6 +15,7 @@ import sys
 import accuracy
 import chart
 import fit
+import gpu_report
 import memory
 import parts
 import predict
@@ -37,6 +38,9 @@ PARTS = {
     "published": published,
     "accuracy": accuracy,
 }
+
+#: Those that another command measures, where there is what they need.
+ELSEWHERE = {"gpu": gpu_report}
 
 CHART = (
     "![Milliseconds an epoch of every library and case, and the floor of the arithmetic]"
@@ -88,13 +92,14 @@ def main():
 
 def write_reports():
     """Write the pages, the chart and the README's block from all that was ever measured."""
-    measured = {name: content for name in PARTS if (content := saved(name))}
+    parts = PARTS | ELSEWHERE
+    measured = {name: content for name in parts if (content := saved(name))}
     block = []
     for name, content in measured.items():
         results, where = content["results"], caption(content["machine"])
-        title = PARTS[name].__doc__.splitlines()[0]
-        write_page(name, title, [*PARTS[name].report(results), "", where])
-        block += ["", *PARTS[name].headline(results)]
+        title = parts[name].__doc__.splitlines()[0]
+        write_page(name, title, [*parts[name].report(results), "", where])
+        block += ["", *parts[name].headline(results)]
         if name == "fit":
             block += ["", CHART]
             draw_chart(results)

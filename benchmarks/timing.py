@@ -47,20 +47,20 @@ def looped(work: Callable) -> Callable:
     return loop
 
 
-def repeats(loop: Callable, seconds: float) -> int:
+def repeats(loop: Callable, seconds: float, clock=time.process_time) -> int:
     """How many times a short work must be repeated to fill about `seconds`."""
     loop(1)  # compile, and fill the caches
     times = 1
-    while (took := once(partial(loop, times))) < seconds / 4:
+    while (took := once(partial(loop, times), clock)) < seconds / 4:
         times *= 2
     return max(1, round(times * seconds / took))
 
 
-def alternate_loops(loops: dict, rounds: int, seconds: float) -> dict:
+def alternate_loops(loops: dict, rounds: int, seconds: float, clock=time.process_time) -> dict:
     """Seconds of one repetition of each, a list for each; they take turns of about `seconds`."""
-    times = {name: repeats(loop, seconds) for name, loop in loops.items()}
+    times = {name: repeats(loop, seconds, clock) for name, loop in loops.items()}
     turns = {name: partial(loop, times[name]) for name, loop in loops.items()}
     return {
         name: [took / times[name] for took in values]
-        for name, values in alternate(turns, rounds).items()
+        for name, values in alternate(turns, rounds, clock).items()
     }

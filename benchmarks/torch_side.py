@@ -69,7 +69,8 @@ class TorchClassifier:
         self.classes_ = np.unique(y)
         X, targets = self._tensors(X, y)
         outputs = targets.shape[1] if self.binary_ else len(self.classes_)
-        self.network_ = self._network((X.shape[1], *self.hidden_layer_sizes, outputs), X.dtype)
+        units = X.shape[1], *self.hidden_layer_sizes, outputs
+        self.network_ = layered(units, self.activation, X.dtype)
         draw(self.network_, self.activation, random_state)
         self.optimizer_ = self._optimizer()
         self.steps_, self.loss_curve_ = 0, []
@@ -128,13 +129,6 @@ class TorchClassifier:
             positive = outputs.sigmoid()
             return torch.cat([1 - positive, positive], dim=1).numpy()
 
-    def _network(self, units, dtype):
-        layers = []
-        for fan_in, fan_out in pairwise(units):
-            activation = ACTIVATIONS[self.activation](fan_out, dtype)
-            layers += [nn.Linear(fan_in, fan_out, dtype=dtype), activation]
-        return nn.Sequential(*layers[:-1])
-
     def _optimizer(self):
         """Adam or SGD, with scikit-learn's defaults; the penalty is on weights alone."""
         weights = [p for p in self.network_.parameters() if p.ndim == 2]
@@ -143,6 +137,14 @@ class TorchClassifier:
         if self.solver == "adam":
             return torch.optim.Adam(groups, lr=0.001, fused=True)
         return torch.optim.SGD(groups, lr=0.001, momentum=0.9, nesterov=True, fused=True)
+
+
+def layered(units, activation, dtype):
+    """A network of linear layers with the activation in between, and logits as outputs."""
+    layers = []
+    for fan_in, fan_out in pairwise(units):
+        layers += [nn.Linear(fan_in, fan_out, dtype=dtype), ACTIVATIONS[activation](fan_out, dtype)]
+    return nn.Sequential(*layers[:-1])
 
 
 def draw(network, activation, random_state):

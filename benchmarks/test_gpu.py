@@ -1,0 +1,90 @@
+"""The GPU's benchmark without one: all of it on the CPU but what only CUDA has."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+if not importlib.util.find_spec("torch"):
+    pytest.skip("PyTorch is not installed", allow_module_level=True)
+
+import gpu
+import gpu_report
+import torch
+from gpu_sides import EAGER, TORCH_SIDES, Task, build, check
+from grid import OURS
+
+TINY = Task(40, 5, (7, 6), 3, 10, epochs=1)
+
+
+def options(folder):
+    return gpu.Options(ours="cpu", where="cpu", rounds=2, seconds=0.01, quick=True, out=folder)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_without_a_gpu_one_line_says_so():
+    command = [sys.executable, Path(gpu.__file__)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("No GPU: ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_one_line_says_what_a_machine_with_a_gpu_lacks(monkeypatch):
+    def load(name):
+        raise ImportError("numba-cuda is missing:\ninstall it")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(gpu.devices, "load", load)
+    assert gpu.missing().endswith("not usable: ImportError: numba-cuda is missing: install it")
+
+
+def test_everything_but_cuda(monkeypatch, tmp_path):
+    wanted = [((5, 7, 3), 10, dtype, {EAGER: 5}) for dtype in (np.float32, np.float64)]
+    monkeypatch.setattr(gpu, "cases", lambda options: wanted)
+    monkeypatch.setattr(gpu, "SIZES", [((5, 7, 2), 10), ((9, 20, 3), 50)])
+    monkeypatch.setattr(gpu, "ceilings", partial(gpu.ceilings, elements=1000, width=32))
+    monkeypatch.setitem(gpu.PARTS, "predictions", partial(gpu.predictions, count=100))
+    # Minutes, where nothing is compiled yet:
+    monkeypatch.setitem(gpu.PARTS, "startup", lambda options: [])
+    gpu.measure(options(tmp_path))
+    content = json.loads((tmp_path / "gpu.json").read_text())
+    results = content["results"]
+    assert set(results) == {"machine", "ceilings", *gpu.PARTS}
+    for row, limit in zip(results["steps"], (1e-5, 1e-9), strict=True):
+        assert max(row["apart"].values()) < limit
+        assert set(row["us"]) == {OURS, EAGER}
+        assert set(row["left_out"]) == {gpu.GRAPH}
+    page = (tmp_path / "gpu.md").read_text()
+    assert f"Left out: {gpu.GRAPH} (needs CUDA)." in page
+    assert page.count("5 times PyTorch eager ") == 2
+    assert "TB/s" in gpu_report.ceilings_line(results["ceilings"])[0]
+    assert EAGER in gpu_report.headline(results)[0]
+
+
+def test_a_side_that_differs_stops_everything():
+    X, labels = TINY.data(np.float64)
+    sides, left_out = build(TINY, X, labels, "cpu", "cpu", TORCH_SIDES)
+    assert set(left_out) == set(TORCH_SIDES) - {EAGER}
+    sides[EAGER].optimizer.param_groups[0]["eps"] = 1e-6
+    with pytest.raises(SystemExit, match=EAGER):
+        check(TINY, X, labels, sides)
+
+
+def test_start_up_is_measured_in_a_process():
+    program = gpu.FIRST_FIT.format(5, 3, (7,), "reference")
+    seconds = gpu.process(program, {})
+    assert seconds["import"] > seconds["fit"] > 0
+
+
+def test_cost_is_fitted():
+    work = np.array([1e3, 1e5, 1e7])
+    assert gpu.fitted(work, 12 + work / 400) == pytest.approx(
+        {"overhead_us": 12, "work_per_us": 400}
+    )
