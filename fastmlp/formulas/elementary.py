@@ -258,6 +258,7 @@ def log(x):
 
 
 SQRT_2_LESS_1 = math.sqrt(2) - 1
+LOG_2 = math.log(2)  # on a GPU, a call that computes it anew in float64
 
 
 @formula
@@ -271,7 +272,7 @@ def log1p_of_share(x):
     far = x > type(x)(SQRT_2_LESS_1)
     s = (x - one if far else x) / (x + (one + two if far else two))
     half = fma(s * s, s * horner(s * s, ARTANH), s)
-    return fma(two, half, type(x)(math.log(2) if far else 0.0))
+    return fma(two, half, type(x)(LOG_2) if far else type(x)(0))
 
 
 # Past these e^(-t^2) rounds to zero.
