@@ -61,14 +61,14 @@ class Code:
         return sum(n for name, n in self.instructions.items() if re.match(DOUBLE, name))
 
 
-class Refused(Exception):
+class ToolError(Exception):
     """What a program of the toolkit says that does not do its work."""
 
 
 def _run(*command):
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
-        raise Refused(done.stderr)
+        raise ToolError(done.stderr)
     return done
 
 
@@ -101,7 +101,7 @@ def missing():
         return f"not found: {', '.join(absent)}"
     try:
         compiled(lambda: None, (), HOPPER)
-    except Refused as error:
+    except ToolError as error:
         return f"ptxas does not take NVVM's PTX: {error}"
     return ""
 
