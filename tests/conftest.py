@@ -12,8 +12,13 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(items):
-    if JIT_DISABLED:
-        skip = pytest.mark.skip(reason="needs compiled kernels, and NUMBA_DISABLE_JIT is set")
-        for item in items:
-            if item.get_closest_marker("compiled"):
-                item.add_marker(skip)
+    if not JIT_DISABLED:
+        return
+    compiled = pytest.mark.skip(reason="needs compiled kernels, and NUMBA_DISABLE_JIT is set")
+    same = pytest.mark.skip(reason="the reference has no kernels, and NUMBA_DISABLE_JIT is set")
+    for item in items:
+        parameters = item.callspec.params if hasattr(item, "callspec") else {}
+        if item.get_closest_marker("compiled"):
+            item.add_marker(compiled)
+        elif parameters.get("device") == "reference":
+            item.add_marker(same)

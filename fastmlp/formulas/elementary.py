@@ -15,7 +15,6 @@ for both dtypes: float32 was tried on every number there is, float64 on half a b
 """
 
 import math
-from fractions import Fraction
 
 import numpy as np
 from llvmlite import ir
@@ -25,9 +24,11 @@ from .._jit import formula, intrinsic
 
 
 def _rounded_once(a, b, c):
-    if not np.isfinite(a * b + c):
+    if not math.isfinite(a * b + c):
         return a * b + c
-    return type(c)(float(Fraction(float(a)) * Fraction(float(b)) + Fraction(float(c))))
+    # Fractions of integers, whose quotient Python rounds once.
+    (p, q), (r, s), (t, u) = (float(x).as_integer_ratio() for x in (a, b, c))
+    return type(c)((p * r * u + t * q * s) / (q * s * u))
 
 
 @intrinsic(_rounded_once)
