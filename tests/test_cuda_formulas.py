@@ -83,20 +83,3 @@ def test_random_words_are_integers_of_32_bits(cc):
     code = compiled(kernel, (types.int64,) * 4 + (types.boolean[::1],), cc)
     assert (code.spills, code.stack, code.fp64) == (0, 0, 0)
     assert code.count("SHF") >= 20  # the rotations: one instruction each
-
-
-@every_gpu
-def test_what_must_not_be_is_seen(cc):
-    """Of a kernel in float32, a literal's float64 and an array in local memory."""
-
-    def kernel(x, y):
-        near = cuda.local.array(64, types.float32)
-        for i in range(64):
-            near[i] = x[i] * 0.1
-        for i in range(64):
-            y[i] = near[int(x[i])]
-
-    code = compiled(kernel, (types.float32[::1],) * 2, cc)
-    assert code.stack >= 256
-    assert code.local > 0
-    assert code.fp64 > 0
