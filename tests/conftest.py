@@ -1,16 +1,11 @@
 """What all tests share: the compiled-only mark, and the devices at hand."""
 
 import sys
-from types import SimpleNamespace
 
 import pytest
 from numba.core import config
 
 from fastmlp._jit import JIT_DISABLED
-
-#: What stands for the parameters of a test that has none.
-NOTHING = SimpleNamespace(params={})
-
 
 if config.ENABLE_CUDASIM:
     # The simulator's threads are Python's, and meet at every turn: at once, rather than when the
@@ -26,11 +21,13 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(items):
+    compiled = pytest.mark.skip(reason="needs compiled kernels, and NUMBA_DISABLE_JIT is set")
+    same = pytest.mark.skip(reason="the reference has no kernels, and NUMBA_DISABLE_JIT is set")
     for item in items:
-        if "cuda" in getattr(item, "callspec", NOTHING).params.values():
+        parameters = item.callspec.params if hasattr(item, "callspec") else {}
+        if "cuda" in parameters.values():
             item.add_marker("gpu")
-    if JIT_DISABLED:
-        skip = pytest.mark.skip(reason="needs compiled kernels, and NUMBA_DISABLE_JIT is set")
-        for item in items:
-            if item.get_closest_marker("compiled"):
-                item.add_marker(skip)
+        if JIT_DISABLED and item.get_closest_marker("compiled"):
+            item.add_marker(compiled)
+        elif JIT_DISABLED and parameters.get("device") == "reference":
+            item.add_marker(same)

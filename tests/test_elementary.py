@@ -16,7 +16,7 @@ from fastmlp._jit import JIT_DISABLED, kernel
 from fastmlp.formulas import elementary
 
 INF, NAN = np.inf, np.nan
-# Plain Python rounds its fma through fractions, a hundred thousand times as slowly.
+# Plain Python rounds its fma through integers, ten thousand times as slowly.
 COUNT = 200 if JIT_DISABLED else 100_000
 X86 = platform.machine() in {"x86_64", "AMD64"}
 FEATURES = config.CPU_FEATURES or (

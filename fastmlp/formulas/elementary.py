@@ -15,7 +15,6 @@ for both dtypes: float32 was tried on every number there is, float64 on half a b
 """
 
 import math
-from fractions import Fraction
 
 import numpy as np
 from llvmlite import ir
@@ -25,9 +24,11 @@ from .._jit import formula, intrinsic
 
 
 def _rounded_once(a, b, c):
-    if not np.isfinite(a * b + c):
+    if not math.isfinite(a * b + c):
         return a * b + c
-    return type(c)(float(Fraction(float(a)) * Fraction(float(b)) + Fraction(float(c))))
+    # Fractions of integers, whose quotient Python rounds once.
+    (p, q), (r, s), (t, u) = (float(x).as_integer_ratio() for x in (a, b, c))
+    return type(c)((p * r * u + t * q * s) / (q * s * u))
 
 
 @intrinsic(_rounded_once)
@@ -258,6 +259,7 @@ def log(x):
 
 
 SQRT_2_LESS_1 = math.sqrt(2) - 1
+LOG_2 = math.log(2)  # on a GPU, a call that computes it anew in float64
 
 
 @formula
@@ -271,7 +273,7 @@ def log1p_of_share(x):
     far = x > type(x)(SQRT_2_LESS_1)
     s = (x - one if far else x) / (x + (one + two if far else two))
     half = fma(s * s, s * horner(s * s, ARTANH), s)
-    return fma(two, half, type(x)(math.log(2) if far else 0.0))
+    return fma(two, half, type(x)(LOG_2) if far else type(x)(0))
 
 
 # Past these e^(-t^2) rounds to zero.

@@ -15,22 +15,24 @@ from numba.core.errors import NumbaPerformanceWarning
 
 SIMULATED = bool(config.ENABLE_CUDASIM)
 
-# numba-cuda registers an overload of np.row_stack, which NumPy 2.5 no longer has.
+# NumPy 2.5 warns of what numba-cuda uses, and has no row_stack, for which it registers an overload.
 _LACKING = not hasattr(np, "row_stack")
-if _LACKING:
-    vars(np)["row_stack"] = np.vstack
-from numba import cuda  # noqa: E402
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", DeprecationWarning)
+    if _LACKING:
+        vars(np)["row_stack"] = np.vstack
+    from numba import cuda
 
-if SIMULATED:
-    from .simulator import Simulated
+    if SIMULATED:
+        from .simulator import Simulated
 
-    cuda = Simulated(cuda)
-else:
-    from cuda.bindings import driver as _driver
-    from numba.cuda import dispatcher as _dispatcher
-    from numba.cuda.np import arrayobj as _arrayobj  # noqa: F401
-if _LACKING:
-    del vars(np)["row_stack"]
+        cuda = Simulated(cuda)
+    else:
+        from cuda.bindings import driver as _driver
+        from numba.cuda import dispatcher as _dispatcher
+        from numba.cuda.np import arrayobj as _arrayobj  # noqa: F401
+    if _LACKING:
+        del vars(np)["row_stack"]
 
 from ..._jit import DiskCache  # noqa: E402
 

@@ -1,0 +1,85 @@
+"""Formulas in CUDA kernels: as they are, they stay in registers and in their own dtype."""
+
+import inspect
+
+import pytest
+from cuda_compiler import AMPERE, HOPPER, compiled, missing, target
+from numba import types
+
+from fastmlp.formulas import activations, elementary, losses, optimizers, random
+
+pytestmark = [pytest.mark.compiled, pytest.mark.skipif(bool(missing()), reason=missing())]
+
+if not missing():
+    cuda = target()
+
+TWO_RESULTS = {
+    *activations.PAIRS.values(),
+    *losses.FORMULAS.values(),
+    elementary.exp_below_zero,
+}
+ONE_RESULT = {
+    *activations.LEARNING.values(),
+    losses.canonical_delta,
+    optimizers.sgd_velocity,
+    optimizers.sgd_step,
+    optimizers.moving_average,
+    optimizers.adam_step,
+    optimizers.penalty_slope,
+    optimizers.twice_penalty,
+    elementary.exp,
+    elementary.logistic,
+    elementary.tanh,
+    elementary.log,
+    elementary.log1p_of_share,
+    elementary.erf,
+    elementary.normal_cdf,
+}
+every_formula = pytest.mark.parametrize(
+    "formula",
+    sorted(TWO_RESULTS | ONE_RESULT, key=lambda formula: formula.__name__),
+    ids=lambda formula: formula.__name__,
+)
+every_dtype = pytest.mark.parametrize("dtype", [types.float32, types.float64], ids=str)
+every_gpu = pytest.mark.parametrize("cc", [AMPERE, HOPPER], ids=["sm_80", "sm_90"])
+
+
+def elementwise(formula):
+    """A kernel over all first arguments; the others are the same for all."""
+
+    def one(first, others, results):
+        i = cuda.grid(1)
+        if i < first.size:
+            results[i] = formula(first[i], *others)
+
+    def two(first, others, results):
+        i = cuda.grid(1)
+        if i < first.size:
+            results[2 * i], results[2 * i + 1] = formula(first[i], *others)
+
+    return one if formula in ONE_RESULT else two
+
+
+def arguments(formula, dtype):
+    others = len(inspect.signature(formula).parameters) - 1
+    return dtype[::1], types.UniTuple(dtype, others), dtype[::1]
+
+
+@every_gpu
+@every_dtype
+@every_formula
+def test_formulas_stay_in_registers_and_in_their_dtype(formula, dtype, cc):
+    code = compiled(elementwise(formula), arguments(formula, dtype), cc)
+    assert (code.spills, code.stack) == (0, 0)
+    assert (".f64" in code.ptx) == (dtype == types.float64)
+
+
+@every_gpu
+def test_random_words_are_integers_of_32_bits(cc):
+    def kernel(threshold, seed, step, row, kept):
+        i = cuda.grid(1)
+        kept[i] = random.at_least(threshold, seed, step, row, i)
+
+    code = compiled(kernel, (types.int64,) * 4 + (types.boolean[::1],), cc)
+    assert (code.spills, code.stack, code.fp64) == (0, 0, 0)
+    assert code.count("SHF") >= 20  # the rotations: one instruction each
