@@ -270,7 +270,7 @@ def gradient_kernel(kind: Kind, tile: Tile):
         return (layer.fan_in + height - 1) // height, (layer.fan_out + width - 1) // width
 
     @device
-    def one_tile(state, layer, number, first, last, before, out):
+    def one_tile(state, layer, number, first, last, adds, out):
         _, across = tiles_of(layer)
         m0, n0 = number // across * height, number % across * width
         multiply(
@@ -282,7 +282,8 @@ def gradient_kernel(kind: Kind, tile: Tile):
             m, n = m0 + place // width, n0 + place % width
             if m < layer.fan_in and n < layer.fan_out:
                 g = state.start + layer.weights + m * layer.fan_out + n
-                state.gradient[g] = before * state.gradient[g] + out[m - m0, n - n0]
+                total = out[m - m0, n - n0]
+                state.gradient[g] = state.gradient[g] + total if adds else total
 
     def gradient(cursor, layers, numbers, work, gradient, size, adds):
         out = cuda.shared.array(shape, real)
@@ -291,7 +292,6 @@ def gradient_kernel(kind: Kind, tile: Tile):
         first = min(copy * share, rows)
         last = min(first + share, rows)
         state = _state(cursor, gradient, gradient, copy * size, work)
-        before = real(1) if adds else real(0)
         number = cuda.blockIdx.x
         if cuda.threadIdx.x == 0 and number == 0 and copy == 0:
             cursor[ROW] = cursor[CURRENT_ROW] + rows
@@ -299,13 +299,13 @@ def gradient_kernel(kind: Kind, tile: Tile):
             layer = layer_at(layers, numbers, index)
             tall, across = tiles_of(layer)
             if number >= 0 and number < tall * across:
-                one_tile(state, layer, number, first, last, before, out)
+                one_tile(state, layer, number, first, last, adds, out)
             number -= tall * across
         for index in range(1, len(layers)):
             layer = layer_at(layers, numbers, index)
             j = number * threads + cuda.threadIdx.x
             if number >= 0 and j < layer.fan_out:
-                sum_rows(state, layer, j, first, last, before)
+                sum_rows(state, layer, j, first, last, adds)
             number -= (layer.fan_out + threads - 1) // threads
 
     return _named(gradient, kind, tile)

@@ -9,7 +9,7 @@ import math
 from functools import lru_cache
 
 import numpy as np
-from numba import from_dtype, int32
+from numba import from_dtype, int32, uint32
 
 from ...regularization import Regularization
 from .cursor import BATCH, BATCH_ROWS, BATCHES, BLOCK_ROWS, END, FIRST_STEP, SEED, WEIGHTED
@@ -46,7 +46,7 @@ def threads_of(kind: Kind) -> int:
     if SIMULATED:
         return 4
     plain = kind.dtype == np.float32 and not kind.dropping and not kind.learns
-    return 512 if plain else 256
+    return 384 if plain else 256
 
 
 def _small_product(real, leave):
@@ -77,9 +77,10 @@ def _small_product(real, leave):
                 for j in range(4):
                     sums[i, j] = real(0)
             for k in range(depth):
+                # Unsigned: of signed ones, Numba asks whether they count from the end.
                 for i in range(4):
-                    x[i] = a[at_x[i] + k * a_depth]
-                    y[i] = b[at_y[i] + k * b_depth]
+                    x[i] = a[uint32(at_x[i] + k * a_depth)]
+                    y[i] = b[uint32(at_y[i] + k * b_depth)]
                 for i in range(4):
                     for j in range(4):
                         sums[i, j] += x[i] * y[j]
@@ -172,7 +173,7 @@ def single_block(kind: Kind):
             )  # fmt: skip
             # The threads that tiles leave over are the last ones.
             for j in range(layer.fan_out - 1 - cuda.threadIdx.x, -1, -cuda.blockDim.x):
-                sum_rows(state, layer, j, 0, rows, real(1))
+                sum_rows(state, layer, j, 0, rows, True)
 
     @device
     def update(state, size, penalised, step, first, second, scratch):
@@ -248,7 +249,7 @@ def single_block(kind: Kind):
             parameters[i] = shared[i]
 
     name = kind.name and f"cuda.single_block-{kind.name}"
-    return kernel((threads_here, 1), name)(train)
+    return kernel(threads_here, name)(train)
 
 
 class SingleBlock:

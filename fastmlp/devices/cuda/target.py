@@ -69,7 +69,8 @@ def kernel(threads, name=None):
 
     def decorate(function):
         # Without link-time optimisation: the code is then what an offline compiler makes of it.
-        dispatcher = cuda.jit(launch_bounds=threads, lto=False)(function)
+        # A block a multiprocessor is enough: of registers, each thread may have what it needs.
+        dispatcher = cuda.jit(launch_bounds=(threads, 1), lto=False)(function)
         if name is not None:
             dispatcher._cache = KernelCache(name)
         return dispatcher

@@ -4,19 +4,22 @@ A block of threads computes one tile of C[m, n] = Σ_k A[m, k] B[k, n]. Slices o
 through shared memory, the next one being on its way in registers while this one is multiplied; each
 thread holds a square of the tile's sums in registers. Factors are flat arrays with a place and two
 strides, one of which is 1: threads side by side load numbers side by side, along that one.
+
+Indices of the inner loops are made unsigned: of signed ones, Numba asks each time whether they are
+negative and count from the end.
 """
 
 from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-from numba import from_dtype
+from numba import from_dtype, uint64
 
 from .target import SIMULATED, cuda, device
 
 
 class Tile(NamedTuple):
-    """How much of a product a block of threads computes."""
+    """How much of a product a block of threads computes; all sides are powers of 2."""
 
     rows: int
     columns: int
@@ -50,16 +53,20 @@ def product(tile: Tile, dtype: np.dtype, a_along_depth: bool, b_along_depth: boo
     threads = tile.threads
     across = columns // square  # threads side by side in a row of squares
     down = rows // square
+    shift, mask = across.bit_length() - 1, across - 1
     a_loads, b_loads = rows * depth // threads, columns * depth // threads
     a_slice, b_slice = (depth, rows + _PAD), (depth, columns + _PAD)
 
     def place_in_slice(width, along_depth):
+        side = depth if along_depth else width
+        shift, mask = side.bit_length() - 1, side - 1
+
         @device
         def place(e):
-            """(column of the slice, depth) of the number that is loaded in place `e`."""
+            """(row or column, depth) of the number that is loaded in place `e` of a slice."""
             if along_depth:
-                return e // depth, e % depth
-            return e % width, e // width
+                return e >> shift, e & mask
+            return e & mask, e >> shift
 
         return place
 
@@ -80,7 +87,7 @@ def product(tile: Tile, dtype: np.dtype, a_along_depth: bool, b_along_depth: boo
         y = cuda.local.array(square, real)
         sums = cuda.local.array((square, square), real)
         # Squares are spread in groups of 4: neighbours read neighbouring groups.
-        top, left = thread // across * 4, thread % across * 4
+        top, left = (thread >> shift) * 4, (thread & mask) * 4
         for i in range(square):
             for j in range(square):
                 sums[i, j] = real(0)
@@ -89,35 +96,36 @@ def product(tile: Tile, dtype: np.dtype, a_along_depth: bool, b_along_depth: boo
                 cuda.syncthreads()
                 for q in range(a_loads):
                     m, k = a_place(thread + q * threads)
-                    a_shared[k, m] = a_next[q]
+                    a_shared[uint64(k), uint64(m)] = a_next[q]
                 for q in range(b_loads):
                     n, k = b_place(thread + q * threads)
-                    b_shared[k, n] = b_next[q]
+                    b_shared[uint64(k), uint64(n)] = b_next[q]
                 cuda.syncthreads()
             for q in range(a_loads):
                 m, k = a_place(thread + q * threads)
                 m, k = m0 + m, begin + depth + k
                 a_next[q] = real(0)
                 if m < m_end and k < k_end:
-                    a_next[q] = a[a_start + m * a_row + k * a_depth]
+                    a_next[q] = a[uint64(a_start + m * a_row + k * a_depth)]
             for q in range(b_loads):
                 n, k = b_place(thread + q * threads)
                 n, k = n0 + n, begin + depth + k
                 b_next[q] = real(0)
                 if n < n_end and k < k_end:
-                    b_next[q] = b[b_start + n * b_column + k * b_depth]
+                    b_next[q] = b[uint64(b_start + n * b_column + k * b_depth)]
             if begin >= k_begin:
                 for k in range(depth):
                     for i in range(square):
-                        x[i] = a_shared[k, i // 4 * 4 * down + top + i % 4]
-                        y[i] = b_shared[k, i // 4 * 4 * across + left + i % 4]
+                        x[i] = a_shared[uint64(k), uint64(i // 4 * 4 * down + top + i % 4)]
+                    for i in range(square):
+                        y[i] = b_shared[uint64(k), uint64(i // 4 * 4 * across + left + i % 4)]
                     for i in range(square):
                         for j in range(square):
                             sums[i, j] += x[i] * y[j]
         for i in range(square):
             for j in range(square):
                 m, n = i // 4 * 4 * down + top + i % 4, j // 4 * 4 * across + left + j % 4
-                out[m, n] = sums[i, j]
+                out[uint64(m), uint64(n)] = sums[i, j]
         cuda.syncthreads()
 
     return multiply

@@ -1,0 +1,134 @@
+"""Every CUDA kernel, compiled without a GPU: it stays in registers and in its dtype."""
+
+import numpy as np
+import pytest
+from cuda_compiler import AMPERE, HOPPER, compiled, missing
+from numba import boolean, from_dtype, int32, int64
+
+pytestmark = [pytest.mark.compiled, pytest.mark.skipif(bool(missing()), reason=missing())]
+
+if not missing():
+    from fastmlp.devices.cuda import layered, single_block
+    from fastmlp.devices.cuda.elements import Kind
+    from fastmlp.devices.cuda.tiles import LARGE, SMALL
+
+#: What most networks are, and all that code depends on at once.
+PLAIN = {
+    "activations": (("relu", False), ("softmax", False)),
+    "output": "softmax",
+    "loss": "log_loss",
+    "canonical": True,
+    "dropping": False,
+    "optimizer": "adam",
+}
+FULL = {
+    "activations": (("gelu", False), ("swish", True), ("maxout", False), ("softmax", False)),
+    "output": "softmax",
+    "loss": "poisson",
+    "canonical": False,
+    "dropping": True,
+    "optimizer": "sgd",
+}
+KINDS = pytest.mark.parametrize("settings", [PLAIN, FULL], ids=["plain", "full"])
+DTYPES = pytest.mark.parametrize("dtype", [np.float32, np.float64])
+GPUS = pytest.mark.parametrize("cc", [AMPERE, HOPPER], ids=["sm_80", "sm_90"])
+
+
+def kind_of(settings, dtype):
+    return Kind(np.dtype(dtype), **settings)
+
+
+def types_of(dtype):
+    """Numba's types of the arguments that kernels have in common."""
+    real = from_dtype(np.dtype(dtype))
+    vector, matrix = real[::1], real[:, ::1]
+    cursor, order = int64[::1], int64[::1]
+    network = cursor, int64[:, ::1], matrix, vector, vector
+    return real, vector, matrix, cursor, order, network
+
+
+def layered_signatures(dtype):
+    """Of each kernel that does not multiply, by name."""
+    real, vector, matrix, cursor, order, network = types_of(dtype)
+    penalised = copies = size = index = int64
+    update = cursor, vector, vector, vector, vector, matrix, penalised, copies, vector, matrix
+    return {
+        "gather": (*network, matrix, order),
+        "choose_pieces": (*network, index),
+        "judge": (*network, matrix, vector, order, vector, real, vector, boolean),
+        "measure": (cursor, vector, vector, matrix, penalised, copies, vector),
+        "update": update,
+        "limit_norms": (int64[:, ::1], matrix, vector, index, real),
+        "collect": (vector, copies, size),
+    }
+
+
+def assert_stays_in_registers(code, dtype, registers):
+    assert (code.spills, code.stack, code.local) == (0, 0, 0)
+    assert code.registers <= registers
+    assert (code.fp64 == 0) == (dtype == np.float32)
+
+
+@GPUS
+@DTYPES
+@KINDS
+def test_phases(settings, dtype, cc):
+    """Each a kernel of blocks of 256 threads, of which a multiprocessor holds several."""
+    kernels = layered.kernels(kind_of(settings, dtype))
+    for name, signature in layered_signatures(dtype).items():
+        code = compiled(getattr(kernels, name), signature, cc)
+        assert (code.spills, code.stack, code.local) == (0, 0, 0), name
+        assert code.registers <= 128, name
+        if dtype == np.float32:
+            assert code.fp64 == 0, name
+
+
+@GPUS
+@DTYPES
+@KINDS
+@pytest.mark.parametrize("size", ["small", "large"])
+def test_products(size, settings, dtype, cc):
+    _, vector, matrix, cursor, _, network = types_of(dtype)
+    kind = kind_of(settings, dtype)
+    tile = (SMALL if size == "small" else LARGE)[kind.dtype.itemsize]
+    kernels = {
+        layered.forward_kernel: (*network, int64),
+        layered.backward_kernel: (*network, int64),
+    }
+    if settings is PLAIN:  # it knows of no formula
+        gradient = cursor, int64[:, ::1], matrix, vector, vector, int64, boolean
+        kernels[layered.gradient_kernel] = gradient
+    for make, signature in kernels.items():
+        code = compiled(make(kind, tile), signature, cc)
+        assert_stays_in_registers(code, dtype, 255)
+        assert code.shared <= 48 << 10
+        # Out of shared memory both factors come by sixteen bytes.
+        assert code.count("LDS.128") >= 2 * tile.square * kind.dtype.itemsize // 16
+        assert code.count("FFMA" if dtype == np.float32 else "DFMA") >= tile.square**2
+
+
+@GPUS
+@DTYPES
+@KINDS
+def test_single_block(settings, dtype, cc):
+    real, vector, matrix, cursor, order, _ = types_of(dtype)
+    kind = kind_of(settings, dtype)
+    signature = (
+        cursor, int32[:, ::1], matrix, vector, vector, vector, matrix, real, real,
+        matrix, matrix, vector, order, vector, vector, matrix,
+    )  # fmt: skip
+    code = compiled(single_block.single_block(kind), signature, cc)
+    threads = single_block.threads_of(kind)
+    assert_stays_in_registers(code, dtype, 65536 // threads // 8 * 8)
+
+
+def test_a_spill_would_be_seen():
+    """The same kernel for more threads than there are registers for."""
+    kind = kind_of(FULL, np.float64)
+    network = types_of(np.float64)[-1]
+    kernel = layered.forward_kernel(kind, LARGE[8])
+    kernel.targetoptions["launch_bounds"] = 1024
+    try:
+        assert compiled(kernel, (*network, int64), AMPERE).spills > 0
+    finally:
+        kernel.targetoptions["launch_bounds"] = (LARGE[8].threads, 1)
