@@ -123,9 +123,11 @@ def _devices():
 
 
 def _device(name):
-    """The first line that the device's module says of itself, or why there is no such device."""
+    """What the device is: its GPU, or the first line of its module; or why there is none."""
     try:
         module = sys.modules[devices.load(name).__module__]
+        if name == "cuda":
+            return module.describe()
     except Exception as error:  # whatever a driver or a package lacks is what the user asks for
         return f"not usable: {error}"
     summary = (module.__doc__ or "present").splitlines()[0]

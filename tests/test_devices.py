@@ -12,7 +12,6 @@ from fastmlp._jit import JIT_DISABLED
 from fastmlp.devices import cpu
 from fastmlp.devices.cpu.blocks import DEPTH, GROUP
 from fastmlp.devices.cpu.microkernel import ROWS, VECTORS, lanes
-from fastmlp.devices.reference import ReferenceDevice
 from fastmlp.formulas.optimizers import OPTIMIZERS
 from fastmlp.network import Network
 from fastmlp.regularization import Regularization
@@ -431,9 +430,3 @@ def test_moments_and_step_continue():
         second.train_epoch(X, targets, weights, order)
         assert optimizer.step == 8, name
         np.testing.assert_array_equal(second.parameters(), whole.parameters())
-
-
-def test_choice():
-    assert devices.choose("auto") == "cpu"
-    assert devices.choose("reference") == "reference"
-    assert devices.load("reference") is ReferenceDevice

@@ -28,9 +28,7 @@ def lacking() -> str:
             "the GPU visible (docker run --gpus all)."
         )
     try:
-        from .cuda import target
-
-        target.try_out()
+        _try_out()
     except Exception as error:  # what a driver or a compiler lacks has many names
         text = " ".join(str(error).split()) or repr(error)
         compiler = any(part in text.lower() for part in ("nvvm", "nvrtc", "nvjitlink", "libdevice"))
@@ -49,3 +47,9 @@ def _has_driver():
     except OSError:
         return False
     return True
+
+
+def _try_out():
+    from .cuda import target
+
+    target.try_out()

@@ -10,7 +10,9 @@ from .layout import kind_of
 from .memory import Memory, in_place
 from .runs import Resident, Run, batch_weights, rows_on, step_numbers
 from .single_block import SingleBlock, block_rows
-from .target import cuda
+from .target import cuda, describe
+
+__all__ = ["CudaDevice", "describe"]
 
 #: The most parameters times rows of a batch that one block of threads takes: past some twenty
 #: microseconds a batch, many multiprocessors gain more than their meetings cost.

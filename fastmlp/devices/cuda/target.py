@@ -174,6 +174,19 @@ def free_memory() -> int:
     return cuda.current_context().get_memory_info().free
 
 
+def describe() -> str:
+    """The current GPU, its memory and its driver."""
+    if SIMULATED:
+        return "Numba's simulator, no GPU"
+    driver = _checked(_driver.cuDriverGetVersion())
+    total = cuda.current_context().get_memory_info().total
+    capability = ".".join(map(str, gpu().compute_capability))
+    return (
+        f"{gpu().name}, compute capability {capability}, {multiprocessors()} multiprocessors, "
+        f"{total / 1e9:.0f} GB, driver for CUDA {driver // 1000}.{driver % 1000 // 10}"
+    )
+
+
 def try_out():
     """Run a kernel, which takes everything that other kernels take.
 
