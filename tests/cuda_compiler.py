@@ -10,17 +10,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import warnings
 from collections import Counter
 from dataclasses import dataclass
 from functools import cache, cached_property
-from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 from unittest import mock
 
-import numpy as np
 from numba.core import config
 
 AMPERE, HOPPER = (8, 0), (9, 0)
@@ -109,20 +106,9 @@ def missing():
     return ""
 
 
-def target():
-    """numba-cuda, which only those tests import that compile with it."""
-    with (
-        # NumPy 2.5 warns of times without a unit, and has no row_stack, for which numba-cuda
-        # registers an implementation.
-        warnings.catch_warnings(action="ignore", category=DeprecationWarning),
-        mock.patch.object(np, "row_stack", np.vstack, create=True),
-    ):
-        import_module("numba.cuda.np.arrayobj")
-    return import_module("numba.cuda")
-
-
 def _ptx(kernel, signature, cc):
-    cuda = target()
+    from fastmlp.devices.cuda.target import cuda
+
     # A kernel that calls a device function asks for the device at hand.
     device = SimpleNamespace(compute_capability=cc)
     options = getattr(kernel, "targetoptions", {})

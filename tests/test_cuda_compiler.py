@@ -1,13 +1,13 @@
 """What tests look for in compiled CUDA kernels would be found there."""
 
 import pytest
-from cuda_compiler import AMPERE, HOPPER, compiled, missing, target
+from cuda_compiler import AMPERE, HOPPER, compiled, missing
 from numba import types
 
 pytestmark = [pytest.mark.compiled, pytest.mark.skipif(bool(missing()), reason=missing())]
 
 if not missing():
-    cuda = target()
+    from fastmlp.devices.cuda.target import cuda
 
 every_gpu = pytest.mark.parametrize("cc", [AMPERE, HOPPER], ids=["sm_80", "sm_90"])
 SIGNATURE = (types.float32[::1],)

@@ -3,7 +3,7 @@
 import inspect
 
 import pytest
-from cuda_compiler import AMPERE, HOPPER, compiled, missing, target
+from cuda_compiler import AMPERE, HOPPER, compiled, missing
 from numba import types
 
 from fastmlp.formulas import activations, elementary, losses, optimizers, random
@@ -11,7 +11,7 @@ from fastmlp.formulas import activations, elementary, losses, optimizers, random
 pytestmark = [pytest.mark.compiled, pytest.mark.skipif(bool(missing()), reason=missing())]
 
 if not missing():
-    cuda = target()
+    from fastmlp.devices.cuda.target import cuda
 
 TWO_RESULTS = {
     *activations.PAIRS.values(),

@@ -1,14 +1,21 @@
 """Every CUDA kernel, compiled without a GPU: it stays in registers and in its dtype."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from cuda_compiler import AMPERE, HOPPER, compiled, missing
 from numba import boolean, from_dtype, int32, int64
 
+from fastmlp import _jit
+from fastmlp.activations import Custom
+
 pytestmark = [pytest.mark.compiled, pytest.mark.skipif(bool(missing()), reason=missing())]
 
 if not missing():
-    from fastmlp.devices.cuda import layered, single_block
+    from numba.cuda.dispatcher import _Kernel as Kernel
+
+    from fastmlp.devices.cuda import layered, single_block, target
     from fastmlp.devices.cuda.elements import Kind
     from fastmlp.devices.cuda.tiles import LARGE, SMALL
 
@@ -120,6 +127,37 @@ def test_single_block(settings, dtype, cc):
     code = compiled(single_block.single_block(kind), signature, cc)
     threads = single_block.threads_of(kind)
     assert_stays_in_registers(code, dtype, 65536 // threads // 8 * 8)
+
+
+def test_kernels_are_kept_on_disk(monkeypatch, tmp_path):
+    """What one process keeps, another one takes up: under the name, as closures have no other."""
+    device = SimpleNamespace(compute_capability=AMPERE)
+    monkeypatch.setattr("numba.cuda.dispatcher.get_current_device", lambda: device)
+    context = SimpleNamespace(device=device)
+    monkeypatch.setattr("numba.cuda.cudadrv.devices.get_context", lambda: context)
+    monkeypatch.setattr(target, "gpu", lambda: device)
+    monkeypatch.setattr(_jit, "CACHE", SimpleNamespace(path=tmp_path, readable=[tmp_path]))
+    signature = layered_signatures(np.float32)["collect"]
+    compiled = layered.kernels(kind_of(PLAIN, np.float32)).collect
+    options = compiled.targetoptions
+    kernel = Kernel(compiled.py_func, signature, **options)
+    code = kernel.library.get_cubin(cc=AMPERE).code
+    compiled._cache.save_overload(signature, kernel)
+    (file,) = tmp_path.iterdir()
+    assert file.name.startswith("cuda.collect-float32-")
+    other = target.KernelCache(compiled._cache._name)
+    again = other.load_overload(signature, compiled.targetctx)
+    assert again.library.get_cubin(cc=AMPERE).code == code
+    assert other.load_overload(signature[:1], compiled.targetctx) is None
+    file.write_bytes(file.read_bytes()[:-1])
+    assert other.load_overload(signature, compiled.targetctx) is None
+
+
+def test_own_functions_are_not_kept_on_disk():
+    own = Custom(abs, abs)
+    assert kind_of(PLAIN, np.float32).name
+    assert kind_of(PLAIN | {"loss": own}, np.float32).name is None
+    assert kind_of(PLAIN | {"activations": (own,)}, np.float32).name is None
 
 
 def test_a_spill_would_be_seen():

@@ -9,6 +9,7 @@ import pytest
 from scipy import sparse
 
 from fastmlp import MLPClassifier, MLPRegressor, activations, devices
+from fastmlp._jit import JIT_DISABLED
 from fastmlp.devices import Work, costs, presence
 
 SMALL = Work(size=2_000, rows=10_000, features=20, batch_rows=200, epochs=200, itemsize=4)
@@ -110,6 +111,7 @@ def fail(error):
     ],
     ids=["package", "driver", "compiler", "GPU", "nothing"],
 )
+@pytest.mark.skipif(JIT_DISABLED, reason="that comes first: NUMBA_DISABLE_JIT is set")
 def test_what_is_lacking(lack, says, monkeypatch):
     for name, value in {
         "find_spec": lambda name: name,
@@ -117,9 +119,15 @@ def test_what_is_lacking(lack, says, monkeypatch):
         "_try_out": lambda: None,
     }.items():
         monkeypatch.setattr(presence, name, value)
+    monkeypatch.setattr(presence.config, "ENABLE_CUDASIM", 0)
     monkeypatch.setattr(presence, *lack)
     text = presence.lacking.__wrapped__()
     assert re.search(says, text)
+
+
+@pytest.mark.skipif(not JIT_DISABLED, reason="about NUMBA_DISABLE_JIT")
+def test_nothing_is_compiled_with_the_jit_off():
+    assert "NUMBA_DISABLE_JIT is set" in presence.lacking.__wrapped__()
 
 
 IMPORTS = """

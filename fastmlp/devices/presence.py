@@ -22,7 +22,11 @@ def lacking() -> str:
     """What keeps the CUDA device from running here, and what to do; empty where nothing does."""
     if find_spec("numba_cuda") is None:
         return f"the package numba-cuda is not installed: {_INSTALL}."
-    if not (config.ENABLE_CUDASIM or _has_driver()):
+    if config.ENABLE_CUDASIM:
+        return ""
+    if config.DISABLE_JIT:
+        return "NUMBA_DISABLE_JIT is set, with which nothing is compiled for it."
+    if not _has_driver():
         return (
             "no NVIDIA driver is found: install the one for the GPU; in a container, start it with "
             "the GPU visible (docker run --gpus all)."

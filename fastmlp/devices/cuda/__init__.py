@@ -127,7 +127,7 @@ class CudaDevice:
             return 0.0
         starts = np.arange(0, run.rows, self.batch_size)
         totals = totals[run.first_batch : run.first_batch + run.batches]
-        losses, penalties = run.results(self._memory.stream)
+        losses, penalties = run.results()
         sums = np.add.reduceat(losses, starts) / self._outputs_of_a_mean
         means = (sums + 0.5 * penalties.sum(axis=1)) / totals
         return float(means @ np.diff(np.append(starts, run.rows)))
@@ -176,7 +176,7 @@ class CudaDevice:
 
     def _finished(self, run):
         """The summed loss of a run without updates; once."""
-        return run.results(self._memory.stream)[0].sum() if run.batches else 0.0
+        return run.results()[0].sum() if run.batches else 0.0
 
     # ---- prediction ------------------------------------------------------------------------------
 

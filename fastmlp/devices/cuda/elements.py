@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ... import activations, losses
 from ...formulas import dropout
 from ...formulas.activations import LEARNING, PAIRS
 from ...formulas.elementary import exp
@@ -49,12 +50,10 @@ class Kind(NamedTuple):
     @property
     def name(self) -> str | None:
         """A name for the disk cache; none where there are a user's own functions."""
-        parts = []
-        for part in self:
-            if not isinstance(part, tuple | str | bool | np.dtype):
-                return None
-            parts.append(str(part))
-        return "-".join(parts)
+        parts = *self.activations, self.output, self.loss
+        if any(isinstance(part, activations.Custom | losses.Custom) for part in parts):
+            return None
+        return "-".join(map(str, self))
 
 
 class State(NamedTuple):

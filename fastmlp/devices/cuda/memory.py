@@ -34,7 +34,7 @@ def in_place(X):
 
 
 class Memory:
-    """One network on the GPU, and the queue of work that uses it.
+    """One network on the GPU, and the queues of work that use it.
 
     Parameters
     ----------
@@ -48,6 +48,8 @@ class Memory:
 
     def __init__(self, parameters, moments, constants):
         self.dtype, self.stream = parameters.dtype, new_stream()
+        #: For what comes back while the next run is at work.
+        self.downloads = new_stream()
         self.parameters = self.upload(parameters)
         self.first = self.second = None
         if moments is not None:

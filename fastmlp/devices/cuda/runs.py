@@ -95,8 +95,9 @@ class Run:
         """All of the run's work is in the queue."""
         self._done.record(self.memory.stream)
 
-    def results(self, stream):
-        """Each row's loss and each batch's penalty, once they are there; by another queue."""
+    def results(self):
+        """Each row's loss and each batch's penalty, once they are there."""
+        stream = self.memory.downloads
         self._done.wait(stream)
         losses = self.losses[: self.rows].copy_to_host(stream=stream)
         penalties = self.penalties[: self.batches].copy_to_host(stream=stream)

@@ -8,6 +8,7 @@ import pickle
 import warnings
 import weakref
 from contextlib import contextmanager
+from importlib.metadata import version
 
 import numpy as np
 from numba.core import config
@@ -53,7 +54,7 @@ class KernelCache(DiskCache):
         self._name = name
 
     def _key(self, signature, codegen):
-        return signature, codegen.magic_tuple(), _dispatcher.__file__, gpu().compute_capability
+        return signature, version("numba-cuda"), gpu().compute_capability
 
     def _rebuild(self, target_context, content):
         return _dispatcher._Kernel._rebuild(**pickle.loads(content))
@@ -113,8 +114,13 @@ def new_stream():
     cuda.current_context()  # which it belongs to
     handle = _checked(_driver.cuStreamCreate(_driver.CUstream_flags.CU_STREAM_NON_BLOCKING))
     stream = cuda.external_stream(int(handle))
-    weakref.finalize(stream, _driver.cuStreamDestroy, handle)
+    _at_end_of(stream, _driver.cuStreamDestroy, handle)
     return stream
+
+
+def _at_end_of(thing, *call):
+    """Have a driver call made when nothing refers to the thing; at exit the driver is gone."""
+    weakref.finalize(thing, *call).atexit = False
 
 
 class Graph:
@@ -142,16 +148,13 @@ class Graph:
             recording = _checked(_driver.cuStreamEndCapture(handle))
         try:
             self._graph = _checked(_driver.cuGraphInstantiate(recording, 0))
+            _at_end_of(self, _driver.cuGraphExecDestroy, self._graph)
         finally:
             _checked(_driver.cuGraphDestroy(recording))
 
     def launch(self):
         """Run what was recorded."""
         _checked(_driver.cuGraphLaunch(self._graph, int(self._stream)))
-
-    def __del__(self):
-        if self._graph is not None:
-            _driver.cuGraphExecDestroy(self._graph)
 
 
 def gpu():
