@@ -132,9 +132,15 @@ fit_one(1)
 
 
 def test_more_work_than_memory():
-    network = Network((2_000_000, 200_000, 1), "relu", "squared_error")
-    with pytest.raises(MemoryError, match=r"GPU has .* GB of memory left, and .* GB more"):
-        devices.load("cuda")(network, np.empty(network.size, np.float32))
+    rows, features = 1 << 17, 1_000_000
+    network = Network((features, 1), (), "squared_error")
+    parameters = np.zeros(network.size, np.float32)
+    device = devices.load("cuda")(
+        network, parameters, optimizer=make_optimizer("adam", parameters), batch_size=rows
+    )
+    X, targets = np.broadcast_to(np.float32(0), (rows, features)), np.zeros((rows, 1), np.float32)
+    with pytest.raises(MemoryError, match=r"GPU has .* GB of memory left, and 52\d\.\d\d GB more"):
+        device.train_epoch(X, targets, None, np.arange(rows))
 
 
 def test_streamed_rows_equal_resident_ones(monkeypatch):
