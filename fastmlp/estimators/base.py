@@ -83,6 +83,7 @@ class BaseMLP(BaseEstimator, ABC):
         with all_or_nothing(self):
             if not (incremental and hasattr(self, "coefs_")):
                 self._check_parameters()
+            y = on_host(y)
             hidden = _hidden_layer_sizes(self.hidden_layer_sizes)
             fresh = not hasattr(self, "coefs_") or not (self.warm_start or incremental)
             X, targets = self._encode(X, y, incremental, reset=fresh)

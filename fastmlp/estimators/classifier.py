@@ -18,7 +18,7 @@ from ..losses import CLASSIFICATION, BinaryLogLoss, LogLoss, Loss
 from ..losses import resolve as resolve_loss
 from ..predictor import PAIR, PLAIN, SHARES
 from .base import OWN_CONSTRAINTS, SHARE, BaseMLP, MatrixLike, all_or_nothing
-from .shortcuts import FLOATS, label_binarizer, labels_in, validated
+from .shortcuts import FLOATS, label_binarizer, labels_in, on_host, validated
 
 
 def _is_stochastic(estimator):
@@ -134,9 +134,12 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         for any number of threads. Not for "lbfgs".
     input_dropout : float, default=0.0
         The same for the features.
-    device : {"auto", "cpu", "reference"}, default="auto"
-        Where to compute: compiled code on the CPU, or plain NumPy. "auto" takes the fastest there
-        is; a device that is named never becomes another one.
+    device : {"auto", "cpu", "cuda", "reference"}, default="auto"
+        Where to compute: compiled code on the CPU, an NVIDIA GPU, or plain NumPy. "auto" takes the
+        GPU where one is found and the work is large enough to pay for it, else the CPU; a device
+        that is named never becomes another one. "cuda" needs the extra ``fastmlp[cuda13]`` or
+        ``fastmlp[cuda12]`` and takes no sparse X; X, y and weights may lie on the GPU, in arrays
+        with ``__cuda_array_interface__``, where X is used in place.
     n_jobs : int or None, default=None
         Most CPU threads to use, -1 for all cores. None takes the idle cores where that measures
         faster while it trains. The result is the same, bit for bit, whatever the number.
@@ -300,7 +303,12 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         ------
         ValueError
             For invalid parameters or data, or if training diverged to weights that are not finite.
-            The estimator is then as it was before.
+        RuntimeError
+            If ``device="cuda"`` lacks something; the message says what, and what to do.
+        MemoryError
+            If the GPU has too little memory for a batch.
+
+        After any of them, the estimator is as it was before.
         """
         return self._fit(X, y, sample_weight, incremental=False)
 
@@ -337,7 +345,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             or lacks a label of y.
         """
         with all_or_nothing(self):
-            self._know_classes(classes, y)
+            self._know_classes(classes, on_host(y))
             return self._fit(X, y, sample_weight, incremental=True)
 
     def _know_classes(self, classes, y):

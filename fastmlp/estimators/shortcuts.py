@@ -47,7 +47,7 @@ def _validated_on_gpu(estimator, X, *y, reset, multi_output=False, y_numeric=Fal
     X = load("cuda").in_place(X)
     stand_in = np.broadcast_to(X.dtype.type(0), X.shape)
     checked = validate_data(
-        estimator, stand_in, *map(on_host, y), reset=reset,
+        estimator, stand_in, *y, reset=reset,
         **({"multi_output": multi_output, "y_numeric": y_numeric} if y else {}), **checks,
     )  # fmt: skip
     return (X, checked[1]) if y else X
