@@ -25,7 +25,7 @@ def pytest_collection_modifyitems(items):
     same = pytest.mark.skip(reason="the reference has no kernels, and NUMBA_DISABLE_JIT is set")
     for item in items:
         parameters = item.callspec.params if hasattr(item, "callspec") else {}
-        if "cuda" in parameters.values():
+        if parameters.get("device") == "cuda":
             item.add_marker("gpu")
         if JIT_DISABLED and item.get_closest_marker("compiled"):
             item.add_marker(compiled)

@@ -4,6 +4,7 @@ Functions of the GPU, put together from the formulas for one kind of network. No
 each is called by whichever thread has the place, in a kernel of `fastmlp.devices.cuda.kernels`.
 """
 
+import hashlib
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -53,7 +54,8 @@ class Kind(NamedTuple):
         parts = *self.activations, self.output, self.loss
         if any(isinstance(part, activations.Custom | losses.Custom) for part in parts):
             return None
-        return "-".join(map(str, self))
+        digest = hashlib.sha256(repr(self).encode()).hexdigest()
+        return f"{self.dtype}-{digest[:16]}"
 
 
 class State(NamedTuple):

@@ -139,8 +139,8 @@ class Graph:
     def recorded(self):
         """Record what is launched meanwhile."""
         handle = int(self._stream)
-        # Other threads of this process may use the GPU meanwhile as they like.
-        mode = _driver.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
+        # Other threads may use the GPU meanwhile as they like, and memory may be freed.
+        mode = _driver.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_RELAXED
         _checked(_driver.cuStreamBeginCapture(handle, mode))
         try:
             yield

@@ -25,20 +25,22 @@ class Tile(NamedTuple):
     columns: int
     depth: int  # of the slices
     square: int  # what a thread computes: so many rows and columns, a multiple of 4
+    groups: int  # of threads, which have the whole tile each, and share out the depth
 
     @property
     def threads(self) -> int:
         """Threads of a block."""
-        return self.rows * self.columns // self.square**2
+        return self.rows * self.columns // self.square**2 * self.groups
 
 
-#: For products of few tiles, where more and smaller ones keep more multiprocessors busy...
-SMALL = {4: Tile(32, 32, 16, 4), 8: Tile(32, 32, 16, 4)}
+#: For products of few tiles, where more and smaller ones keep more multiprocessors busy, and more
+#: threads to each hide how long shared memory takes...
+SMALL = {4: Tile(32, 32, 64, 4, 4), 8: Tile(32, 32, 64, 4, 4)}
 #: ... and for large ones, by bytes of a number. A float64 takes two registers.
-LARGE = {4: Tile(128, 64, 8, 8), 8: Tile(64, 64, 8, 4)}
+LARGE = {4: Tile(128, 64, 8, 8, 1), 8: Tile(64, 64, 8, 4, 1)}
 if SIMULATED:  # where a thread is one of Python's
-    SMALL = dict.fromkeys(SMALL, Tile(8, 4, 4, 4))
-    LARGE = dict.fromkeys(LARGE, Tile(8, 8, 4, 4))
+    SMALL = dict.fromkeys(SMALL, Tile(8, 4, 4, 4, 2))
+    LARGE = dict.fromkeys(LARGE, Tile(8, 8, 4, 4, 1))
 
 # Distance between rows of a slice: a multiple of 16 bytes, by which four numbers are read at once,
 # but none of 128, after which banks repeat.
@@ -49,8 +51,9 @@ _PAD = 4
 def product(tile: Tile, dtype: np.dtype, a_along_depth: bool, b_along_depth: bool):
     """The function that leaves one tile of a product in `out`, for factors of these strides."""
     real = from_dtype(dtype)
-    rows, columns, depth, square = tile
+    rows, columns, depth, square, groups = tile
     threads = tile.threads
+    own_threads, own_depth = threads // groups, depth // groups
     across = columns // square  # threads side by side in a row of squares
     down = rows // square
     shift, mask = across.bit_length() - 1, across - 1
@@ -87,7 +90,8 @@ def product(tile: Tile, dtype: np.dtype, a_along_depth: bool, b_along_depth: boo
         y = cuda.local.array(square, real)
         sums = cuda.local.array((square, square), real)
         # Squares are spread in groups of 4: neighbours read neighbouring groups.
-        top, left = (thread >> shift) * 4, (thread & mask) * 4
+        group, own = thread // own_threads, thread & (own_threads - 1)
+        top, left = (own >> shift) * 4, (own & mask) * 4
         for i in range(square):
             for j in range(square):
                 sums[i, j] = real(0)
@@ -114,7 +118,8 @@ def product(tile: Tile, dtype: np.dtype, a_along_depth: bool, b_along_depth: boo
                 if n < n_end and k < k_end:
                     b_next[q] = b[uint64(b_start + n * b_column + k * b_depth)]
             if begin >= k_begin:
-                for k in range(depth):
+                for step in range(own_depth):
+                    k = group * own_depth + step
                     for i in range(square):
                         x[i] = a_shared[uint64(k), uint64(i // 4 * 4 * down + top + i % 4)]
                     for i in range(square):
@@ -122,10 +127,15 @@ def product(tile: Tile, dtype: np.dtype, a_along_depth: bool, b_along_depth: boo
                     for i in range(square):
                         for j in range(square):
                             sums[i, j] += x[i] * y[j]
-        for i in range(square):
-            for j in range(square):
-                m, n = i // 4 * 4 * down + top + i % 4, j // 4 * 4 * across + left + j % 4
-                out[uint64(m), uint64(n)] = sums[i, j]
-        cuda.syncthreads()
+        for turn in range(groups):  # one after the other, for sums of the same order
+            if group == turn:
+                for i in range(square):
+                    for j in range(square):
+                        m = i // 4 * 4 * down + top + i % 4
+                        n = j // 4 * 4 * across + left + j % 4
+                        if turn > 0:
+                            sums[i, j] += out[uint64(m), uint64(n)]
+                        out[uint64(m), uint64(n)] = sums[i, j]
+            cuda.syncthreads()
 
     return multiply
