@@ -341,27 +341,61 @@ class OnGpu:
     """What other libraries' arrays on a GPU are: memory, and a description of it."""
 
     def __init__(self, array):
-        self._array = numba_cuda.to_device(array)
+        self.array = numba_cuda.to_device(array)
 
     @property
     def __cuda_array_interface__(self):
-        return self._array.__cuda_array_interface__
+        return {} if SIMULATED else self.array.__cuda_array_interface__
 
 
-@pytest.mark.skipif(SIMULATED, reason="the simulator has no memory of a GPU to describe")
+@pytest.fixture
+def described(monkeypatch):
+    """The simulator has no memory of a GPU to describe."""
+    if SIMULATED:
+        kind = type(numba_cuda.to_device(np.ones(1)))
+        monkeypatch.setattr(kind, "__cuda_array_interface__", {}, raising=False)
+
+        def as_array(it):
+            return it if isinstance(it, kind) else it.array
+
+        monkeypatch.setattr(numba_cuda, "as_cuda_array", as_array, raising=False)
+
+
+@pytest.mark.usefixtures("described")
 def test_arrays_on_the_gpu_are_used_in_place():
     X, y = small_data()
-    settings = {"max_iter": 3, "batch_size": 4, "n_iter_no_change": 3, "random_state": 0}
+    weights = np.linspace(0.5, 1.5, len(y))
+    settings = {"max_iter": 2, "batch_size": 6, "n_iter_no_change": 3, "random_state": 0}
     fits = []
-    for data in ((X, y), (OnGpu(X), y), (OnGpu(np.asfortranarray(X)), OnGpu(y))):
+    for on_gpu in (lambda array: array, OnGpu, lambda array: OnGpu(np.asfortranarray(array))):
+        fit = MLPClassifier((4,), device="cuda", **settings)
         with pytest.warns(match="Maximum"):
-            fits.append(MLPClassifier((4,), device="cuda", **settings).fit(*data))
+            fit.fit(on_gpu(X), on_gpu(y), sample_weight=on_gpu(weights))
+        fits.append(fit)
     expected = fits[0].predict_proba(X)
     for fit in fits:
         np.testing.assert_array_equal(fit.predict_proba(X), expected)
     np.testing.assert_array_equal(fits[0].predict_proba(OnGpu(X)), expected)
-    with pytest.raises(ValueError, match="2D array of float32 or float64"):
-        fits[0].predict(OnGpu(np.arange(3)))
+    fits[0].set_params(device="auto").partial_fit(OnGpu(X), OnGpu(y))
+    assert fits[0].device_ == "cuda"
+
+
+@pytest.mark.usefixtures("described")
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (np.arange(3.0), r"2D array of float32 or float64, got 1D of float64"),
+        (np.eye(3, dtype=int), "got 2D of int64"),
+        (np.eye(2), "X has 2 features, but MLPClassifier is expecting 3 features"),
+    ],
+)
+def test_wrong_arrays_on_the_gpu(wrong, message):
+    X, y = small_data()
+    fit = MLPClassifier((4,), device="cuda", random_state=0).partial_fit(X, y, classes=[0, 1, 2])
+    with pytest.raises(ValueError, match=message):
+        fit.predict(OnGpu(wrong))
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        fit.partial_fit(OnGpu(X), y[:-1])
     with pytest.raises(ValueError, match=r"lies on a GPU.*use device='cuda'"):
         MLPClassifier(device="cpu").fit(OnGpu(X), y)
 
