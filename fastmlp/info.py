@@ -124,6 +124,8 @@ def _devices():
 
 def _device(name):
     """What the device is: its GPU, or the first line of its module; or why there is none."""
+    if name == "cuda" and (lacking := devices.presence.lacking()):
+        return f"not usable: {lacking}"
     try:
         module = sys.modules[devices.load(name).__module__]
         if name == "cuda":

@@ -4,6 +4,8 @@
 threads are Python's. On a GPU, the laws of test_devices.py hold the device too.
 """
 
+from contextlib import contextmanager
+
 import numpy as np
 import pytest
 from numba.core import config
@@ -164,6 +166,50 @@ def test_loss_and_gradient(rows, weighted):
         results.append(device.loss_and_gradient(parameters, *arguments))
     np.testing.assert_allclose(results[0][0], results[1][0], rtol=1e-12)
     np.testing.assert_allclose(results[0][1], results[1][1], rtol=1e-10, atol=1e-14)
+
+
+class Recording:
+    """Stands for a graph: what is queued meanwhile does not run, but is repeated later."""
+
+    current = None
+
+    def __init__(self, stream):
+        self.program = None
+
+    @contextmanager
+    def recorded(self):
+        Recording.current = self
+        yield
+        Recording.current = None
+
+    def launch(self):
+        for launch in self.program:
+            launch()
+
+
+@pytest.mark.skipif(not SIMULATED, reason="a GPU has graphs of its own")
+def test_graphs_repeat_batches(many_blocks, monkeypatch):
+    network = Network((2, 3, 1), "relu", "squared_error")
+    data = make_data(network, 11, np.float64)
+    settings = {"batch_size": 2, "epochs": 2, "regularization": EVERYTHING}
+    expected = run_epochs("cuda", network, data, **settings)
+    recorded, queue = [], layered._queue
+
+    def queue_or_record(program):
+        if Recording.current is None:
+            queue(program)
+        else:
+            Recording.current.program = program
+            recorded.append(len(program))
+
+    monkeypatch.setattr(layered, "SIMULATED", False)
+    monkeypatch.setattr(layered, "GRAPH_BATCHES", 3)
+    monkeypatch.setattr(layered, "Graph", Recording)
+    monkeypatch.setattr(layered, "_queue", queue_or_record)
+    for own, other in zip(run_epochs("cuda", network, data, **settings), expected, strict=True):
+        np.testing.assert_array_equal(own, other)
+    one = min(recorded)
+    assert sorted(recorded) == [one, 3 * one]  # each recorded once, for both epochs
 
 
 # ---- rows ----------------------------------------------------------------------------------------

@@ -51,8 +51,15 @@ LANES = 2 if SIMULATED else 32
 
 #: The most rows in work at a time: a longer batch is taken in blocks, whose gradients are added.
 LONGEST_BLOCK = 16 if SIMULATED else 1 << 17
+#: Batches of one graph: what its launch takes is then little for each.
+GRAPH_BATCHES = 16
 #: The fewest rows that a copy of the gradient is made for.
 LEAST_SHARE = 4 if SIMULATED else 64
+
+
+def _queue(program):
+    for launch in program:
+        launch()
 
 
 def _tiles(tile, rows, columns):
@@ -333,10 +340,8 @@ class Layered:
         self._kind, self._memory, self._regularization = kind, memory, regularization
         self._batch_rows, self._block_rows = batch_rows, min(batch_rows, LONGEST_BLOCK)
         plan = layout(network, kind.activations, kind.dtype, self._block_rows, regularization)
-        self._layers, self._size = (
-            [Layer(*line, 0, 0) for line in plan.layers.tolist()],
-            network.size,
-        )
+        self._layers = [Layer(*line, 0, 0) for line in plan.layers.tolist()]
+        self._size = network.size
         self._work = memory.empty(plan.work_size)
         self._tables = memory.upload(plan.layers), memory.upload(plan.numbers)
         self._kernels = kernels(kind)
@@ -461,34 +466,37 @@ class Layered:
     def launch(self, run):
         """Queue the training on a run of batches."""
         cursor = run.cursor(self._batch_rows, self._block_rows)
+        known = run in self._programs
         first, more, update = self._program_of(run, cursor)
-        left = run.rows
-        for batch in range(run.batches):
-            rows = min(left, self._batch_rows)
-            left -= rows
+        if self._batch_rows <= self._block_rows and not SIMULATED:
+            program, batches = [*first, *update], run.batches
+            if not known:  # only what has run can be recorded
+                _queue(program)
+                batches -= 1
+            self._repeat(run, program, batches)
+            return
+        for begin in range(0, run.rows, self._batch_rows):
+            rows = min(self._batch_rows, run.rows - begin)
             blocks = -(-rows // self._block_rows)
-            if batch > 0 and self._batch_rows <= self._block_rows and not SIMULATED:
-                self._repeat(run, [*first, *update])
-                continue
-            for launch in (*first, *more * (blocks - 1), *update):
-                launch()
+            _queue([*first, *more * (blocks - 1), *update])
 
-    def _repeat(self, run, launches):
-        """Queue a batch whose kernels have all run before, as one recorded graph."""
-        if run not in self._graphs:
-            self._graphs[run] = Graph(self._memory.stream)
-            with self._graphs[run].recorded():
-                for launch in launches:
-                    launch()
-        self._graphs[run].launch()
+    def _repeat(self, run, program, batches):
+        """Queue batches of a block each, as graphs of many batches and of one."""
+        for length in (GRAPH_BATCHES, 1):
+            for _ in range(batches // length):
+                if (run, length) not in self._graphs:
+                    graph = self._graphs[run, length] = Graph(self._memory.stream)
+                    with graph.recorded():
+                        _queue(program * length)
+                self._graphs[run, length].launch()
+            batches %= length
 
     def add_gradient(self, run, adds):
         """Queue the gradient's sum over the rows of a run; it `adds` to that of the runs before."""
         cursor = run.cursor(run.rows, self._block_rows)
         first, more, _ = self._program_of(run, cursor)
         for block in range(-(-run.rows // self._block_rows)):
-            for launch in more if adds or block > 0 else first:
-                launch()
+            _queue(more if adds or block > 0 else first)
 
     def collect(self):
         """The gradient's sum over all rows since it was begun, on the GPU."""
@@ -504,8 +512,7 @@ class Layered:
         cursor = run.cursor(self._block_rows, self._block_rows)
         nothing = run.order, run.losses
         judge = self._judge(cursor, run.targets, run.weights, *nothing, False)
-        for launch in (*self._forward(cursor, run.X, run.order), judge):
-            launch()
+        _queue([*self._forward(cursor, run.X, run.order), judge])
         last = self._layers[-1]
         place = slice(last.outputs, last.outputs + run.rows * last.units)
         return self._work[place].reshape(run.rows, last.units)
