@@ -154,7 +154,8 @@ class CudaDevice:
     def loss_and_gradient(self, parameters, X, targets, weights):
         """Mean loss over all rows, with penalty, and its gradient, at the given parameters."""
         memory, n = self._memory, len(targets)
-        memory.parameters.copy_to_device(parameters, stream=memory.stream)
+        at = np.ascontiguousarray(parameters, self.dtype)
+        memory.parameters.copy_to_device(at, stream=memory.stream)
         if self._whole is None:
             self._whole = Layered(self._kind, self.network, self.regularization, n, memory)
         rows = self._rows_of(X, targets, weights, n, min(n, LONGEST_BLOCK))

@@ -7,7 +7,7 @@ next one together and sends it.
 
 import numpy as np
 
-from .target import cuda, free_memory, new_stream
+from .target import cuda, free_memory, new_stream, release_memory
 
 #: The share of the free memory that rows may fill...
 SHARE = 0.8
@@ -82,8 +82,10 @@ class Memory:
             If there is too little.
         """
         dtype = np.dtype(dtype or self.dtype)
-        wanted, free = int(np.prod(shape)) * dtype.itemsize, free_memory()
-        if wanted > free:
+        wanted = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+        if wanted > free_memory():
+            release_memory()
+        if wanted > (free := free_memory()):
             raise MemoryError(
                 f"The GPU has {free / 1e9:.2f} GB of memory left, and {wanted / 1e9:.2f} GB more "
                 "are needed. Make batch_size or the layers smaller, end what else uses the GPU, or "

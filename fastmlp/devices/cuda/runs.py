@@ -7,7 +7,7 @@ from ..presence import is_on_gpu
 from . import cursor
 from .elements import STEP_FIELDS
 from .memory import BLOCK_BYTES, SHARE, in_place
-from .target import cuda, free_memory, new_stream
+from .target import cuda, free_memory, new_stream, release_memory
 
 
 def batch_weights(weights, order, batch_rows) -> np.ndarray:
@@ -165,6 +165,7 @@ class Streamed:
 
 def rows_on(memory, X, targets, weights, **sizes):
     """`Resident` or `Streamed` rows, as the GPU has room."""
-    numbers = (0 if is_on_gpu(X) else X.shape[0] * X.shape[1]) + targets.size + 3 * len(targets)
-    fits = numbers * memory.dtype.itemsize <= SHARE * free_memory()
+    release_memory()
+    numbers = X.shape[0] * X.shape[1] + targets.size + 3 * len(targets)
+    fits = is_on_gpu(X) or numbers * memory.dtype.itemsize <= SHARE * free_memory()
     return (Resident if fits else Streamed)(memory, X, targets, weights, **sizes)

@@ -177,6 +177,12 @@ def free_memory() -> int:
     return cuda.current_context().get_memory_info().free
 
 
+def release_memory() -> None:
+    """Give the GPU what arrays had that are no more: Numba keeps some of it for a while."""
+    if not SIMULATED:
+        cuda.current_context().deallocations.clear()
+
+
 def describe() -> str:
     """The current GPU, its memory and its driver."""
     if SIMULATED:
