@@ -212,6 +212,34 @@ def test_graphs_repeat_batches(many_blocks, monkeypatch):
     assert sorted(recorded) == [one, 3 * one]  # each recorded once, for both epochs
 
 
+def test_both_verbs_on_one_device():
+    """Rows that a gradient was computed of have no room for what training leaves."""
+    network = Network((2, 3, 1), "relu", "squared_error")
+    X, targets, weights = make_data(network, 5, np.float64)
+    results = []
+    for name in ("cuda", "reference"):
+        parameters = make_parameters(network, np.float64)
+        device = devices.load(name)(
+            network,
+            parameters,
+            optimizer=make_optimizer("adam", parameters),
+            regularization=Regularization(l2=0.3),
+            batch_size=2,
+        )
+        loss, gradient = device.loss_and_gradient(parameters, X, targets, weights)
+        losses = [device.train_epoch(X, targets, weights, np.arange(5)) for _ in range(2)]
+        results.append((loss, gradient, losses, device.parameters()))
+    for own, other in zip(*results, strict=True):
+        np.testing.assert_allclose(own, other, rtol=1e-10)
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_work_of_a_few_rows_at_a_time(rows, many_blocks, monkeypatch):
+    network = Network((2, 3, 2), "relu", "log_loss")
+    monkeypatch.setattr(layered, "WORK_BYTES", rows * 8 * (2 + 2 * 3 + 2 * 2))
+    assert_trains_like_reference(network, 7, batch_size=5, regularization=EVERYTHING)
+
+
 # ---- rows ----------------------------------------------------------------------------------------
 
 

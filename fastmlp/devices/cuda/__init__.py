@@ -10,7 +10,7 @@ from .layout import kind_of
 from .memory import Memory, in_place
 from .runs import Resident, Run, batch_weights, rows_on, step_numbers
 from .single_block import SingleBlock, block_rows
-from .target import cuda, describe
+from .target import cuda, describe, synchronize
 
 __all__ = ["CudaDevice", "describe"]
 
@@ -48,7 +48,11 @@ class CudaDevice:
     @staticmethod
     def to_host(array):
         """A copy of an array that lies on the GPU."""
-        return cuda.as_cuda_array(array).copy_to_host()
+        on_gpu = cuda.as_cuda_array(array)
+        synchronize()  # not every library says in which queue it writes the array
+        host = on_gpu.copy_to_host()
+        synchronize()
+        return host
 
     def __init__(
         self,
@@ -100,6 +104,7 @@ class CudaDevice:
             make = regime(self._kind, self.network, self.batch_size)
             settings = self.network, self.regularization, self.batch_size, self._memory
             self._regime = make(self._kind, *settings)
+            self._arrays = None  # of rows that were there before, runs have room for no penalties
         totals = batch_weights(weights, order, self.batch_size)
         work = 6 * self.batch_size * self.network.size
         most = max(1, int(self._regime.longest_run // work))
@@ -127,9 +132,9 @@ class CudaDevice:
             return 0.0
         starts = np.arange(0, run.rows, self.batch_size)
         totals = totals[run.first_batch : run.first_batch + run.batches]
-        losses, penalties = run.results()
-        sums = np.add.reduceat(losses, starts) / self._outputs_of_a_mean
-        means = (sums + 0.5 * penalties.sum(axis=1)) / totals
+        penalties = 0.5 * run.penalty_sums()
+        sums = np.add.reduceat(run.finish(), starts) / self._outputs_of_a_mean
+        means = (sums + penalties) / totals
         return float(means @ np.diff(np.append(starts, run.rows)))
 
     @property
@@ -177,18 +182,18 @@ class CudaDevice:
 
     def _finished(self, run):
         """The summed loss of a run without updates; once."""
-        return run.results()[0].sum() if run.batches else 0.0
+        return run.finish().sum() if run.batches else 0.0
 
     # ---- prediction ------------------------------------------------------------------------------
 
     def forward(self, X, out, order=None):
         """out = the network's outputs for the rows in `order`, or for all rows."""
         n, memory = len(out), self._memory
-        block = min(n, LONGEST_BLOCK)
-        if self._ahead is None or self._ahead[0] < block:
-            layered = Layered(self._kind, self.network, Regularization(), block, memory)
-            self._ahead = block, layered, Run(memory, block, 1, 1)
-        block, layered, run = self._ahead
+        if self._ahead is None or self._ahead[0] < n:
+            layered = Layered(self._kind, self.network, Regularization(), n, memory)
+            self._ahead = n, layered, Run(memory, layered.block_rows, 1, 1)
+        _, layered, run = self._ahead
+        block = layered.block_rows
         run.targets, run.weights = run.steps, run.losses  # of which nothing is read
         resident = isinstance(self._rows, Resident) and self._arrays[0] is X
         on_gpu = resident or is_on_gpu(X)

@@ -9,6 +9,7 @@ adds the copies up in order.
 import math
 from functools import lru_cache, partial
 from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numba import from_dtype
@@ -38,19 +39,19 @@ from .elements import (
     twice_penalty_of,
     weight_of,
 )
-from .layout import Layer, layer_at, layout
-from .sums import block_sum, sum_rows
+from .layout import NOWHERE, Layer, layer_at, layout
+from .sums import block_sum, sum_column
 from .target import SIMULATED, Graph, configured, cuda, device, kernel, multiprocessors
 from .tiles import LARGE, SMALL, Tile, product
 
 #: Threads of blocks that go through places one by one.
 THREADS = 4 if SIMULATED else 256
-#: Threads that gather a row together.
+#: Threads that go along a row together.
 LANES = 2 if SIMULATED else 32
 
 
-#: The most rows in work at a time: a longer batch is taken in blocks, whose gradients are added.
-LONGEST_BLOCK = 16 if SIMULATED else 1 << 17
+#: The most rows in work at a time, and the most bytes that these may take.
+LONGEST_BLOCK, WORK_BYTES = 16 if SIMULATED else 1 << 17, 2 << 30
 #: Batches of one graph: what its launch takes is then little for each.
 GRAPH_BATCHES = 16
 #: The fewest rows that a copy of the gradient is made for.
@@ -265,12 +266,47 @@ def backward_kernel(kind: Kind, tile: Tile):
 def gradient_kernel(kind: Kind, tile: Tile):
     """The kernel of all layers' gradients; a block takes a tile of a layer, for a part of the rows.
 
-    The blocks after the last tile add up deltas, which gives the gradients of biases.
+    The first blocks add up columns of deltas, which gives the gradients of biases.
     """
     real = from_dtype(kind.dtype)
     multiply = product(tile, kind.dtype, False, False)
     shape, threads = (tile.rows, tile.columns), tile.threads
     height, width = shape
+    groups = threads // LANES
+
+    @device
+    def put(state, place, total, adds):
+        g = state.start + place
+        state.gradient[g] = state.gradient[g] + total if adds else total
+
+    @device
+    def put_sums(state, start, stride, place, columns, first, last, adds, out):
+        """Sums of up to `LANES` columns; each group of threads has a share of the rows."""
+        lane, group = cuda.threadIdx.x % LANES, cuda.threadIdx.x // LANES
+        if lane < columns:
+            out[group, lane] = sum_column(
+                state.work, start + lane, stride, first + group, last, groups
+            )
+        cuda.syncthreads()
+        if group == 0 and lane < columns:
+            total = out[0, lane]
+            for other in range(1, groups):
+                total += out[other, lane]
+            put(state, place + lane, total, adds)
+        cuda.syncthreads()
+
+    @device
+    def some_columns(state, layer, number, first, last, adds, out):
+        j = number * LANES
+        columns = min(LANES, layer.fan_out - j)
+        put_sums(
+            state, layer.slopes + j, layer.stride, layer.biases + j, columns, first, last, adds, out
+        )  # fmt: skip
+        if layer.learned != NOWHERE:
+            put_sums(
+                state, layer.learning + j, layer.stride, layer.learned + j, columns,
+                first, last, adds, out,
+            )  # fmt: skip
 
     @device
     def tiles_of(layer):
@@ -285,12 +321,11 @@ def gradient_kernel(kind: Kind, tile: Tile):
             state.work, layer.slopes, 1, layer.stride,
             m0, n0, layer.fan_in, layer.fan_out, first, last, out,
         )  # fmt: skip
-        for place in range(cuda.threadIdx.x, height * width, threads):
-            m, n = m0 + place // width, n0 + place % width
+        for number in range(cuda.threadIdx.x, height * width, threads):
+            m, n = m0 + number // width, n0 + number % width
             if m < layer.fan_in and n < layer.fan_out:
-                g = state.start + layer.weights + m * layer.fan_out + n
-                total = out[m - m0, n - n0]
-                state.gradient[g] = state.gradient[g] + total if adds else total
+                place = layer.weights + m * layer.fan_out + n
+                put(state, place, out[m - m0, n - n0], adds)
 
     def gradient(cursor, layers, numbers, work, gradient, size, adds):
         out = cuda.shared.array(shape, real)
@@ -304,16 +339,15 @@ def gradient_kernel(kind: Kind, tile: Tile):
             cursor[ROW] = cursor[CURRENT_ROW] + rows
         for index in range(1, len(layers)):
             layer = layer_at(layers, numbers, index)
+            if number >= 0 and number * LANES < layer.fan_out:
+                some_columns(state, layer, number, first, last, adds, out)
+            number -= (layer.fan_out + LANES - 1) // LANES
+        for index in range(1, len(layers)):
+            layer = layer_at(layers, numbers, index)
             tall, across = tiles_of(layer)
             if number >= 0 and number < tall * across:
                 one_tile(state, layer, number, first, last, adds, out)
             number -= tall * across
-        for index in range(1, len(layers)):
-            layer = layer_at(layers, numbers, index)
-            j = number * threads + cuda.threadIdx.x
-            if number >= 0 and j < layer.fan_out:
-                sum_rows(state, layer, j, first, last, adds)
-            number -= (layer.fan_out + threads - 1) // threads
 
     return _named(gradient, kind, tile)
 
@@ -338,8 +372,12 @@ class Layered:
 
     def __init__(self, kind, network, regularization, batch_rows, memory):
         self._kind, self._memory, self._regularization = kind, memory, regularization
-        self._batch_rows, self._block_rows = batch_rows, min(batch_rows, LONGEST_BLOCK)
-        plan = layout(network, kind.activations, kind.dtype, self._block_rows, regularization)
+        one = layout(network, kind.activations, kind.dtype, 1, regularization)
+        room = WORK_BYTES // (one.work_size * kind.dtype.itemsize)
+        self._batch_rows = batch_rows
+        #: Rows in work at a time: a longer batch is taken in blocks, whose gradients are added.
+        self.block_rows = max(1, min(batch_rows, LONGEST_BLOCK, room))
+        plan = layout(network, kind.activations, kind.dtype, self.block_rows, regularization)
         self._layers = [Layer(*line, 0, 0) for line in plan.layers.tolist()]
         self._size = network.size
         self._work = memory.empty(plan.work_size)
@@ -347,7 +385,8 @@ class Layered:
         self._kernels = kernels(kind)
         self._gradient_tile, self._gradient_blocks, self._copies = self._gradient_plan()
         self._gradient = None
-        self._programs, self._graphs = {}, {}
+        # A run that is no more takes what was made for it along.
+        self._programs, self._graphs = WeakKeyDictionary(), WeakKeyDictionary()
         #: Blocks of an update, each of which adds up a part of the penalty.
         self.penalty_parts = self._blocks(network.size)
 
@@ -369,11 +408,11 @@ class Layered:
         itemsize, layers = self._kind.dtype.itemsize, self._layers[1:]
         tile = LARGE[itemsize]
         tiles = sum(_tiles(tile, layer.fan_in, layer.fan_out) for layer in layers)
-        if tiles * max(1, self._block_rows // 512) < multiprocessors():
+        if tiles * max(1, self.block_rows // 512) < multiprocessors():
             tile = SMALL[itemsize]
             tiles = sum(_tiles(tile, layer.fan_in, layer.fan_out) for layer in layers)
-        blocks = tiles + sum(-(-layer.fan_out // tile.threads) for layer in layers)
-        most = -(-self._block_rows // LEAST_SHARE)
+        blocks = tiles + sum(-(-layer.fan_out // LANES) for layer in layers)
+        most = -(-self.block_rows // LEAST_SHARE)
         return tile, blocks, max(1, min(most, 2 * multiprocessors() // blocks))
 
     # ---- programs: launches with their arguments -------------------------------------------------
@@ -389,7 +428,7 @@ class Layered:
     def _forward(self, cursor, X, order):
         """The launches that run a block of rows through all layers."""
         net = cursor, *self._tables, self._memory.parameters, self._work
-        rows = self._block_rows
+        rows = self.block_rows
         wide = self._blocks(rows * LANES)
         program = [self._launch(self._kernels.gather, wide, THREADS, *net, X, order)]
         for index, layer in enumerate(self._layers[1:], start=1):
@@ -401,7 +440,7 @@ class Layered:
 
     def _judge(self, cursor, targets, weights, order, losses, judges):
         return self._launch(
-            self._kernels.judge, self._blocks(self._block_rows), THREADS,
+            self._kernels.judge, self._blocks(self.block_rows), THREADS,
             cursor, *self._tables, self._memory.parameters, self._work, targets, weights, order,
             self._memory.constants, self._memory.epsilon, losses, judges,
         )  # fmt: skip
@@ -411,9 +450,7 @@ class Layered:
         net = cursor, *self._tables, self._memory.parameters, self._work
         judge = self._judge(cursor, run.targets, run.weights, run.order, run.losses, True)
         backward = [
-            self._product(
-                backward_kernel, self._block_rows, self._layers[index].fan_in, *net, index
-            )
+            self._product(backward_kernel, self.block_rows, self._layers[index].fan_in, *net, index)
             for index in range(len(self._layers) - 1, 1, -1)
         ]
         gradient = self._launch(
@@ -465,10 +502,10 @@ class Layered:
 
     def launch(self, run):
         """Queue the training on a run of batches."""
-        cursor = run.cursor(self._batch_rows, self._block_rows)
+        cursor = run.cursor(self._batch_rows, self.block_rows)
         known = run in self._programs
         first, more, update = self._program_of(run, cursor)
-        if self._batch_rows <= self._block_rows and not SIMULATED:
+        if self._batch_rows <= self.block_rows and not SIMULATED:
             program, batches = [*first, *update], run.batches
             if not known:  # only what has run can be recorded
                 _queue(program)
@@ -477,25 +514,27 @@ class Layered:
             return
         for begin in range(0, run.rows, self._batch_rows):
             rows = min(self._batch_rows, run.rows - begin)
-            blocks = -(-rows // self._block_rows)
+            blocks = -(-rows // self.block_rows)
             _queue([*first, *more * (blocks - 1), *update])
 
     def _repeat(self, run, program, batches):
         """Queue batches of a block each, as graphs of many batches and of one."""
+        graphs = self._graphs.setdefault(run, {})
         for length in (GRAPH_BATCHES, 1):
             for _ in range(batches // length):
-                if (run, length) not in self._graphs:
-                    graph = self._graphs[run, length] = Graph(self._memory.stream)
+                if length not in graphs:
+                    graph = Graph(self._memory.stream)
                     with graph.recorded():
                         _queue(program * length)
-                self._graphs[run, length].launch()
+                    graphs[length] = graph
+                graphs[length].launch()
             batches %= length
 
     def add_gradient(self, run, adds):
         """Queue the gradient's sum over the rows of a run; it `adds` to that of the runs before."""
-        cursor = run.cursor(run.rows, self._block_rows)
+        cursor = run.cursor(run.rows, self.block_rows)
         first, more, _ = self._program_of(run, cursor)
-        for block in range(-(-run.rows // self._block_rows)):
+        for block in range(-(-run.rows // self.block_rows)):
             _queue(more if adds or block > 0 else first)
 
     def collect(self):
@@ -509,7 +548,7 @@ class Layered:
 
     def forward(self, run):
         """The outputs of up to a block of rows, (rows, outputs) on the GPU."""
-        cursor = run.cursor(self._block_rows, self._block_rows)
+        cursor = run.cursor(self.block_rows, self.block_rows)
         nothing = run.order, run.losses
         judge = self._judge(cursor, run.targets, run.weights, *nothing, False)
         _queue([*self._forward(cursor, run.X, run.order), judge])

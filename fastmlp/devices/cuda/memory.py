@@ -7,7 +7,7 @@ next one together and sends it.
 
 import numpy as np
 
-from .target import cuda, free_memory, new_stream, release_memory
+from .target import cuda, free_memory, new_stream, release_memory, synchronize
 
 #: The share of the free memory that rows may fill...
 SHARE = 0.8
@@ -24,7 +24,7 @@ def in_place(X):
         If it does not hold floats in rows and columns.
     """
     array = cuda.as_cuda_array(X)
-    cuda.synchronize()  # not every library says in which queue it writes the array
+    synchronize()  # not every library says in which queue it writes the array
     if array.ndim != 2 or array.dtype not in (np.float32, np.float64):
         raise ValueError(
             "An X on the GPU must be a 2D array of float32 or float64, got "

@@ -95,15 +95,22 @@ class Run:
         """All of the run's work is in the queue."""
         self._done.record(self.memory.stream)
 
-    def results(self):
-        """Each row's loss and each batch's penalty, once they are there."""
-        stream = self.memory.downloads
-        self._done.wait(stream)
-        losses = self.losses[: self.rows].copy_to_host(stream=stream)
-        penalties = self.penalties[: self.batches].copy_to_host(stream=stream)
-        stream.synchronize()
+    def finish(self):
+        """Each row's loss, once all are there."""
+        self._done.wait(self.memory.downloads)
+        losses = self._download(self.losses[: self.rows])
         self.batches = 0
-        return losses.astype(np.float64), penalties.astype(np.float64)
+        return losses
+
+    def penalty_sums(self):
+        """Each batch's penalty, twice; only before `finish`, and only where parameters changed."""
+        self._done.wait(self.memory.downloads)
+        return self._download(self.penalties[: self.batches]).sum(axis=1)
+
+    def _download(self, on_gpu):
+        host = on_gpu.copy_to_host(stream=self.memory.downloads)
+        self.memory.downloads.synchronize()
+        return host.astype(np.float64)
 
 
 class Resident:

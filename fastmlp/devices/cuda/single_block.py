@@ -25,11 +25,11 @@ from .elements import (
     twice_penalty_of,
     weight_of,
 )
-from .layout import layer_at, layout
-from .sums import block_sum, sum_rows
+from .layout import NOWHERE, layer_at, layout
+from .sums import block_sum, sum_column
 from .target import (
     SIMULATED,
-    allow_shared,
+    allow_all_shared,
     configured,
     cuda,
     device,
@@ -173,7 +173,11 @@ def single_block(kind: Kind):
             )  # fmt: skip
             # The threads that tiles leave over are the last ones.
             for j in range(layer.fan_out - 1 - cuda.threadIdx.x, -1, -cuda.blockDim.x):
-                sum_rows(state, layer, j, 0, rows, True)
+                start, g = layer.slopes + j, state.start + layer.biases + j
+                state.gradient[g] += sum_column(state.work, start, layer.stride, 0, rows, 1)
+                if layer.learned != NOWHERE:
+                    start, g = layer.learning + j, state.start + layer.learned + j
+                    state.gradient[g] += sum_column(state.work, start, layer.stride, 0, rows, 1)
 
     @device
     def update(state, size, penalised, step, first, second, scratch):
@@ -292,7 +296,7 @@ class SingleBlock:
             self._max_norm, memory.epsilon, run.X, run.targets, run.weights, run.order,
             memory.constants, run.losses, run.penalties,
         )  # fmt: skip
-        allow_shared(self._kernel, arguments, self._bytes)
+        allow_all_shared(self._kernel, arguments)
         configured(self._kernel, 1, self._threads, memory.stream, self._bytes)(*arguments)
 
 

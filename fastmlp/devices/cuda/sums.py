@@ -1,6 +1,5 @@
 """Sums over rows and over a block's threads, in a fixed order: the same bits from run to run."""
 
-from .layout import NOWHERE
 from .target import cuda, device
 
 
@@ -21,20 +20,9 @@ def block_sum(value, scratch):
 
 
 @device
-def sum_rows(state, layer, j, first, last, adds):
-    """The gradient of a layer's bias j, and of what its unit's activation learns.
-
-    They are sums over rows [first, last), and are stored, or where it `adds` added to those there.
-    """
-    g, bias = state.gradient, state.start + layer.biases + j
-    first, last = first * layer.stride + j, last * layer.stride + j
-    total = g[bias] if adds else type(g[bias])(0)
-    for place in range(first, last, layer.stride):
-        total += state.work[layer.slopes + place]
-    g[bias] = total
-    if layer.learned != NOWHERE:
-        learned = state.start + layer.learned + j
-        total = g[learned] if adds else type(g[bias])(0)
-        for place in range(first, last, layer.stride):
-            total += state.work[layer.learning + place]
-        g[learned] = total
+def sum_column(work, start, stride, first, last, step):
+    """The sum of a column over each so many of its rows from `first` to `last`."""
+    total = type(work[0])(0)
+    for r in range(first, last, step):
+        total += work[start + r * stride]
+    return total

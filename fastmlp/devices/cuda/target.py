@@ -5,6 +5,7 @@ kernels run in Numba's simulator: thread by thread, in plain Python, without a G
 """
 
 import pickle
+import threading
 import warnings
 import weakref
 from contextlib import contextmanager
@@ -15,6 +16,8 @@ from numba.core import config
 from numba.core.errors import NumbaPerformanceWarning
 
 SIMULATED = bool(config.ENABLE_CUDASIM)
+#: Held while filters of warnings are changed, and while launches are recorded or all are awaited.
+_WARNING, _RECORDING = threading.Lock(), threading.Lock()
 
 # NumPy 2.5 warns of what numba-cuda uses, and has no row_stack, for which it registers an overload.
 _LACKING = not hasattr(np, "row_stack")
@@ -54,7 +57,7 @@ class KernelCache(DiskCache):
         self._name = name
 
     def _key(self, signature, codegen):
-        return signature, version("numba-cuda"), gpu().compute_capability
+        return signature, version("numba-cuda"), driver_version(), gpu().compute_capability
 
     def _rebuild(self, target_context, content):
         return _dispatcher._Kernel._rebuild(**pickle.loads(content))
@@ -71,7 +74,7 @@ def kernel(threads, name=None):
     def decorate(function):
         # Without link-time optimisation: the code is then what an offline compiler makes of it.
         # A block a multiprocessor is enough: of registers, each thread may have what it needs.
-        dispatcher = cuda.jit(launch_bounds=(threads, 1), lto=False)(function)
+        dispatcher = cuda.jit(function, launch_bounds=(threads, 1), lto=False)
         if name is not None:
             dispatcher._cache = KernelCache(name)
         return dispatcher
@@ -83,20 +86,25 @@ def configured(compiled, blocks, threads, stream, shared_bytes=0):
     """What launches a kernel: a callable of its arguments."""
     if SIMULATED:  # whose kernels remember the configuration that they were last given
         return lambda *arguments: compiled[blocks, threads, stream, shared_bytes](*arguments)
-    with warnings.catch_warnings():
-        # A small network fills a few multiprocessors, and is told so by Numba.
+    # A small network fills a few multiprocessors, and is told so by Numba. The filters of warnings
+    # are the process's: one thread at a time.
+    with _WARNING, warnings.catch_warnings():
         warnings.simplefilter("ignore", NumbaPerformanceWarning)
         return compiled[blocks, threads, stream, shared_bytes]
 
 
-def allow_shared(compiled, arguments, shared_bytes):
-    """Let a kernel have so many bytes of dynamic shared memory: past 48 KB it has to be said."""
+def allow_all_shared(compiled, arguments):
+    """Let a kernel have all shared memory that is left: past 48 KB it has to be said.
+
+    What is said holds for every launch of the kernel, by whichever thread.
+    """
     if SIMULATED:
         return
     types = tuple(compiled.typeof_pyval(argument) for argument in arguments)
     function = compiled.compile(types).library.get_cufunc()
     attribute = _driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
-    _checked(_driver.cuKernelSetAttribute(attribute, shared_bytes, function.handle, gpu().id))
+    most = shared_memory() - function.attrs.shared
+    _checked(_driver.cuKernelSetAttribute(attribute, most, function.handle, gpu().id))
 
 
 def _checked(result):
@@ -141,11 +149,12 @@ class Graph:
         handle = int(self._stream)
         # Other threads may use the GPU meanwhile as they like, and memory may be freed.
         mode = _driver.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_RELAXED
-        _checked(_driver.cuStreamBeginCapture(handle, mode))
-        try:
-            yield
-        finally:
-            recording = _checked(_driver.cuStreamEndCapture(handle))
+        with _RECORDING:
+            _checked(_driver.cuStreamBeginCapture(handle, mode))
+            try:
+                yield
+            finally:
+                recording = _checked(_driver.cuStreamEndCapture(handle))
         try:
             self._graph = _checked(_driver.cuGraphInstantiate(recording, 0))
             _at_end_of(self, _driver.cuGraphExecDestroy, self._graph)
@@ -155,6 +164,15 @@ class Graph:
     def launch(self):
         """Run what was recorded."""
         _checked(_driver.cuGraphLaunch(self._graph, int(self._stream)))
+
+
+def synchronize() -> None:
+    """Wait until the GPU has done all that anybody asked of it.
+
+    A recording in another thread would break off.
+    """
+    with _RECORDING:
+        cuda.synchronize()
 
 
 def gpu():
@@ -180,14 +198,19 @@ def free_memory() -> int:
 def release_memory() -> None:
     """Give the GPU what arrays had that are no more: Numba keeps some of it for a while."""
     if not SIMULATED:
-        cuda.current_context().deallocations.clear()
+        cuda.current_context().memory_manager.deallocations.clear()
+
+
+def driver_version() -> int:
+    """The newest CUDA that the driver knows, as 1000 times the major and 10 times the minor."""
+    return _checked(_driver.cuDriverGetVersion())
 
 
 def describe() -> str:
     """The current GPU, its memory and its driver."""
     if SIMULATED:
         return "Numba's simulator, no GPU"
-    driver = _checked(_driver.cuDriverGetVersion())
+    driver = driver_version()
     total = cuda.current_context().get_memory_info().total
     capability = ".".join(map(str, gpu().compute_capability))
     return (
@@ -208,8 +231,9 @@ def try_out():
     def write(out):
         out[cuda.threadIdx.x] = cuda.threadIdx.x
 
-    written = cuda.device_array(2, np.int64)
-    configured(kernel(2, "cuda.try_out")(write), 1, 2, new_stream())(written)
-    cuda.synchronize()
-    if written.copy_to_host().tolist() != [0, 1]:
+    written, stream = cuda.device_array(2, np.int64), new_stream()
+    configured(kernel(2, "cuda.try_out")(write), 1, 2, stream)(written)
+    host = written.copy_to_host(stream=stream)
+    stream.synchronize()
+    if host.tolist() != [0, 1]:
         raise RuntimeError("a kernel did not do what it was told")
