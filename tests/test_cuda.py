@@ -61,6 +61,10 @@ def assert_trains_like_reference(network, rows=5, dtype=np.float64, **settings):
     assert_equals_reference("cuda", network, data, CLOSE[dtype], **settings)
 
 
+#: What depends on where in the run a batch is.
+COUNTED = Regularization(l2=0.1, dropout=(0.2, 0.5), seed=7)
+
+
 def in_fours(things):
     """Networks of four hidden layers take four activations at once."""
     return [tuple(things[i : i + 4]) for i in range(0, len(things), 4)]
@@ -125,25 +129,30 @@ def test_no_copy_of_the_gradient_adds_another_order(many_blocks, monkeypatch):
     network = Network((3, 4, 2), "tanh", "log_loss")
     for multiprocessors in (1, 64):
         monkeypatch.setattr(layered, "multiprocessors", lambda n=multiprocessors: n)
-        results.append(run_epochs("cuda", network, make_data(network, 12, np.float64)))
+        data = make_data(network, 12, np.float64)
+        results.append(run_epochs("cuda", network, data, batch_size=12, epochs=1))
     for own, other in zip(*results, strict=True):
         np.testing.assert_allclose(own, other, rtol=1e-10, atol=1e-12)
 
 
 def test_same_bits_from_run_to_run():
     network = Network((3, 5, 2), "relu", "log_loss")
-    data = make_data(network, 9, np.float32)
-    settings = {"batch_size": 4, "regularization": EVERYTHING}
+    data = make_data(network, 5, np.float32)
+    settings = {"batch_size": 3, "epochs": 1, "regularization": EVERYTHING}
     first, second = (run_epochs("cuda", network, data, **settings) for _ in range(2))
     for own, other in zip(first, second, strict=True):
         np.testing.assert_array_equal(own, other)
+
+
+def test_twenty_epochs():
+    assert_trains_like_reference(Network((2, 2, 1), "tanh", "squared_error"), 4, epochs=20)
 
 
 def test_several_launches_an_epoch(monkeypatch):
     """A long epoch is cut into runs, lest Ctrl-C would have to wait for its end."""
     network = Network((3, 5, 2), "relu", "log_loss")
     data = make_data(network, 9, np.float64)
-    settings = {"batch_size": 2, "regularization": EVERYTHING}
+    settings = {"batch_size": 2, "epochs": 1, "regularization": COUNTED}
     expected = run_epochs("cuda", network, data, **settings)
     for kind in (cuda.SingleBlock, cuda.Layered):
         monkeypatch.setattr(kind, "longest_run", 2 * 6 * 2 * network.size)
@@ -258,12 +267,13 @@ def read_only(X):
 )
 def test_every_way_in(way_in):
     network = Network((3, 4, 1), "relu", "binary_log_loss")
-    X, targets, weights = make_data(network, 7, np.float64)
+    X, targets, weights = make_data(network, 4, np.float64)
     X = X.astype(np.float32).astype(np.float64)
-    expected = run_epochs("cuda", network, (X, targets, weights), batch_size=3)
+    settings = {"batch_size": 3, "epochs": 1}
+    expected = run_epochs("cuda", network, (X, targets, weights), **settings)
     data = way_in(X), np.asfortranarray(targets), weights[::-1].copy()[::-1]
     for own, other in zip(
-        run_epochs("cuda", network, data, batch_size=3, dtype=np.float64), expected, strict=True
+        run_epochs("cuda", network, data, dtype=np.float64, **settings), expected, strict=True
     ):
         np.testing.assert_array_equal(own, other)
 
@@ -273,7 +283,7 @@ def test_rows_that_do_not_fit_pass_through(weighted, monkeypatch):
     network = Network((3, 4, 2), "relu", "log_loss")
     X, targets, weights = make_data(network, 11, np.float64)
     data = X, targets, weights if weighted else None
-    settings = {"batch_size": 2, "regularization": EVERYTHING}
+    settings = {"batch_size": 2, "epochs": 1, "regularization": COUNTED}
     expected = run_epochs("cuda", network, data, **settings)
     monkeypatch.setattr(runs, "SHARE", 0)
     monkeypatch.setattr(runs, "BLOCK_BYTES", 2 * 2 * (3 + 2 + 1) * 8)
@@ -281,7 +291,7 @@ def test_rows_that_do_not_fit_pass_through(weighted, monkeypatch):
     monkeypatch.setattr(runs.Streamed, "send", counted(runs.Streamed.send, streamed))
     for own, other in zip(run_epochs("cuda", network, data, **settings), expected, strict=True):
         np.testing.assert_allclose(own, other, rtol=1e-14)
-    assert len(streamed) == 2 * 3  # two epochs of six batches, two batches at a time
+    assert len(streamed) == 3  # six batches, two at a time
 
 
 def counted(function, calls):
@@ -350,7 +360,7 @@ def small_data(classes=3):
 )
 def test_classifier(settings):
     X, y = small_data()
-    settings = {"max_iter": 3, "batch_size": 4, "tol": 0, "random_state": 0} | settings
+    settings = {"max_iter": 2, "batch_size": 6, "tol": 0, "random_state": 0} | settings
     fits = []
     for name in ("cuda", "reference"):
         with pytest.warns(match=r"Maximum|TOTAL|converge"):
