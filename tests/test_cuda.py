@@ -41,18 +41,15 @@ SIMULATED = bool(config.ENABLE_CUDASIM)
 SMALL, LARGE = layered.SMALL[8], layered.LARGE[8]
 
 
-@pytest.fixture(params=["one block", "many blocks"], autouse=True)
-def regime(request, monkeypatch):
-    """Every law holds in both regimes."""
+@pytest.fixture(params=["one block", "many blocks"])
+def both_regimes(request, monkeypatch):
     work = np.inf if request.param == "one block" else 0
     monkeypatch.setattr(cuda, "SINGLE_BLOCK_WORK", work)
-    return request.param
 
 
 @pytest.fixture
-def many_blocks(regime):
-    if regime == "one block":
-        pytest.skip("about the regime of many blocks alone")
+def many_blocks(monkeypatch):
+    monkeypatch.setattr(cuda, "SINGLE_BLOCK_WORK", 0)
 
 
 def assert_trains_like_reference(network, rows=5, dtype=np.float64, **settings):
@@ -73,6 +70,7 @@ def in_fours(things):
 # ---- the same numbers as the reference -----------------------------------------------------------
 
 
+@pytest.mark.usefixtures("both_regimes")
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("four", in_fours(ACTIVATIONS), ids=str)
 def test_activations(four, dtype):
@@ -90,6 +88,7 @@ def test_other_output_activations(loss, output):
     assert_trains_like_reference(Network((2, 3, 3), "tanh", loss, output), optimizer="sgd")
 
 
+@pytest.mark.usefixtures("both_regimes")
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_everything_at_once(optimizer, dtype):
@@ -100,6 +99,7 @@ def test_everything_at_once(optimizer, dtype):
     )
 
 
+@pytest.mark.usefixtures("both_regimes")
 @pytest.mark.parametrize("batch_size", [1, 5, layered.LONGEST_BLOCK + 3])
 @pytest.mark.parametrize(
     "units",
@@ -135,6 +135,7 @@ def test_no_copy_of_the_gradient_adds_another_order(many_blocks, monkeypatch):
         np.testing.assert_allclose(own, other, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.usefixtures("both_regimes")
 def test_same_bits_from_run_to_run():
     network = Network((3, 5, 2), "relu", "log_loss")
     data = make_data(network, 5, np.float32)
@@ -144,10 +145,12 @@ def test_same_bits_from_run_to_run():
         np.testing.assert_array_equal(own, other)
 
 
+@pytest.mark.usefixtures("both_regimes")
 def test_twenty_epochs():
     assert_trains_like_reference(Network((2, 2, 1), "tanh", "squared_error"), 4, epochs=20)
 
 
+@pytest.mark.usefixtures("both_regimes")
 def test_several_launches_an_epoch(monkeypatch):
     """A long epoch is cut into runs, lest Ctrl-C would have to wait for its end."""
     network = Network((3, 5, 2), "relu", "log_loss")
@@ -278,6 +281,7 @@ def test_every_way_in(way_in):
         np.testing.assert_array_equal(own, other)
 
 
+@pytest.mark.usefixtures("both_regimes")
 @pytest.mark.parametrize("weighted", [True, False])
 def test_rows_that_do_not_fit_pass_through(weighted, monkeypatch):
     network = Network((3, 4, 2), "relu", "log_loss")
@@ -347,6 +351,7 @@ def small_data(classes=3):
     return X, np.arange(12) % classes
 
 
+@pytest.mark.usefixtures("both_regimes")
 @pytest.mark.parametrize(
     "settings",
     [
@@ -408,6 +413,7 @@ def twice_difference(p, t):
     return 2 * (p - t)
 
 
+@pytest.mark.usefixtures("both_regimes")
 def test_own_functions():
     custom = activations.Custom(half, half_slope)
     assert_trains_like_reference(
@@ -484,6 +490,7 @@ def test_wrong_arrays_on_the_gpu(wrong, message):
         MLPClassifier(device="cpu").fit(OnGpu(X), y)
 
 
+@pytest.mark.usefixtures("both_regimes")
 def test_interrupted_fit_keeps_its_weights(monkeypatch):
     """As everywhere: a warning, and the weights so far."""
     X, y = small_data()
