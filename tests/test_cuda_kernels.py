@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.compiled, pytest.mark.skipif(bool(missing()), reason=m
 if not missing():
     from numba.cuda.dispatcher import _Kernel as Kernel
 
-    from fastmlp.devices.cuda import layered, single_block, target
+    from fastmlp.devices.cuda import phases, single_block, target
     from fastmlp.devices.cuda.elements import Kind
     from fastmlp.devices.cuda.tiles import LARGE, SMALL
 
@@ -54,7 +54,7 @@ def types_of(dtype):
     return real, vector, matrix, cursor, order, network
 
 
-def layered_signatures(dtype):
+def phase_signatures(dtype):
     """Of each kernel that does not multiply, by name."""
     real, vector, matrix, cursor, order, network = types_of(dtype)
     penalised = copies = size = index = int64
@@ -81,8 +81,8 @@ def assert_stays_in_registers(code, dtype, registers):
 @KINDS
 def test_phases(settings, dtype, cc):
     """Each a kernel of blocks of 256 threads, of which a multiprocessor holds several."""
-    kernels = layered.kernels(kind_of(settings, dtype))
-    for name, signature in layered_signatures(dtype).items():
+    kernels = phases.kernels(kind_of(settings, dtype))
+    for name, signature in phase_signatures(dtype).items():
         code = compiled(getattr(kernels, name), signature, cc)
         assert (code.spills, code.stack, code.local) == (0, 0, 0), name
         assert code.registers <= 128, name
@@ -99,12 +99,12 @@ def test_products(size, settings, dtype, cc):
     kind = kind_of(settings, dtype)
     tile = (SMALL if size == "small" else LARGE)[kind.dtype.itemsize]
     kernels = {
-        layered.forward_kernel: (*network, int64),
-        layered.backward_kernel: (*network, int64),
+        phases.forward_kernel: (*network, int64),
+        phases.backward_kernel: (*network, int64),
     }
     if settings is PLAIN:  # it knows of no formula
         gradient = cursor, int64[:, ::1], matrix, vector, vector, int64, boolean
-        kernels[layered.gradient_kernel] = gradient
+        kernels[phases.gradient_kernel] = gradient
     for make, signature in kernels.items():
         code = compiled(make(kind, tile), signature, cc)
         assert_stays_in_registers(code, dtype, 255)
@@ -138,8 +138,8 @@ def test_kernels_are_kept_on_disk(monkeypatch, tmp_path):
     monkeypatch.setattr(target, "gpu", lambda: device)
     monkeypatch.setattr(target, "driver_version", lambda: 13000)
     monkeypatch.setattr(_jit, "CACHE", SimpleNamespace(path=tmp_path, readable=[tmp_path]))
-    signature = layered_signatures(np.float32)["collect"]
-    compiled = layered.kernels(kind_of(PLAIN, np.float32)).collect
+    signature = phase_signatures(np.float32)["collect"]
+    compiled = phases.kernels(kind_of(PLAIN, np.float32)).collect
     options = compiled.targetoptions
     assert not options["lto"]  # or a GPU would run other code than what these tests look at
     kernel = Kernel(compiled.py_func, signature, **options)
@@ -166,7 +166,7 @@ def test_a_spill_would_be_seen():
     """The same kernel for more threads than there are registers for."""
     kind = kind_of(FULL, np.float64)
     network = types_of(np.float64)[-1]
-    kernel = layered.forward_kernel(kind, LARGE[8])
+    kernel = phases.forward_kernel(kind, LARGE[8])
     kernel.targetoptions["launch_bounds"] = 1024
     try:
         assert compiled(kernel, (*network, int64), AMPERE).spills > 0

@@ -1,0 +1,330 @@
+"""The kernels of the second regime: one for each phase of a batch, of many blocks.
+
+Those that multiply give a block of threads a tile of the product, the others give a thread one
+place after the other. Where in the run they are, they read from the cursor.
+"""
+
+import math
+from functools import lru_cache
+from typing import NamedTuple
+
+from numba import from_dtype
+
+from .cursor import (
+    BATCH,
+    BATCH_ROWS,
+    BLOCK_ROWS,
+    CURRENT_BATCH,
+    CURRENT_ROW,
+    CURRENT_ROWS,
+    END,
+    FIRST_STEP,
+    ROW,
+    SEED,
+    WEIGHTED,
+)
+from .elements import (
+    CLIP_NORM,
+    DECAY,
+    Kind,
+    State,
+    elements,
+    shrunk,
+    slope_of,
+    stepper,
+    twice_penalty_of,
+    weight_of,
+)
+from .layout import NOWHERE, layer_at
+from .sums import block_sum, sum_column
+from .target import SIMULATED, cuda, device, kernel
+from .tiles import Tile, product
+
+#: Threads of blocks that go through places one by one.
+THREADS = 4 if SIMULATED else 256
+#: Threads that go along a row together.
+LANES = 2 if SIMULATED else 32
+
+
+class Kernels(NamedTuple):
+    """The kernels that do not multiply."""
+
+    gather: object
+    choose_pieces: object
+    judge: object
+    measure: object
+    update: object
+    limit_norms: object
+    collect: object
+
+
+@device
+def _state(cursor, parameters, gradient, start, work):
+    batch = cursor[CURRENT_BATCH]
+    row = cursor[CURRENT_ROW] - batch * cursor[BATCH_ROWS]
+    return State(
+        parameters, gradient, start, work, cursor[SEED], cursor[FIRST_STEP] + batch, row
+    )  # fmt: skip
+
+
+@device
+def _gradient_at(gradient, size, copies, i):
+    """What the copies of the gradient hold for parameter i, added up in order."""
+    total = gradient[i]
+    for copy in range(1, copies):
+        total += gradient[copy * size + i]
+    return total
+
+
+@lru_cache
+def kernels(kind: Kind) -> Kernels:
+    """The kernels that do not multiply, for one kind of network."""
+    real = from_dtype(kind.dtype)
+    own = elements(kind)
+    step_parameter = stepper(kind.optimizer)
+
+    def named(function):
+        name = kind.name and f"cuda.{function.__name__}-{kind.name}"
+        return kernel(THREADS, name)(function)
+
+    def gather(cursor, layers, numbers, parameters, work, X, order):
+        at, batch = cursor[ROW], cursor[BATCH]
+        batch_end = min((batch + 1) * cursor[BATCH_ROWS], cursor[END])
+        rows = min(cursor[BLOCK_ROWS], batch_end - at)
+        begin = batch * cursor[BATCH_ROWS]
+        step = cursor[FIRST_STEP] + batch
+        state = State(parameters, parameters, 0, work, cursor[SEED], step, at - begin)
+        layer = layer_at(layers, numbers, 0)
+        if cuda.grid(1) == 0:
+            cursor[CURRENT_ROW], cursor[CURRENT_ROWS], cursor[CURRENT_BATCH] = at, rows, batch
+        for r in range(cuda.grid(1) // LANES, rows, cuda.gridsize(1) // LANES):
+            row = order[at + r]
+            for j in range(cuda.threadIdx.x % LANES, layer.units, LANES):
+                own.gather(state, layer, r, j, real(X[row, j]))
+
+    def choose_pieces(cursor, layers, numbers, parameters, work, index):
+        layer = layer_at(layers, numbers, index)
+        state = _state(cursor, parameters, parameters, 0, work)
+        rows = cursor[CURRENT_ROWS]
+        for r in range(cuda.grid(1) // LANES, rows, cuda.gridsize(1) // LANES):
+            for j in range(cuda.threadIdx.x % LANES, layer.units, LANES):
+                own.choose_piece(state, layer, r, j)
+
+    def judge(
+        cursor, layers, numbers, parameters, work, targets, weights, order, constants, epsilon,
+        losses, judges,
+    ):  # fmt: skip
+        layer = layer_at(layers, numbers, len(layers) - 1)
+        state = _state(cursor, parameters, parameters, 0, work)
+        at, rows = cursor[CURRENT_ROW], cursor[CURRENT_ROWS]
+        for r in range(cuda.grid(1), rows, cuda.gridsize(1)):
+            own.finish_outputs(state, layer, r)
+            if judges:
+                row = order[at + r]
+                weight = weight_of(weights, row, cursor[WEIGHTED])
+                losses[at + r] = own.judge(
+                    state, layer, r, targets, row, weight, constants, epsilon
+                )
+
+    def measure(cursor, parameters, gradient, steps, penalised, copies, squares):
+        scratch = cuda.shared.array(THREADS, real)
+        step, size = steps[cursor[CURRENT_BATCH]], len(parameters)
+        total = real(0)
+        for i in range(cuda.grid(1), size, cuda.gridsize(1)):
+            g = _gradient_at(gradient, size, copies, i)
+            slope = slope_of(step, parameters[i], g, i < penalised)
+            total += slope * slope
+        total = block_sum(total, scratch)
+        if cuda.threadIdx.x == 0:
+            squares[cuda.blockIdx.x] = total
+
+    def update(
+        cursor, parameters, first, second, gradient, steps, penalised, copies, squares, penalties
+    ):
+        scratch = cuda.shared.array(THREADS, real)
+        batch, size = cursor[CURRENT_BATCH], len(parameters)
+        step, scale = steps[batch], real(1)
+        if step[CLIP_NORM] < math.inf:
+            total = real(0)
+            for block in range(len(squares)):
+                total += squares[block]
+            if total > step[CLIP_NORM] * step[CLIP_NORM]:
+                scale = step[CLIP_NORM] / real(math.sqrt(total))
+        penalty = real(0)
+        for i in range(cuda.grid(1), size, cuda.gridsize(1)):
+            w, free = parameters[i], i >= penalised
+            penalty += twice_penalty_of(step, w, not free)
+            g = _gradient_at(gradient, size, copies, i)
+            slope = slope_of(step, w, g, not free) * scale
+            decay = real(1) if free else step[DECAY]
+            parameters[i] = step_parameter(step, w, slope, decay, first, second, i)
+        penalty = block_sum(penalty, scratch)
+        if cuda.threadIdx.x == 0:
+            penalties[batch, cuda.blockIdx.x] = penalty
+        if cuda.grid(1) == 0:
+            cursor[BATCH] = batch + 1
+
+    def limit_norms(layers, numbers, parameters, index, most):
+        layer = layer_at(layers, numbers, index)
+        for j in range(cuda.grid(1), layer.fan_out, cuda.gridsize(1)):
+            shrunk(parameters, layer.weights + j, layer.fan_out, layer.fan_in, most)
+
+    def collect(gradient, copies, size):
+        for i in range(cuda.grid(1), size, cuda.gridsize(1)):
+            gradient[i] = _gradient_at(gradient, size, copies, i)
+
+    functions = gather, choose_pieces, judge, measure, update, limit_norms, collect
+    return Kernels(*(named(function) for function in functions))
+
+
+def _named(function, kind, tile):
+    sides = "x".join(map(str, tile))
+    name = kind.name and f"cuda.{function.__name__}-{sides}-{kind.name}"
+    return kernel(tile.threads, name)(function)
+
+
+@lru_cache
+def forward_kernel(kind: Kind, tile: Tile):
+    """The kernel of a layer forward: product, bias, activation and slope; a tile a block."""
+    real, own = from_dtype(kind.dtype), elements(kind)
+    multiply = product(tile, kind.dtype, True, False)
+    shape, threads = (tile.rows, tile.columns), tile.threads
+    height, width = shape
+
+    def forward(cursor, layers, numbers, parameters, work, index):
+        out = cuda.shared.array(shape, real)
+        layer = layer_at(layers, numbers, index)
+        rows = cursor[CURRENT_ROWS]
+        m0, n0 = cuda.blockIdx.y * height, cuda.blockIdx.x * width
+        if m0 >= rows:
+            return
+        multiply(
+            work, layer.inputs, layer.inputs_stride, 1, parameters, layer.weights, 1, layer.fan_out,
+            m0, n0, rows, layer.fan_out, 0, layer.fan_in, out,
+        )  # fmt: skip
+        state = _state(cursor, parameters, parameters, 0, work)
+        for place in range(cuda.threadIdx.x, height * width, threads):
+            m, n = place // width, place % width
+            if m0 + m < rows and n0 + n < layer.fan_out:
+                own.leave(state, layer, m0 + m, n0 + n, out[m, n])
+
+    return _named(forward, kind, tile)
+
+
+@lru_cache
+def backward_kernel(kind: Kind, tile: Tile):
+    """The kernel of a layer back: deltas times weights, times the slopes of the layer before."""
+    real, own = from_dtype(kind.dtype), elements(kind)
+    multiply = product(tile, kind.dtype, True, True)
+    shape, threads = (tile.rows, tile.columns), tile.threads
+    height, width = shape
+
+    def backward(cursor, layers, numbers, parameters, work, index):
+        out = cuda.shared.array(shape, real)
+        layer, before = layer_at(layers, numbers, index), layer_at(layers, numbers, index - 1)
+        rows = cursor[CURRENT_ROWS]
+        m0, n0 = cuda.blockIdx.y * height, cuda.blockIdx.x * width
+        if m0 >= rows:
+            return
+        multiply(
+            work, layer.slopes, layer.stride, 1, parameters, layer.weights, layer.fan_out, 1,
+            m0, n0, rows, layer.fan_in, 0, layer.fan_out, out,
+        )  # fmt: skip
+        state = _state(cursor, parameters, parameters, 0, work)
+        for place in range(cuda.threadIdx.x, height * width, threads):
+            m, n = place // width, place % width
+            if m0 + m < rows and n0 + n < before.units:
+                for piece in range(before.pieces):
+                    own.pass_back(state, before, m0 + m, n0 + n, piece, out[m, n])
+
+    return _named(backward, kind, tile)
+
+
+@lru_cache
+def gradient_kernel(kind: Kind, tile: Tile):
+    """The kernel of all layers' gradients; a block takes a tile of a layer, for a part of the rows.
+
+    The first blocks add up columns of deltas, which gives the gradients of biases.
+    """
+    real = from_dtype(kind.dtype)
+    multiply = product(tile, kind.dtype, False, False)
+    shape, threads = (tile.rows, tile.columns), tile.threads
+    height, width = shape
+    groups = threads // LANES
+
+    @device
+    def put(state, place, total, adds):
+        g = state.start + place
+        state.gradient[g] = state.gradient[g] + total if adds else total
+
+    @device
+    def put_sums(state, start, stride, place, columns, first, last, adds, out):
+        """Sums of up to `LANES` columns; each group of threads has a share of the rows."""
+        lane, group = cuda.threadIdx.x % LANES, cuda.threadIdx.x // LANES
+        if lane < columns:
+            out[group, lane] = sum_column(
+                state.work, start + lane, stride, first + group, last, groups
+            )
+        cuda.syncthreads()
+        if group == 0 and lane < columns:
+            total = out[0, lane]
+            for other in range(1, groups):
+                total += out[other, lane]
+            put(state, place + lane, total, adds)
+        cuda.syncthreads()
+
+    @device
+    def some_columns(state, layer, number, first, last, adds, out):
+        j = number * LANES
+        columns = min(LANES, layer.fan_out - j)
+        put_sums(
+            state, layer.slopes + j, layer.stride, layer.biases + j, columns, first, last, adds, out
+        )  # fmt: skip
+        if layer.learned != NOWHERE:
+            put_sums(
+                state, layer.learning + j, layer.stride, layer.learned + j, columns,
+                first, last, adds, out,
+            )  # fmt: skip
+
+    @device
+    def tiles_of(layer):
+        return (layer.fan_in + height - 1) // height, (layer.fan_out + width - 1) // width
+
+    @device
+    def one_tile(state, layer, number, first, last, adds, out):
+        _, across = tiles_of(layer)
+        m0, n0 = number // across * height, number % across * width
+        multiply(
+            state.work, layer.inputs, 1, layer.inputs_stride,
+            state.work, layer.slopes, 1, layer.stride,
+            m0, n0, layer.fan_in, layer.fan_out, first, last, out,
+        )  # fmt: skip
+        for number in range(cuda.threadIdx.x, height * width, threads):
+            m, n = m0 + number // width, n0 + number % width
+            if m < layer.fan_in and n < layer.fan_out:
+                place = layer.weights + m * layer.fan_out + n
+                put(state, place, out[m - m0, n - n0], adds)
+
+    def gradient(cursor, layers, numbers, work, gradient, size, adds):
+        out = cuda.shared.array(shape, real)
+        rows, copy = cursor[CURRENT_ROWS], cuda.blockIdx.y
+        share = (rows + cuda.gridDim.y - 1) // cuda.gridDim.y
+        first = min(copy * share, rows)
+        last = min(first + share, rows)
+        state = _state(cursor, gradient, gradient, copy * size, work)
+        number = cuda.blockIdx.x
+        if cuda.threadIdx.x == 0 and number == 0 and copy == 0:
+            cursor[ROW] = cursor[CURRENT_ROW] + rows
+        for index in range(1, len(layers)):
+            layer = layer_at(layers, numbers, index)
+            if number >= 0 and number * LANES < layer.fan_out:
+                some_columns(state, layer, number, first, last, adds, out)
+            number -= (layer.fan_out + LANES - 1) // LANES
+        for index in range(1, len(layers)):
+            layer = layer_at(layers, numbers, index)
+            tall, across = tiles_of(layer)
+            if number >= 0 and number < tall * across:
+                one_tile(state, layer, number, first, last, adds, out)
+            number -= tall * across
+
+    return _named(gradient, kind, tile)
