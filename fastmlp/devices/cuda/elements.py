@@ -323,9 +323,28 @@ def _sgd(step, w, slope, decay, first, second, i):
     return w * decay + sgd_step(velocity, slope, rate, momentum, step[NESTEROV] != 0)
 
 
-def stepper(optimizer: str) -> Callable:
-    """The function that updates parameter i: (step, w, slope, decay, first, second, i) -> new w."""
-    return {"adam": _adam, "sgd": _sgd}[optimizer]
+def updater(optimizer: str) -> Callable:
+    """The function that updates parameter i, and returns twice its penalty before."""
+    step_of = {"adam": _adam, "sgd": _sgd}[optimizer]
+
+    @device
+    def update(step, parameters, first, second, i, gradient, penalised, scale):
+        w = parameters[i]
+        slope = slope_of(step, w, gradient, penalised) * scale
+        decay = step[DECAY] if penalised else type(w)(1)
+        parameters[i] = step_of(step, w, slope, decay, first, second, i)
+        return twice_penalty_of(step, w, penalised)
+
+    return update
+
+
+@device
+def clip_scale(step, squares):
+    """What a gradient is multiplied by whose squares sum to this, lest it be too long."""
+    most = step[CLIP_NORM]
+    if squares > most * most:
+        return most / type(most)(math.sqrt(squares))
+    return type(most)(1)
 
 
 @device

@@ -25,14 +25,13 @@ from .cursor import (
 )
 from .elements import (
     CLIP_NORM,
-    DECAY,
     Kind,
     State,
+    clip_scale,
     elements,
     shrunk,
     slope_of,
-    stepper,
-    twice_penalty_of,
+    updater,
     weight_of,
 )
 from .layout import NOWHERE, layer_at
@@ -81,7 +80,7 @@ def kernels(kind: Kind) -> Kernels:
     """The kernels that do not multiply, for one kind of network."""
     real = from_dtype(kind.dtype)
     own = elements(kind)
-    step_parameter = stepper(kind.optimizer)
+    update_parameter = updater(kind.optimizer)
 
     def named(function):
         name = kind.name and f"cuda.{function.__name__}-{kind.name}"
@@ -148,16 +147,11 @@ def kernels(kind: Kind) -> Kernels:
             total = real(0)
             for block in range(len(squares)):
                 total += squares[block]
-            if total > step[CLIP_NORM] * step[CLIP_NORM]:
-                scale = step[CLIP_NORM] / real(math.sqrt(total))
+            scale = clip_scale(step, total)
         penalty = real(0)
         for i in range(cuda.grid(1), size, cuda.gridsize(1)):
-            w, free = parameters[i], i >= penalised
-            penalty += twice_penalty_of(step, w, not free)
             g = _gradient_at(gradient, size, copies, i)
-            slope = slope_of(step, w, g, not free) * scale
-            decay = real(1) if free else step[DECAY]
-            parameters[i] = step_parameter(step, w, slope, decay, first, second, i)
+            penalty += update_parameter(step, parameters, first, second, i, g, i < penalised, scale)
         penalty = block_sum(penalty, scratch)
         if cuda.threadIdx.x == 0:
             penalties[batch, cuda.blockIdx.x] = penalty

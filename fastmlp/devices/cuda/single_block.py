@@ -15,14 +15,13 @@ from ...regularization import Regularization
 from .cursor import BATCH, BATCH_ROWS, BATCHES, BLOCK_ROWS, END, FIRST_STEP, SEED, WEIGHTED
 from .elements import (
     CLIP_NORM,
-    DECAY,
     Kind,
     State,
+    clip_scale,
     elements,
     shrunk,
     slope_of,
-    stepper,
-    twice_penalty_of,
+    updater,
     weight_of,
 )
 from .layout import NOWHERE, layer_at, layout
@@ -110,7 +109,7 @@ def single_block(kind: Kind):
     real = from_dtype(kind.dtype)
     threads_here = threads_of(kind)
     own = elements(kind)
-    step_parameter = stepper(kind.optimizer)
+    update_parameter = updater(kind.optimizer)
     forward = _small_product(real, _store)
     backward = _small_product(real, own.pass_back)
     gradient = _small_product(real, _add_to_gradient)
@@ -189,16 +188,10 @@ def single_block(kind: Kind):
             for i in range(cuda.threadIdx.x, size, cuda.blockDim.x):
                 slope = slope_of(step, p[i], p[g + i], i < penalised)
                 squares += slope * slope
-            squares = block_sum(squares, scratch)
-            if squares > step[CLIP_NORM] * step[CLIP_NORM]:
-                scale = step[CLIP_NORM] / real(math.sqrt(squares))
+            scale = clip_scale(step, block_sum(squares, scratch))
         penalty = real(0)
         for i in range(cuda.threadIdx.x, size, cuda.blockDim.x):
-            w, free = p[i], i >= penalised
-            penalty += twice_penalty_of(step, w, not free)
-            slope = slope_of(step, w, p[g + i], not free) * scale
-            decay = real(1) if free else step[DECAY]
-            p[i] = step_parameter(step, w, slope, decay, first, second, i)
+            penalty += update_parameter(step, p, first, second, i, p[g + i], i < penalised, scale)
             p[g + i] = real(0)
         return block_sum(penalty, scratch)
 
