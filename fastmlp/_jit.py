@@ -58,6 +58,11 @@ kernel = njit(**_OPTIONS)
 glue = njit(inline="always", **_OPTIONS)
 
 
+def plain(function: Callable) -> Callable:
+    """What was decorated, as Python runs it: for a few numbers, compiling would take longer."""
+    return getattr(function, "py_func", function)
+
+
 def entry(function: Callable) -> Callable:
     """Compile `function` as a kernel that Python calls, kept in the disk cache."""
     dispatcher = kernel(function)

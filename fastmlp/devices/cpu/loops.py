@@ -14,7 +14,7 @@ from numba import from_dtype, types
 from numba.core.errors import NumbaError, NumbaTypeError
 
 from ... import activations, losses
-from ..._jit import JIT_DISABLED, entry, formula, intrinsic, kernel, whole_vectors
+from ..._jit import JIT_DISABLED, entry, formula, intrinsic, kernel, plain, whole_vectors
 from ...formulas.activations import LEARNING, PAIRS
 from ...formulas.losses import FORMULAS, canonical_delta
 from ...formulas.random import at_least
@@ -200,7 +200,7 @@ _LEARNING = {
 def _users(function):
     """A user's function, compiled when it is first called; one that is already, as it is."""
     if JIT_DISABLED:
-        return getattr(function, "py_func", function)
+        return plain(function)
     return function if hasattr(function, "py_func") else formula(function)
 
 

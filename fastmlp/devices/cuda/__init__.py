@@ -171,7 +171,7 @@ class CudaDevice:
             run = rows.runs[number % len(rows.runs)]
             total += self._finished(run)
             visited = rows.send(run, order[first : first + most])
-            run.begin(visited, np.empty((1, run.steps.shape[1]), self.dtype), 0, 0, 0)
+            run.begin(visited)
             self._whole.add_gradient(run, adds=first > 0)
             run.launched()
         total += sum(self._finished(run) for run in rows.runs)
@@ -205,7 +205,7 @@ class CudaDevice:
             if not on_gpu:
                 rows = X[begin : begin + block] if order is None else X[visited]
                 run.X, visited = memory.upload_rows(rows), np.arange(len(rows))
-            run.begin(visited, np.empty((1, run.steps.shape[1]), self.dtype), 0, 0, 0)
+            run.begin(visited)
             out[begin : begin + block] = memory.download(layered.forward(run))
         return out
 

@@ -1,7 +1,7 @@
 """What happens at one place of a batch: at one number, or at one row of outputs.
 
 Functions of the GPU, put together from the formulas for one kind of network. None knows of threads:
-each is called by whichever thread has the place, in a kernel of `fastmlp.devices.cuda.kernels`.
+each is called by whichever thread has the place, in a kernel of `single_block` or `phases`.
 """
 
 import hashlib
@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ... import activations, losses
+from ..._jit import plain
 from ...formulas import dropout
 from ...formulas.activations import LEARNING, PAIRS
 from ...formulas.elementary import exp
@@ -94,8 +95,13 @@ def _choice(functions: list) -> Callable:
     return either
 
 
+def _users(custom):
+    """A user's two functions, for the GPU also where they are compiled for the CPU already."""
+    return device(plain(custom.function)), device(plain(custom.derivative))
+
+
 def _custom_pair(activation):
-    function, derivative = device(activation.function), device(activation.derivative)
+    function, derivative = _users(activation)
 
     @device
     def pair(z, c):
@@ -131,7 +137,7 @@ def _loss(kind):
     if isinstance(kind.loss, str):
         loss = FORMULAS[kind.loss]
     else:
-        function, derivative = device(kind.loss.function), device(kind.loss.derivative)
+        function, derivative = _users(kind.loss)
 
         @device
         def loss(p, t, c, epsilon):

@@ -12,8 +12,8 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from .layout import Layer, layout
-from .phases import LANES, THREADS, backward_kernel, forward_kernel, gradient_kernel, kernels
-from .target import SIMULATED, Graph, configured, multiprocessors
+from .phases import THREADS, backward_kernel, forward_kernel, gradient_kernel, kernels
+from .target import LANES, SIMULATED, Graph, configured, multiprocessors
 from .tiles import LARGE, SMALL
 
 #: The most rows in work at a time, and the most bytes that these may take.

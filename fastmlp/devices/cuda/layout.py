@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...formulas.dropout import WORDS
+from ..._jit import plain
+from ...formulas.dropout import kept_scale, threshold
 from .target import device
 
 #: What stands for no place.
@@ -113,7 +114,7 @@ def layout(network, activations, dtype, rows, regularization, *, start=0, shared
             "outputs": outputs["place"],
             "outputs_stride": outputs["stride"],
             "first_unit": first_unit,
-            "threshold": int(share * WORDS),
+            "threshold": plain(threshold)(share),
             "learned": NOWHERE,
             "learning": NOWHERE,
         }
@@ -142,7 +143,7 @@ def layout(network, activations, dtype, rows, regularization, *, start=0, shared
                 line |= {"learned": learned, "learning": place(units)["place"]}
                 learned += units
         lines.append(line)
-        numbers.append((constant, 1.0 / (1.0 - share)))
+        numbers.append((constant, plain(kept_scale)(share, 0.0)))
     table = np.array([tuple(line.values()) for line in lines], np.int64)
     # A threshold fills 32 bits without a sign: with one, it keeps them.
     table = table.astype(np.int32) if shared else table

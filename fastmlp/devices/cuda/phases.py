@@ -36,13 +36,11 @@ from .elements import (
 )
 from .layout import NOWHERE, layer_at
 from .sums import block_sum, sum_column
-from .target import SIMULATED, cuda, device, kernel
+from .target import LANES, SIMULATED, cuda, device, kernel
 from .tiles import Tile, product
 
 #: Threads of blocks that go through places one by one.
 THREADS = 4 if SIMULATED else 256
-#: Threads that go along a row together.
-LANES = 2 if SIMULATED else 32
 
 
 class Kernels(NamedTuple):

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from ..._jit import plain
 from ...formulas.optimizers import adam_learning_rate
 from ..presence import is_on_gpu
 from . import cursor
@@ -29,7 +30,7 @@ def batch_weights(weights, order, batch_rows) -> np.ndarray:
 
 def step_numbers(optimizer, regularization, totals, dtype) -> np.ndarray:
     """What the update of each batch needs, (batches, numbers), computed in float64."""
-    rate_at = getattr(adam_learning_rate, "py_func", adam_learning_rate)
+    rate_at = plain(adam_learning_rate)
     rate, beta_1, beta_2 = optimizer.learning_rate, optimizer.beta_1, optimizer.beta_2
     rates = rate
     if optimizer.name == "adam":
@@ -74,13 +75,16 @@ class Run:
         self.rows = self.batches = self.first_batch = self.first_step = self.seed = 0
         self._done = cuda.event()
 
-    def begin(self, order, steps, first_batch, first_step, seed):
-        """Send what the next run needs besides its rows."""
+    def begin(self, order, steps=None, first_batch=0, first_step=0, seed=0):
+        """Send what the next run needs besides its rows; without steps, nothing is updated."""
         stream = self.memory.stream
-        self.rows, self.batches, self.first_batch = len(order), len(steps), first_batch
+        self.rows, self.first_batch = len(order), first_batch
         self.first_step, self.seed = first_step, seed
         self.order[: self.rows].copy_to_device(np.ascontiguousarray(order), stream=stream)
-        self.steps[: self.batches].copy_to_device(steps, stream=stream)
+        self.batches = 1
+        if steps is not None:
+            self.batches = len(steps)
+            self.steps[: self.batches].copy_to_device(steps, stream=stream)
 
     def cursor(self, batch_rows, block_rows):
         """The cursor at the beginning of the run."""

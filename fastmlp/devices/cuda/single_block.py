@@ -27,6 +27,7 @@ from .elements import (
 from .layout import NOWHERE, layer_at, layout
 from .sums import block_sum, sum_column
 from .target import (
+    LANES,
     SIMULATED,
     allow_all_shared,
     configured,
@@ -35,9 +36,6 @@ from .target import (
     kernel,
     shared_memory,
 )
-
-#: Threads that go along a row together.
-LANES = 2 if SIMULATED else 32
 
 
 def threads_of(kind: Kind) -> int:

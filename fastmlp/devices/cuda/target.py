@@ -1,4 +1,4 @@
-"""All that fastmlp takes from CUDA's Python packages; the only module that imports them.
+"""All that fastmlp takes from CUDA's Python packages; only this and `simulator` import them.
 
 It is imported when a GPU is asked for, never before. With ``NUMBA_ENABLE_CUDASIM=1`` the same
 kernels run in Numba's simulator: thread by thread, in plain Python, without a GPU.
@@ -16,6 +16,8 @@ from numba.core import config
 from numba.core.errors import NumbaPerformanceWarning
 
 SIMULATED = bool(config.ENABLE_CUDASIM)
+#: Threads that go along a row together: a warp. The simulator's threads are Python's.
+LANES = 2 if SIMULATED else 32
 #: Held while filters of warnings are changed, and while launches are recorded or all are awaited.
 _WARNING, _RECORDING = threading.Lock(), threading.Lock()
 
