@@ -10,6 +10,8 @@ from fastmlp._jit import JIT_DISABLED
 
 #: Where the compiled kernels would run as plain Python, test_devices.py alone tries them.
 DEVICES = ["reference"] if JIT_DISABLED else fastmlp.devices.present()
+#: Those that take a sparse X.
+SPARSE_DEVICES = [name for name in DEVICES if name != "cuda"]
 
 
 class Task(NamedTuple):

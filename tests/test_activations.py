@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 from sklearn.base import clone
-from tasks import DEVICES, TASKS, outputs
+from tasks import DEVICES, SPARSE_DEVICES, TASKS, outputs
 
 from fastmlp import MLPClassifier, MLPRegressor
 from fastmlp.activations import (
@@ -260,7 +260,7 @@ def test_carried_on(activation, device):
     assert clone(whole).get_params() == whole.get_params()
 
 
-@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("device", SPARSE_DEVICES)
 def test_sparse_data_with_learned_activations(device):
     X, y, _ = TASKS["multiclass"].data()
     settings = {"activation": ["prelu", "maxout"], "random_state": 0, "max_iter": 5}

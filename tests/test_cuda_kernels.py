@@ -1,5 +1,6 @@
 """Every CUDA kernel, compiled without a GPU: it stays in registers and in its dtype."""
 
+import warnings
 from types import SimpleNamespace
 
 import numpy as np
@@ -172,3 +173,10 @@ def test_a_spill_would_be_seen():
         assert compiled(kernel, (*network, int64), AMPERE).spills > 0
     finally:
         kernel.targetoptions["launch_bounds"] = (LARGE[8].threads, 1)
+
+
+def test_few_blocks_are_no_reason_for_a_warning():
+    """numba-cuda warns of launches that leave most of a GPU idle, by a class of its own."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        target.configured(target.kernel(32)(lambda: None), 1, 32, 0)

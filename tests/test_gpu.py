@@ -115,6 +115,7 @@ def test_several_processes_at_once():
         assert printed.strip() == str(fit_one(seed)[:3, 0].tolist())
 
 
+@pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
 def test_kernels_of_before_are_found_on_disk():
     """A second process compiles nothing."""
     fit_one(1)

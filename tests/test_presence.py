@@ -1,8 +1,10 @@
 """Which device "auto" is, and what is said where something lacks that the CUDA device needs."""
 
+import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,8 +20,9 @@ LARGE = Work(size=2_000_000, rows=1_000_000, features=784, batch_rows=4096, epoc
 
 @pytest.fixture
 def gpu(monkeypatch):
-    """As if nothing were lacking."""
+    """As if nothing were lacking, and the CUDA tests had passed on a GPU."""
     monkeypatch.setattr(presence, "lacking", lambda: "")
+    monkeypatch.setattr(costs, "GPU_RECORD", "gpu-tests.json")
 
 
 @pytest.fixture
@@ -33,12 +36,29 @@ def test_auto_takes_the_gpu_where_it_pays(gpu):
     assert devices.choose("auto", LARGE) == "cuda"
 
 
+def test_auto_is_the_cpu_until_the_tests_have_passed_on_a_gpu(gpu, monkeypatch):
+    monkeypatch.setattr(costs, "GPU_RECORD", None)
+    assert devices.choose("auto", LARGE) == "cpu"
+    assert devices.choose("cuda", LARGE) == "cuda"
+
+
+def test_the_record_of_the_run_on_a_gpu_is_there():
+    """Whoever lets "auto" take the GPU shows on which machine, when and with what it was tried."""
+    results = Path(__file__).parents[1] / "benchmarks" / "results"
+    if costs.GPU_RECORD is None:
+        assert not list(results.glob("gpu*.json")), "a record lies there, but is not in use"
+    else:
+        assert {"machine", "date", "versions"} <= json.loads(
+            (results / costs.GPU_RECORD).read_text()
+        ).keys()
+
+
 def test_auto_is_the_cpu_without_a_gpu(no_gpu):
     assert devices.choose("auto", LARGE) == "cpu"
     assert devices.present() == ["cpu", "reference"]
 
 
-def test_auto_does_not_look_for_a_gpu_where_it_would_not_pay(monkeypatch):
+def test_auto_does_not_look_for_a_gpu_where_it_would_not_pay(gpu, monkeypatch):
     monkeypatch.setattr(presence, "lacking", lambda: pytest.fail("looked"))
     assert devices.choose("auto", SMALL) == "cpu"
 

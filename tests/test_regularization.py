@@ -5,7 +5,7 @@ import pickle
 import numpy as np
 import pytest
 from scipy import sparse
-from tasks import DEVICES, TASKS, outputs
+from tasks import DEVICES, SPARSE_DEVICES, TASKS, outputs
 
 from fastmlp import MLPRegressor
 from fastmlp.regularization import Regularization
@@ -261,7 +261,7 @@ def test_warm_starts_have_new_masks(device):
     assert other.fit(X, y).loss_ != other.fit(X, y).loss_
 
 
-@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("device", SPARSE_DEVICES)
 def test_dropout_of_sparse_inputs(device):
     X, y, _ = TASKS["squared_error"].data()
     settings = SETTINGS | {"input_dropout": 0.4, "device": device}

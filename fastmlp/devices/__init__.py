@@ -7,8 +7,8 @@ A device holds one network's parameters where it computes, and has a handful of 
 
 from importlib import import_module
 
-from . import presence
-from .costs import Work, gpu_pays
+from . import costs, presence
+from .costs import Work
 from .presence import is_on_gpu
 
 __all__ = ["DEVICES", "Work", "choose", "is_on_gpu", "load", "present"]
@@ -26,11 +26,12 @@ def present() -> list[str]:
 def choose(name: str, work: Work | None = None) -> str:
     """The device that `name` stands for: itself, or for "auto" the one that is likely the fastest.
 
-    "auto" never fails: where a GPU would pay but cannot be used, it is the CPU.
+    "auto" never fails: where a GPU would pay but cannot be used, it is the CPU. So it is everywhere
+    until the CUDA tests have passed on a GPU, see `costs.GPU_RECORD`.
     """
     if name != "auto":
         return name
-    pays = work is not None and gpu_pays(work)
+    pays = costs.GPU_RECORD is not None and work is not None and costs.gpu_pays(work)
     return "cuda" if pays and not presence.lacking() else "cpu"
 
 

@@ -15,6 +15,9 @@ GPU_STEP, GPU_RATE = 30e-6, 10e12
 GPU_START, GPU_BANDWIDTH = 5.0, 8e9
 #: Epochs that a fit is taken to last, where more are allowed.
 EPOCHS = 20
+#: The file in benchmarks/results that records the first run of the CUDA tests on a GPU which all of
+#: them passed: machine, date, versions. Until there is one, "auto" is the CPU.
+GPU_RECORD: str | None = None
 
 
 class Work(NamedTuple):

@@ -128,11 +128,11 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     input_dropout : float, default=0.0
         The same for the features.
     device : {"auto", "cpu", "cuda", "reference"}, default="auto"
-        Where to compute: compiled code on the CPU, an NVIDIA GPU, or plain NumPy. "auto" takes the
-        GPU where one is found and the work is large enough to pay for it, else the CPU; a device
-        that is named never becomes another one. "cuda" needs the extra ``fastmlp[cuda13]`` or
-        ``fastmlp[cuda12]`` and takes no sparse X; X, y and weights may lie on the GPU, in arrays
-        with ``__cuda_array_interface__``, where X is used in place.
+        Where to compute: compiled code on the CPU, an NVIDIA GPU, or plain NumPy. "auto" is the CPU
+        for data on the host; it will be the GPU where that pays, once the kernels have been tested
+        on one. A device that is named never becomes another one. "cuda" needs the extra
+        ``fastmlp[cuda13]`` or ``fastmlp[cuda12]`` and takes no sparse X; X, y and weights may lie
+        on the GPU, in arrays with ``__cuda_array_interface__``, where X is used in place.
     n_jobs : int or None, default=None
         Most CPU threads to use, -1 for all cores. None takes the idle cores where that measures
         faster while it trains. The result is the same, bit for bit, whatever the number.

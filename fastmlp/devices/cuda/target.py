@@ -13,7 +13,6 @@ from importlib.metadata import version
 
 import numpy as np
 from numba.core import config
-from numba.core.errors import NumbaPerformanceWarning
 
 SIMULATED = bool(config.ENABLE_CUDASIM)
 #: Threads that go along a row together: a warp. The simulator's threads are Python's.
@@ -91,7 +90,8 @@ def configured(compiled, blocks, threads, stream, shared_bytes=0):
     # A small network fills a few multiprocessors, and is told so by Numba. The filters of warnings
     # are the process's: one thread at a time.
     with _WARNING, warnings.catch_warnings():
-        warnings.simplefilter("ignore", NumbaPerformanceWarning)
+        # Its own class: numba-cuda has no longer that of Numba.
+        warnings.simplefilter("ignore", _dispatcher.errors.NumbaPerformanceWarning)
         return compiled[blocks, threads, stream, shared_bytes]
 
 
