@@ -55,7 +55,7 @@ class Products:
         self._layers, self._buffers = place.layers, place.buffers(moments=False)
         self._buffers = self._buffers._replace(gradient=place.whole_gradient())
         self._network, self._rows = network, rows
-        self._sources = Sources(np.zeros((1, 1), dtype)).table
+        self._sources = Sources(network, np.zeros((1, 1), dtype)).table
         packed = random.uniform(-1, 1, network.size).astype(dtype)
         exchange(self._layers, self._buffers.weights, packed, False)
         transpose(self._layers, self._buffers)
@@ -202,7 +202,7 @@ class Gather:
     """Copying rows of X in a given order."""
 
     def __init__(self, X, order):
-        self._sources = Sources(X)
+        self._sources = Sources(Network((X.shape[1], 1), "relu", "squared_error"), X)
         self._order = order
         self.out = np.empty((len(order), X.shape[1]), X.dtype)
 
@@ -238,7 +238,7 @@ class LossAndGradient:
         self._device = device  # whose compiled loops the layers' table has the addresses of
         gradient = device._layout.whole_gradient()
         self._buffers = device._buffers._replace(gradient=gradient)
-        self._sources, self._settings = Sources(X, targets), device._settings()
+        self._sources, self._settings = Sources(network, X, targets), device._settings()
         transpose(self._layers, self._buffers)
 
     def __call__(self, times=1):
@@ -254,8 +254,8 @@ class LossAndGradient:
 
 @kernel
 def _loss_and_gradient(layers, buffers, sources, settings, member, rows, times):
-    loss = 0.0
     for _ in range(times):
         buffers.gradient[:] = 0
-        loss, _ = add_gradient(layers, buffers, sources, settings, member, 0, rows)
-    return loss
+        settings[0]["loss_sum"] = 0
+        add_gradient(layers, buffers, sources, settings, member, 0, rows)
+    return settings[0]["loss_sum"]

@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from numbers import Integral, Real
 
+import numpy as np
+
 
 def _check(fits: bool, activation, requirement: str) -> None:
     if not fits:
@@ -220,6 +222,8 @@ class Swish(Activation):
 
     def __post_init__(self):
         _check(_is_number(self.beta), self, "beta must be a finite number")
+        _check(isinstance(self.learnable, bool | np.bool_), self, "learnable must be True or False")
+        object.__setattr__(self, "learnable", bool(self.learnable))
 
     @property
     def constant(self) -> float:
@@ -260,6 +264,8 @@ class Maxout(Activation):
             self,
             "pieces must be an integer of at least 2; one piece is Identity()",
         )
+        # An integer of NumPy's would overflow where it is multiplied with a layer's width.
+        object.__setattr__(self, "pieces", int(self.pieces))
 
 
 @dataclass(frozen=True)

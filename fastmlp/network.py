@@ -92,6 +92,30 @@ class Network:
         """Number of parameters."""
         return sum((fan_in + 1) * fan_out for fan_in, fan_out in self.shapes) + sum(self.learned)
 
+    def packed(self, vector, dtype, what: str = "parameters") -> np.ndarray:
+        """A packed vector as compiled code reads it: of this dtype and without gaps.
+
+        Parameters
+        ----------
+        vector : array-like of shape (size,)
+            Returned as it is if nothing has to be changed.
+        dtype : dtype
+            Of the result.
+        what : str, default="parameters"
+            What the error calls the vector.
+
+        Raises
+        ------
+        ValueError
+            If it has another shape: compiled code would read beyond its end.
+        """
+        if np.shape(vector) != (self.size,):
+            raise ValueError(
+                f"The {what} of this network are {self.size} numbers in a vector, got an array of "
+                f"shape {np.shape(vector)}."
+            )
+        return np.ascontiguousarray(vector, dtype)
+
     def views(self, packed: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """Weight matrices (fan_in, fan_out) and biases (fan_out,), as views into `packed`."""
         weights, biases, start = [], [], 0

@@ -44,6 +44,19 @@ class Regularization:
     dropout: tuple[float, ...] = ()
     seed: int = 0
 
+    def __post_init__(self):
+        for share in self.dropout:
+            if not 0 <= share < 1:
+                raise ValueError(f"dropout must be at least 0 and less than 1, got {share!r}.")
+
+    def check(self, network) -> None:
+        """Raise a ValueError if the shares of dropout are not those of this network's layers."""
+        if self.dropout and len(self.dropout) != len(network.shapes):
+            raise ValueError(
+                f"dropout has {len(self.dropout)} shares, expected {len(network.shapes)}: of the "
+                "features and of each hidden layer."
+            )
+
     def add_penalty(self, network, parameters: np.ndarray, gradient: np.ndarray) -> float:
         """Add the penalties' slopes to a gradient summed over rows; returns the penalties' sum.
 

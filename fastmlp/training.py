@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from numbers import Integral
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,6 +31,25 @@ class Optimizer:
     hyperparameters = (
         "learning_rate", "nesterov", "momentum", "beta_1", "beta_2", "epsilon", "step",
     )  # fmt: skip
+
+    def packed_moments(self, network, dtype) -> list[np.ndarray]:
+        """The two moments as packed vectors, as a device takes them over.
+
+        Raises
+        ------
+        ValueError
+            If they, or the number of steps, cannot be those of this network's optimiser.
+        """
+        if np.ndim(self.moments) != 2 or len(self.moments) != 2:
+            raise ValueError(
+                f"The optimiser's moments have shape {np.shape(self.moments)}, expected "
+                f"{(2, network.size)}."
+            )
+        if not (isinstance(self.step, Integral) and 0 <= self.step < 2**62):
+            raise ValueError(
+                f"The optimiser's step must be a number of steps done, got {self.step!r}."
+            )
+        return [network.packed(moment, dtype, "moments") for moment in self.moments]
 
 
 class Rows(NamedTuple):
@@ -91,6 +111,16 @@ class Plan:
             print(message)
 
 
+def batches_with_weight(order: np.ndarray, weights: np.ndarray, batch_size: int) -> np.ndarray:
+    """The rows of `order` without those batches whose rows all have weight 0.
+
+    Such a batch has no mean loss: it changes nothing, and counts for nothing.
+    """
+    starts = np.arange(0, len(order), batch_size)
+    kept = np.logical_or.reduceat(weights[order] != 0, starts)
+    return order[np.repeat(kept, np.diff(np.append(starts, len(order))))]
+
+
 def fit_epochs(
     device,
     rows: Rows,
@@ -129,11 +159,15 @@ def fit_epochs(
     """
     best = None
     progress.epochs = 0
+    some_have_none = rows.weights is not None and not rows.weights.all()
     try:
         for _ in range(plan.max_iter):
             if plan.shuffle:
                 order = order[random_state.permutation(len(order))]
-            loss = device.train_epoch(*rows, order)
+            visited = order
+            if some_have_none:
+                visited = batches_with_weight(order, rows.weights, device.batch_size)
+            loss = device.train_epoch(*rows, visited)
             progress.record_loss(loss, len(order), plan.tol)
             plan.say(f"Iteration {progress.epochs}, loss = {loss:.8f}")
             if score is not None:

@@ -8,6 +8,7 @@ import sys
 import textwrap
 import threading
 import time
+import weakref
 from functools import partial
 
 import numpy as np
@@ -20,7 +21,7 @@ from fastmlp.devices import cpu
 from fastmlp.devices.cpu import pace, team
 from fastmlp.devices.cpu.microkernel import ROWS
 from fastmlp.devices.cpu.pace import Pace
-from fastmlp.devices.cpu.team import Team, finish, meet, take, usable_threads, written
+from fastmlp.devices.cpu.team import Team, meet, take, usable_threads
 from fastmlp.network import Network
 from fastmlp.regularization import Regularization
 
@@ -115,66 +116,194 @@ def test_everything_is_done_once():
     done = []
 
     def work(member):
-        while (thing := take(member, 200)) < 200:
-            if finish(member, thing):
-                done.append(thing)
-                written(member)
+        while (job := take(member, 200)) < 200:
+            done.append(job)
 
     for members in (1, 3):
-        Team(3).run(work, members, things=200)
+        Team(3).run(work, members, meets=False)
         assert sorted(done) == list(range(200))
         done.clear()
-
-
-def test_the_first_member_does_over_what_another_does_not_finish():
-    taken, over = threading.Event(), threading.Event()
-    done = []
-
-    def work(member):
-        if member.rank == 0:
-            taken.wait(10)
-        while (thing := take(member, 5)) < 5:
-            if member.rank == 1:
-                taken.set()
-                over.wait(10)
-            if finish(member, thing):
-                done.append((member.rank, thing))
-                written(member)
-
-    Team(2).run(work, 2, things=5)
-    assert sorted(done) == [(0, thing) for thing in range(5)]
-    over.set()
 
 
 def test_nothing_is_taken_after_a_failure():
     def work(member):
         if member.rank == 0:
             raise KeyboardInterrupt
-        while (thing := take(member, 10**7)) < 10**7:
-            if finish(member, thing):
-                written(member)
+        while take(member, 10**7) < 10**7:
+            pass
 
     with pytest.raises(KeyboardInterrupt):
-        Team(3).run(work, 3, things=10**7)
+        Team(3).run(work, 3, meets=False)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_call_returns_when_all_have_left(fails):
+    """A helper that has no core for a while still has the caller's memory."""
+    begun, left = threading.Event(), []
+
+    def work(member):
+        if member.rank:
+            begun.set()
+            time.sleep(0.1)
+            left.append(member.rank)
+            return
+        begun.wait(10)
+        if fails:
+            raise KeyboardInterrupt
+
+    if fails:
+        with pytest.raises(KeyboardInterrupt):
+            Team(2).run(work, 2, meets=False)
+    else:
+        Team(2).run(work, 2, meets=False)
+    assert left == [1]
+
+
+def test_who_comes_too_late_does_not_begin(monkeypatch):
+    """A call does not wait for a helper that has not begun, and then it never does."""
+    woken, tried, ranks = threading.Event(), threading.Event(), []
+    take_part = team._take_part
+
+    def late(*task):
+        woken.wait(10)
+        take_part(*task)
+        tried.set()
+
+    monkeypatch.setattr(team, "_take_part", late)
+    crew = Team(2)
+    assert crew.run(lambda member: ranks.append(member.rank) or "done", 2, meets=False) == "done"
+    woken.set()
+    assert tried.wait(10)
+    assert ranks == [0]
+    assert crew.run(lambda member: meet(member), 2)  # and it takes part in the next one
+
+
+def refuse_to_start(function, arguments):
+    raise RuntimeError("can't start new thread")
+
+
+def start_and_die(function, arguments):
+    """A thread whose first frame finds no memory."""
+
+
+def start_but_die_of_work(function, arguments):
+    def live(helper):
+        helper._asleep.release()
+        helper.tasks.get()
+
+    _thread.start_new_thread(live, (function.__self__,))
+
+
+@pytest.mark.parametrize("start", [refuse_to_start, start_and_die])
+@pytest.mark.usefixtures("crowd")
+def test_helpers_that_do_not_start_are_done_without(monkeypatch, start):
+    expected = everything(NETWORKS[0], 1, np.asarray)
+
+    class Threads:
+        start_new_thread = staticmethod(start)
+
+    monkeypatch.setattr(team, "_thread", Threads)
+    monkeypatch.setattr(team, "_START_SECONDS", 0.01)
+    for own, other in zip(everything(NETWORKS[0], 3, np.asarray), expected, strict=True):
+        np.testing.assert_array_equal(own, other)
+
+
+def test_an_exception_while_work_is_handed_over_is_raised(monkeypatch):
+    """A signal's handler may raise anywhere; here between two helpers."""
+    replace = team.Member._replace
+
+    def interrupted(self, **changes):
+        if changes.get("rank") == 2:
+            raise KeyboardInterrupt
+        return replace(self, **changes)
+
+    crew = Team(3)
+    with monkeypatch.context() as patch:
+        patch.setattr(team.Member, "_replace", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            crew.run(meet, 3)
+    assert crew.run(meet, 3)  # and the team goes on working
+
+
+def test_memory_that_runs_out_in_a_helper_ends_the_work(monkeypatch):
+    """Even where there is not enough to note the error down."""
+
+    class NoRoom(list):
+        def append(self, error):
+            raise MemoryError
+
+    put = team.queue.SimpleQueue.put
+
+    class Tasks(team.queue.SimpleQueue):
+        def put(self, task):
+            put(self, task and (*task[:2], NoRoom()))
+
+    def work(member):
+        if member.rank:
+            raise MemoryError
+        return meet(member)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(team.queue, "SimpleQueue", Tasks)
+        crew = Team(2)
+        assert not crew.run(work, 2)
+    assert crew.run(lambda member: meet(member), 2)
 
 
 def test_threads_end_with_their_team():
     gc.collect()  # an exception that pytest keeps may hold another test's team
-    before = _thread._count()
+    busy = team._RESERVED.busy()
     crew = Team(3)
     assert crew.run(lambda member: member.rank, 3) == 0
-    assert _thread._count() == before + 2
-    busy = team._HELPERS._busy
+    assert team._RESERVED.busy() == busy + 2
+    helpers = [weakref.ref(helper) for helper in crew._helpers]  # alive while their threads are
+    assert len(helpers) == 2
     del crew
-    limit = time.monotonic() + 10
-    while _thread._count() > before and time.monotonic() < limit:
+    wait_until(lambda: not any(helper() for helper in helpers))
+    assert team._RESERVED.busy() == busy
+
+
+def wait_until(holds):
+    limit = time.monotonic() + 30
+    while not holds() and time.monotonic() < limit:
         time.sleep(0.001)
-    assert _thread._count() == before
-    assert team._HELPERS._busy == busy - 2
+    assert holds()
+
+
+@pytest.mark.usefixtures("crowd")
+def test_a_predictions_threads_end_with_it():
+    network = NETWORKS[0]
+    X, _, _ = make_data(network, 500, np.float32)
+    gc.collect()
+    busy = team._RESERVED.busy()
+    device = cpu.CpuDevice(network, make_parameters(network, np.float32), n_jobs=3)
+    device.forward(X, np.empty((500, 1), np.float32))
+    helpers = [weakref.ref(helper) for helper in device._team._helpers]
+    assert len(helpers) == 2
+    del device
+    wait_until(lambda: not any(helper() for helper in helpers))
+    assert team._RESERVED.busy() == busy
+
+
+@pytest.mark.parametrize("failing", ["WeakKeyDictionary.__setitem__", "finalize", "usable_threads"])
+def test_an_interrupt_while_a_team_is_made_keeps_no_helper_reserved(monkeypatch, failing):
+    gc.collect()
+    busy = team._RESERVED.busy()
+
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    place = team if failing == "usable_threads" else team.weakref
+    monkeypatch.setattr(f"{place.__name__}.{failing}", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        Team(5)
+    monkeypatch.undo()
+    gc.collect()
+    assert team._RESERVED.busy() == busy
 
 
 def test_idle_cores_are_shared(monkeypatch):
-    gc.collect()
+    monkeypatch.setattr(team, "_RESERVED", team._Reservations())
     monkeypatch.setattr(team, "usable_threads", lambda n_jobs: 4 if n_jobs is None else n_jobs)
     first, second, third = Team(None), Team(None), Team(2)
     assert [first.size, second.size, third.size] == [4, 1, 2]
@@ -186,6 +315,8 @@ def test_usable_threads(monkeypatch):
     monkeypatch.setattr(team.config, "NUMBA_NUM_THREADS", 6)
     monkeypatch.setattr(team.os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
     assert [usable_threads(n) for n in (None, 1, 3, 9, -1, -2, -20)] == [6, 1, 3, 9, 6, 5, 1]
+    # Set after the parameters were validated, or far too large, or of a type that overflows.
+    assert [usable_threads(n) for n in (0, 10**6, np.uint8(3), np.int8(-2))] == [1, 24, 3, 5]
     monkeypatch.setattr(team.config, "NUMBA_NUM_THREADS", 1)
     assert usable_threads(None) == 1
 
@@ -224,7 +355,7 @@ def test_pace_notices_that_the_machine_became_busy(monkeypatch):
 
 PROGRAM = """
 import warnings; warnings.simplefilter("ignore")
-import multiprocessing, os, sys, threading
+import multiprocessing, os, sys, threading, time
 import numpy as np
 from joblib import Parallel, cpu_count, delayed, parallel_config
 from sklearn.model_selection import GridSearchCV
@@ -301,18 +432,99 @@ assert search.fit(X, y).best_score_ > 0.4
 """,
     "fits_at_once_share_the_cores": """
 team.usable_threads = lambda n_jobs: 4 if n_jobs is None else n_jobs
-seen, help = [], team._help
+seen, take_part = [], team._take_part
 
-def counted(tasks):
+def counted(*task):
     seen.append(threading.active_count())
-    help(tasks)
+    take_part(*task)
 
-team._help = counted
+team._take_part = counted
 results = []
 threads = [threading.Thread(target=lambda: results.append(fit(None))) for _ in range(2)]
 [t.start() for t in threads]; [t.join() for t in threads]
 assert results == [expected] * 2
 assert seen and max(seen) <= 1 + len(threads) + 3  # this one, theirs, and three idle cores' helpers
+""",
+    "a_fork_while_helpers_work": """
+# The child of a thread's own making: it has no helpers, keeps no rows, and predicts the same.
+model = MLPClassifier((64,), max_iter=1, random_state=0, n_jobs=2).fit(X, y)
+cpu.PREDICTION_TEAM_WORK = 0
+rows = np.tile(X, (100, 1))
+expected = model.predict_proba(rows)
+child = os.fork()
+if child == 0:
+    import resource, _thread
+    assert _thread._count() == 0
+    assert (model.predict_proba(rows) == expected).all()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for _ in range(20):
+        model.predict_proba(rows.copy())
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    os._exit(0 if grown < 5 * rows.nbytes / 1024 else 1)
+assert os.waitpid(child, 0)[1] == 0
+""",
+    "a_team_of_before_the_fork": """
+crew = team.Team(2)
+assert crew.run(team.meet, 2)
+child = os.fork()
+if child == 0:
+    os._exit(0 if crew.run(team.meet, 2) and team._RESERVED.busy() == 0 else 1)
+assert os.waitpid(child, 0)[1] == 0
+assert crew.run(team.meet, 2)
+""",
+    "a_fit_in_a_daemon_thread_at_exit": """
+began = threading.Event()
+
+def work():
+    while True:
+        fit()
+        began.set()
+
+threading.Thread(target=work, daemon=True).start()
+began.wait()
+child = os.fork()  # which ends at once: it has no such thread
+if child == 0:
+    sys.exit()
+start = time.monotonic()
+assert os.waitpid(child, 0)[1] == 0
+assert time.monotonic() - start < cpu.ending.LIMIT
+""",
+    "interrupts_at_any_time": """
+# No fit hangs, and none leaves a helper at work or reserved.
+import _thread, gc, random, signal
+fit()
+random.seed(0)
+for _ in range(60):
+    threading.Timer(random.uniform(0, 0.03), os.kill, (os.getpid(), signal.SIGINT)).start()
+    deadline = time.monotonic() + 20
+    try:
+        while fit() == expected:  # a fit that was interrupted ends early
+            assert time.monotonic() < deadline, "the interrupt was not heard"
+    except KeyboardInterrupt:
+        pass
+gc.collect()
+deadline = time.monotonic() + 20
+while _thread._count() and time.monotonic() < deadline:
+    time.sleep(0.01)
+assert _thread._count() == 0
+assert team._RESERVED.busy() == 0
+assert fit() == expected
+""",
+    "far_too_many_threads": """
+assert fit(10**6) == expected
+assert team.Team(10**6).size <= team.MOST_PER_CORE * os.cpu_count()
+""",
+    "a_limit_of_memory": """
+import resource
+size = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+for room in (1 << 20, 4 << 20, 8 << 20, 9 << 20, 16 << 20, 40 << 20):
+    resource.setrlimit(resource.RLIMIT_AS, (size + room, -1))
+    try:
+        assert fit() == expected
+    except MemoryError:
+        pass
+    resource.setrlimit(resource.RLIMIT_AS, (-1, -1))
+assert fit() == expected
 """,
     "one_numba_thread": """
 assert team.usable_threads(None) == 1

@@ -211,11 +211,12 @@ class ReferenceDevice:
     ):
         self.network, self.optimizer = network, optimizer
         self.regularization = regularization or Regularization()
+        self.regularization.check(network)
         self.batch_size = batch_size
         self.dtype = parameters.dtype
-        self._packed = parameters.copy()
+        self._packed = network.packed(parameters, self.dtype).copy()
         if optimizer is not None:
-            self._moments = optimizer.moments.copy()
+            self._moments = np.stack(optimizer.packed_moments(network, self.dtype))
 
     def train_epoch(self, X, targets, weights, order):
         """One pass over the rows in `order`, batch by batch; returns their mean loss."""

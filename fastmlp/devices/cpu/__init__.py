@@ -1,13 +1,15 @@
 """The CPU device: compiled code over flat buffers, no BLAS."""
 
 from functools import cached_property
+from numbers import Integral
 
 import numpy as np
 
 from ...formulas.optimizers import OPTIMIZERS
 from ...regularization import Regularization
-from . import loops
+from . import loops, team
 from .blocks import CHUNK
+from .ending import present
 from .epoch import SETTINGS, add_gradient, apply_gradient, train, transpose
 from .layout import exchange, layout
 from .pace import Pace
@@ -18,7 +20,8 @@ from .team import ALONE, Team
 
 #: All that Python calls: what compiling ahead compiles.
 ENTRIES = (
-    exchange, transpose, train, add_gradient, apply_gradient, predict, predict_rows, *loops.ENTRIES,
+    exchange, transpose, train, add_gradient, apply_gradient, predict, predict_rows,
+    *loops.ENTRIES, *team.ENTRIES,
 )  # fmt: skip
 # Batches of more rows are cut into blocks: their work memory stays bounded, and Ctrl-C is heard.
 LONGEST_BATCH = 4096
@@ -28,6 +31,13 @@ TEAM_WORK = 100_000
 PREDICTION_TEAM_WORK = 150_000_000
 # And what one call of it may do: a tenth of a second at a nanosecond each.
 PREDICTION_CALL_WORK = 100_000_000
+
+
+def checked_batch_size(batch_size):
+    """The rows of a batch: compiled code steps through the rows by this number."""
+    if not (isinstance(batch_size, Integral) and batch_size >= 1):
+        raise ValueError(f"batch_size must be an int of at least 1, got {batch_size!r}.")
+    return int(batch_size)
 
 
 def _zero_weight():
@@ -54,10 +64,17 @@ class CpuDevice:
         Whether X will be a sparse matrix.
     n_jobs : int or None, default=None
         Most threads; None for as many as there are idle cores. Results do not depend on it.
+
+    Raises
+    ------
+    ValueError
+        If parameters, moments, batch size or dropout do not fit the network: compiled code would
+        read or write beyond its memory.
     """
 
     name = "cpu"
 
+    @present
     def __init__(
         self,
         network,
@@ -71,8 +88,9 @@ class CpuDevice:
     ):
         self.network, self.optimizer = network, optimizer
         self.regularization = regularization or Regularization()
-        self.batch_size = batch_size or CHUNK
-        self.dtype, self._size, self._n_jobs = parameters.dtype, parameters.size, n_jobs
+        self.regularization.check(network)
+        self.batch_size = CHUNK if batch_size is None else checked_batch_size(batch_size)
+        self.dtype, self._size, self._n_jobs = parameters.dtype, network.size, n_jobs
         rows = min(self.batch_size, LONGEST_BATCH)
         # Predictions go through whole chunks, however small a batch is.
         self._layout = layout(network, self.dtype, max(rows, CHUNK), sparse)
@@ -85,11 +103,17 @@ class CpuDevice:
         self._team = Team(n_jobs) if heavy else ALONE
         self._pace = Pace(rows, self._team.size)
         self._scratch = []
-        exchange(self._layout.layers, self._buffers.weights, parameters, False)
+        self._fill(self._buffers.weights, parameters)
         if optimizer is not None:
             transpose(self._layout.layers, self._buffers)
-            for buffer, moment in zip(self._buffers[2:4], optimizer.moments, strict=True):
-                exchange(self._layout.layers, buffer, moment, False)
+            moments = optimizer.packed_moments(network, self.dtype)
+            for buffer, moment in zip(self._buffers[2:4], moments, strict=True):
+                self._fill(buffer, moment)
+
+    def _fill(self, buffer, parameters):
+        """Lay a packed vector out in a buffer."""
+        packed = self.network.packed(parameters, self.dtype)
+        exchange(self._layout.layers, buffer, packed, False)
 
     def _packed(self, buffer):
         packed = np.empty(self._size, self.dtype)
@@ -126,12 +150,13 @@ class CpuDevice:
         if self._described is None or any(
             own is not other for own, other in zip(arrays, self._described[0], strict=True)
         ):
-            self._described = arrays, Sources(*arrays)
+            self._described = arrays, Sources(self.network, *arrays)
         sources = self._described[1]
         if order is not None:
             sources.follow(order)
         return sources
 
+    @present
     def train_epoch(self, X, targets, weights, order):
         """One pass over the rows in `order`, batch by batch; returns their mean loss.
 
@@ -206,20 +231,20 @@ class CpuDevice:
         """Sum the gradient over rows; returns the sums of weight times loss and of weights."""
         buffers = self._whole()
         buffers.gradient[:] = 0
-        total = total_weight = 0.0
-        block = settings.copy()
-        block[0]["batch_size"] = min(self.batch_size, LONGEST_BATCH)
+        sums = settings.copy()
+        sums[["loss_sum", "weight_sum"]] = 0
+        sums[0]["batch_size"] = min(self.batch_size, LONGEST_BATCH)
         for first, last, members in self._pace.runs(begin, end):
-            loss, weight = self._share(add_gradient, buffers, sources, block, members, first, last)
-            total += loss
-            total_weight += weight
-        if total_weight == 0:
+            self._share(add_gradient, buffers, sources, sums, members, first, last)
+        loss, weight = float(sums[0]["loss_sum"]), float(sums[0]["weight_sum"])
+        if weight == 0:
             raise _zero_weight()
-        return total, total_weight
+        return loss, weight
 
+    @present
     def loss_and_gradient(self, parameters, X, targets, weights):
         """Mean loss over all rows, with penalty, and its gradient, at the given parameters."""
-        exchange(self._layout.layers, self._buffers.weights, parameters, False)
+        self._fill(self._buffers.weights, parameters)
         transpose(self._layout.layers, self._buffers)
         sources = self._sources_of(X, targets, weights)
         total, total_weight = self._sum_gradient(sources, self._settings(), 0, X.shape[0])
@@ -228,9 +253,14 @@ class CpuDevice:
         gradient /= self.dtype.type(total_weight)
         return (total + penalty) / total_weight, gradient
 
+    @present
     def forward(self, X, out, order=None):
         """out = the network's outputs for the rows in `order`, or for all rows."""
-        sources = Sources(X, order=order)
+        sources = Sources(self.network, X, order=order)
+        expected = (X.shape[0] if order is None else len(order)), self.network.units[-1]
+        if out.shape != expected:
+            raise ValueError(f"The outputs have shape {expected}, but their place {out.shape}.")
+        members = self._predicting_members(len(out))
         most = max(1, PREDICTION_CALL_WORK // (CHUNK * self._size))
 
         def work(member):
@@ -241,7 +271,7 @@ class CpuDevice:
             while predict(self._layout.layers, buffers, sources.table, out, member, most):
                 pass
 
-        self._team.run(work, self._predicting_members(len(out)), things=-(-len(out) // CHUNK))
+        self._team.run(work, members, meets=False)
         return out
 
     def _predicting_members(self, rows):
@@ -252,10 +282,12 @@ class CpuDevice:
             self._team = Team(self._n_jobs)
         return self._team.size
 
+    @present
     def parameters(self):
         """The parameters now, packed."""
         return self._packed(self._buffers.weights)
 
+    @present
     def moments(self):
         """The optimiser's moments now, each packed."""
         return np.stack([self._packed(self._buffers.first), self._packed(self._buffers.second)])

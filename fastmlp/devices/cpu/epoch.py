@@ -54,7 +54,8 @@ SETTINGS = np.dtype(
         ("beta_2", np.float64),
         ("epsilon", np.float64),
         ("clip", np.float64),  # machine epsilon: how near to 0 and 1 a log loss sees probabilities
-        ("loss_sum", np.float64),  # of loss times rows, over the batches done
+        ("loss_sum", np.float64),  # over the batches done, of loss times rows, or weight times loss
+        ("weight_sum", np.float64),  # over the batches done, where their gradients are added up
     ],
     align=True,
 )
@@ -217,20 +218,20 @@ def train(layers, buffers, sources, settings, member, begin, end):
 def add_gradient(layers, buffers, sources, settings, member, begin, end):
     """Add up loss and gradient, both without penalty, over the rows at [begin, end) of the order.
 
-    The gradient goes to its buffer, in the layout of the weights. Returns the sum of weight times
-    loss, and the sum of weights.
+    The gradient goes to its buffer, in the layout of the weights; the sums of weight times loss and
+    of weights are added to the settings'. What is added to what in which order depends on the rows
+    alone, however many calls they are shared out to.
     """
     buffers = pointers(buffers)
     settings = settings[0]
-    total = total_weight = 0.0
     for position in range(begin, end, settings["batch_size"]):
         rows = min(settings["batch_size"], end - position)
         rows_phase(layers, buffers, sources, settings, position, rows, member)
         if not meet(member):
             break
         loss, weight = batch_sums(layers, buffers, settings, rows)
-        total += loss
-        total_weight += weight
+        settings["loss_sum"] += loss
+        settings["weight_sum"] += weight
         dropping = dropping_at(settings, position)
         for index in range(layers.size):
             layer = layers[index]
@@ -239,7 +240,6 @@ def add_gradient(layers, buffers, sources, settings, member, begin, end):
                     add_unit_gradient(layer, buffers, sources, position, dropping, rows, unit)
         if not meet(member):
             break
-    return total, total_weight
 
 
 @entry

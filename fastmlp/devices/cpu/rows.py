@@ -10,10 +10,13 @@ from numba import types
 from scipy import sparse
 
 from ..._jit import intrinsic, kernel
+from ..compressed import compressed_rows
 
 ABSENT, FLOAT32, FLOAT64, BOOL, INT64 = range(5)
 FEATURES, TARGETS, WEIGHTS, ORDER = range(4)
 
+#: Column numbers of sparse rows have 32 bits.
+MOST_COLUMNS = 2**31 - 1
 _KINDS = {np.dtype(np.float32): FLOAT32, np.dtype(np.float64): FLOAT64, np.dtype(bool): BOOL}
 
 SOURCE = np.dtype(
@@ -28,29 +31,49 @@ SOURCE = np.dtype(
 class Sources:
     """Descriptions of the user's arrays for compiled code; keeps the arrays alive.
 
+    Compiled code does not look where it reads. So this is where shapes, strides and indices are
+    checked, whatever was checked before.
+
     Parameters
     ----------
+    network : Network
+        Which reads the features and is told the targets.
     X : ndarray of shape (n, features) or CSR matrix
     targets : ndarray of shape (n, outputs), optional
     weights : ndarray of shape (n,), optional
     order : ndarray of int64, optional
         The rows to visit, one after the other; without it all rows, from the first to the last.
+
+    Raises
+    ------
+    ValueError
+        If an array has another shape, or X is a damaged sparse matrix.
+    IndexError
+        If the order names rows that X does not have.
     """
 
-    def __init__(self, X, targets=None, weights=None, order=None):
+    def __init__(self, network, X, targets=None, weights=None, order=None):
         self.table = np.zeros(4, SOURCE)
+        self.rows = rows = X.shape[0]
         self._alive = []
+        shapes = (rows, network.units[0]), (rows, network.units[-1]), (rows,)
         for place, array in enumerate((X, targets, weights)):
-            if sparse.issparse(array):
-                self.table[place] = self._describe_sparse(array.tocsr())
-            elif array is not None:
-                self.table[place] = self._describe(array)
+            if array is None:
+                continue
+            if array.shape != shapes[place]:
+                what = ("X", "The targets", "The weights")[place]
+                raise ValueError(f"{what} must have shape {shapes[place]}, got {array.shape}.")
+            describe = self._describe_sparse if sparse.issparse(array) else self._describe
+            self.table[place] = describe(array)
         if order is not None:
             self.follow(order)
 
     def follow(self, order):
         """Visit the rows in this order from now on."""
         self._order = np.ascontiguousarray(order, np.int64)
+        # Without the sign, negative numbers are too large as well.
+        if self._order.size and self._order.view(np.uint64).max() >= self.rows:
+            raise IndexError(f"The order names rows that X, with {self.rows} rows, does not have.")
         self.table[ORDER] = INT64, self._order.ctypes.data, 0, 0, 0, 0, 0
 
     def _describe(self, array):
@@ -63,13 +86,18 @@ class Sources:
         return _KINDS[array.dtype], array.ctypes.data, row, column, array.shape[1], 0, 0
 
     def _describe_sparse(self, matrix):
-        kind, address, row, column, _, _, _ = self._describe(matrix.data.reshape(-1, 1))
-        # Column numbers fit 32 bits, the number of values may not.
+        matrix = compressed_rows(matrix)
+        columns = matrix.shape[1]
+        if columns > MOST_COLUMNS:
+            raise ValueError(f"X has {columns} columns, more than {MOST_COLUMNS}.")
+        dtype = matrix.dtype if matrix.dtype in (np.float32, np.float64) else np.float64
+        data = np.ascontiguousarray(matrix.data, dtype)
+        # The number of values may need 64 bits.
         indices = np.ascontiguousarray(matrix.indices, np.int32)
         starts = np.ascontiguousarray(matrix.indptr, np.int64)
-        self._alive += [indices, starts]
-        columns = matrix.shape[1]
-        return kind, address, row, column, columns, indices.ctypes.data, starts.ctypes.data
+        self._alive += [data, indices, starts]
+        at, at_indices, at_starts = (part.ctypes.data for part in (data, indices, starts))
+        return _KINDS[data.dtype], at, 0, 0, columns, at_indices, at_starts
 
 
 def _peek_python(address, index, like):

@@ -71,9 +71,11 @@ class CudaDevice:
             )
         self.network, self.optimizer = network, optimizer
         self.regularization = regularization or Regularization()
+        self.regularization.check(network)
         self.batch_size, self.dtype = batch_size, parameters.dtype
         self._kind = self._kind_of(network)
-        moments = None if optimizer is None else optimizer.moments
+        parameters = network.packed(parameters, self.dtype)
+        moments = None if optimizer is None else optimizer.packed_moments(network, self.dtype)
         constants = network.loss.constants(network.units[-1])
         self._memory = Memory(parameters, moments, constants)
         self._rows = self._arrays = self._regime = self._whole = self._ahead = None
@@ -159,7 +161,7 @@ class CudaDevice:
     def loss_and_gradient(self, parameters, X, targets, weights):
         """Mean loss over all rows, with penalty, and its gradient, at the given parameters."""
         memory, n = self._memory, len(targets)
-        at = np.ascontiguousarray(parameters, self.dtype)
+        at = self.network.packed(parameters, self.dtype)
         memory.parameters.copy_to_device(at, stream=memory.stream)
         if self._whole is None:
             self._whole = Layered(self._kind, self.network, self.regularization, n, memory)

@@ -1,0 +1,64 @@
+"""The interpreter's end waits until no thread is in compiled code any more.
+
+Before version 3.14, CPython ends a daemon thread that comes back from compiled code meanwhile by
+unwinding its stack. Frames of compiled code cannot be unwound, so that the process would abort.
+"""
+
+import atexit
+import functools
+import os
+import threading
+import time
+from collections.abc import Callable
+
+#: The longest that the interpreter's end waits, in seconds: a walk lasts a fifth of a second.
+LIMIT = 10.0
+
+
+class _Presence:
+    """The threads in compiled code, as a context: ``with PRESENCE: ...``."""
+
+    def __init__(self):
+        self._inside: set[int] = set()
+        self._ending = False
+        atexit.register(self._end)
+        if hasattr(os, "register_at_fork"):  # a child has none of its parent's other threads
+            os.register_at_fork(after_in_child=self._inside.clear)
+
+    def check(self) -> None:
+        """End this thread if the interpreter ends: it will not run much longer anyway.
+
+        Raises
+        ------
+        SystemExit
+            In any thread but the main one, which may still have things to do.
+        """
+        if self._ending and threading.current_thread() is not threading.main_thread():
+            raise SystemExit("The interpreter is ending.")
+
+    def __enter__(self):
+        self.check()
+        self._inside.add(threading.get_ident())
+
+    def __exit__(self, *exception):
+        self._inside.discard(threading.get_ident())
+
+    def _end(self):
+        self._ending = True
+        start = time.monotonic()
+        while self._inside - {threading.get_ident()} and time.monotonic() - start < LIMIT:
+            time.sleep(0.001)
+
+
+PRESENCE = _Presence()
+
+
+def present(verb: Callable) -> Callable:
+    """Make a verb of a device one that the interpreter's end waits for."""
+
+    @functools.wraps(verb)
+    def in_presence(*arguments, **settings):
+        with PRESENCE:
+            return verb(*arguments, **settings)
+
+    return in_presence
