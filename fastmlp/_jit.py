@@ -63,9 +63,18 @@ def plain(function: Callable) -> Callable:
     return getattr(function, "py_func", function)
 
 
+# Behind a guard, as it builds on what Numba does not promise to keep.
+try:
+    from ._binding import EntryCompiler
+except (ImportError, AttributeError):
+    _ENTRY_OPTIONS = _OPTIONS
+else:
+    _ENTRY_OPTIONS = _OPTIONS | {"pipeline_class": EntryCompiler}
+
+
 def entry(function: Callable) -> Callable:
     """Compile `function` as a kernel that Python calls, kept in the disk cache."""
-    dispatcher = kernel(function)
+    dispatcher = njit(**_ENTRY_OPTIONS)(function)
     if not JIT_DISABLED:
         dispatcher._cache = DiskCache(function)
     return dispatcher

@@ -27,6 +27,7 @@ FLOORS = [
     {"activations", "losses", "regularization"},
     {"formulas"},
     {"_jit"},
+    {"_binding"},
 ]
 
 

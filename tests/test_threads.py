@@ -87,6 +87,58 @@ def test_same_bits_for_any_number_of_threads(network, form):
             np.testing.assert_array_equal(own, expected)
 
 
+PATHS = {
+    "updates at once": {},
+    "a batch in blocks": {"batch_size": 40 * ROWS},
+    "clipped": {"regularization": Regularization(clip_norm=0.1)},
+    "bounded": {"regularization": Regularization(max_norm=0.5)},
+    "L-BFGS": {"batch_size": 3 * ROWS},
+}
+
+
+def walked(path, clock, members):
+    """What one path through the device gives, when the clock says so.
+
+    In float64: sums of float32 losses are exact, in whatever order.
+    """
+    network = Network((9, 40, 3), "tanh", "log_loss")
+    X, targets, weights = make_data(network, 100 * ROWS + 5, np.float64)
+    parameters = make_parameters(network, np.float64)
+    settings = {"batch_size": 7 * ROWS, "n_jobs": members} | PATHS[path]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pace.time, "perf_counter", clock)
+        patch.setattr(cpu, "LONGEST_BATCH", 5 * ROWS)
+        if path == "L-BFGS":
+            device = cpu.CpuDevice(network, parameters, **settings)
+            return device.loss_and_gradient(parameters, X, targets, weights)
+        optimizer = make_optimizer("adam", parameters)
+        device = cpu.CpuDevice(network, parameters, optimizer=optimizer, **settings)
+        order = np.random.default_rng(3).permutation(len(X))
+        losses = [device.train_epoch(X, targets, weights, order) for _ in range(4)]
+        return losses, device.parameters(), device.moments()
+
+
+def erratic(seed):
+    """A clock by which calls take anything from nothing to an hour."""
+    rng, now = np.random.default_rng(seed), [0.0]
+
+    def clock():
+        now[0] += 10.0 ** rng.uniform(-7, 3.5)
+        return now[0]
+
+    return clock
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_same_bits_whatever_the_clock_says(monkeypatch, path):
+    """How many batches a call does, and by how many threads, is no matter for any sum."""
+    monkeypatch.setattr(cpu, "TEAM_WORK", 0)
+    expected = walked(path, time.perf_counter, 1)
+    for seed in range(6):
+        for own, other in zip(walked(path, erratic(seed), 1 + seed % 3), expected, strict=True):
+            np.testing.assert_array_equal(own, other)
+
+
 @pytest.mark.usefixtures("crowd")
 def test_a_batch_of_zero_weight_stops_all_threads():
     network = NETWORKS[0]

@@ -1,0 +1,78 @@
+"""Machine code is bound to its own copies of what it calls: the same bits, compiled or loaded."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from llvmlite.binding import Linkage
+
+from fastmlp._jit import entry, kernel
+
+pytestmark = pytest.mark.compiled
+
+
+@kernel
+def total(x):
+    """Long enough that LLVM does not inline it."""
+    result = 0.0
+    for i in range(x.size):
+        value = x[i]
+        for _ in range(3):
+            value = value * value + 1.0 / (value + 2.0)
+        if value > 5.0:
+            result += value
+        elif value < -3.0:
+            result -= value
+        else:
+            result += 1.0
+    return result
+
+
+@entry
+def twice(x, y):
+    return total(x) + total(y)
+
+
+def test_nothing_that_an_entry_calls_can_be_another_copy():
+    """Of each function that its object file defines, nobody else sees any but the entry itself."""
+    twice(np.ones(3), np.ones(3))
+    (compiled,) = twice.overloads.values()
+    defined = [f for f in compiled.library._final_module.functions if not f.is_declaration]
+    hidden = [f.name for f in defined if f.linkage == Linkage.internal]
+    assert any("total" in name for name in hidden), "it was inlined: nothing is shown"
+    for function in defined:
+        assert function.linkage == Linkage.internal or "twice" in function.name
+    kernels = [f for f in total.overloads.values() for f in f.library._final_module.functions]
+    assert any(f.linkage == Linkage.external for f in kernels)  # which others link
+
+
+PROGRAM = """
+import hashlib, warnings
+import numpy as np
+from numba.core import event
+from fastmlp import MLPClassifier
+warnings.simplefilter("ignore")
+rng = np.random.default_rng(0)
+X = rng.standard_normal((300, 23))
+y = (X[:, 0] * X[:, 1] > 0) + (X[:, 2] > 1.0).astype(int)
+with event.install_recorder("numba:compile") as recorder:
+    model = MLPClassifier((70, 40), max_iter=3, random_state=0, device="cpu").fit(X, y)
+    bits = hashlib.sha256(b"".join(a.tobytes() for a in (*model.coefs_, model.predict_proba(X))))
+print(bool(recorder.buffer), bits.hexdigest())
+"""
+
+
+def test_code_compiled_now_and_the_same_code_loaded_give_the_same_bits(tmp_path):
+    environment = os.environ | {"FASTMLP_CACHE_DIR": str(tmp_path)}
+    printed = [
+        subprocess.run(
+            [sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True,
+            check=True,
+        ).stdout.split()
+        for _ in range(2)
+    ]  # fmt: skip
+    (compiled, bits), (compiled_again, bits_again) = printed
+    assert (compiled, compiled_again) == ("True", "False")
+    assert bits == bits_again
