@@ -373,8 +373,17 @@ def resolve(activation: str | Activation, among: dict = HIDDEN) -> Activation:
     where = "of hidden layers" if among is HIDDEN else "of outputs"
     raise ValueError(
         f"Unknown activation {where}: {activation!r}. Expected one of {sorted(among)}, or an "
-        "object from fastmlp.activations."
+        f"object from fastmlp.activations. {hint(activation)}".rstrip()
     )
+
+
+def hint(activation) -> str:
+    """What was probably meant by something that is no activation, or nothing."""
+    if isinstance(activation, type) and issubclass(activation, Activation):
+        return f"That is a class: write {activation.__name__}()."
+    if callable(activation):
+        return "Functions of your own are given as fastmlp.activations.Custom(f, derivative)."
+    return ""
 
 
 def resolve_layers(activation, layers: int) -> tuple[Activation, ...]:

@@ -27,6 +27,7 @@ from sklearn.utils.validation import check_is_fitted
 from .activations import Activation, Maxout, resolve
 from .devices.reference import activate
 from .estimators.base import BaseMLP, MatrixLike
+from .estimators.fitted import model_of
 from .inspect import STEP, Trace, gradients, numerical_gradients, trace
 
 # Okabe and Ito's colours, which readers with any kind of colour vision tell apart.
@@ -232,10 +233,11 @@ class ActivationDisplay:
             If the estimator has not been fitted, or has no such layer.
         """
         check_is_fitted(estimator)
-        network, parameters = estimator._fitted_network(np.float64)
+        model = model_of(estimator)
+        network = model.network
         if not 0 <= layer < len(network.activation):
             raise ValueError(f"There is no hidden layer {layer} of {len(network.activation)}.")
-        learned = network.activation_views(parameters)[layer]
+        learned = model.learned[layer]
         return cls(network.activation[layer], learned).plot(ax, **kwargs)
 
     def plot(self, ax=None, **kwargs):

@@ -32,6 +32,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .devices.reference import ReferenceDevice
 from .estimators.base import BaseMLP, MatrixLike, _check_weights, _row_access
+from .estimators.fitted import model_of
 from .estimators.shortcuts import validated
 from .regularization import Regularization
 
@@ -412,7 +413,8 @@ def input_gradients(estimator: BaseMLP, X: MatrixLike) -> np.ndarray:
     """
     _check_estimator(estimator)
     X = _row_access(validated(estimator, X, reset=False))
-    network, parameters = estimator._fitted_network()
+    model = model_of(estimator)
+    network, parameters = model.network, model.packed()
     device = ReferenceDevice(network, parameters)
     passed = device.propagate(parameters, X.astype(parameters.dtype, copy=False))
     first_weights = network.views(parameters)[0][0]
@@ -533,8 +535,10 @@ def _check_estimator(estimator):
 def _problem(estimator, X, y, sample_weight):
     _check_estimator(estimator)
     # A copy, since encoding may note things down; and a warm start would ask for every class.
-    encoder = copy(estimator)
+    model, encoder = model_of(estimator), copy(estimator)
+    network = model.network
     encoder.warm_start = False
+    encoder.loss = "log_loss" if network.loss.name == "binary_log_loss" else network.loss
     X, targets = encoder._encode(X, y, incremental=True, reset=False)
     weights = _check_weights(sample_weight, X)
     if targets.shape[1] != estimator.n_outputs_:
@@ -542,7 +546,7 @@ def _problem(estimator, X, y, sample_weight):
             f"y has {targets.shape[1]} output(s), but the network was fitted with "
             f"{estimator.n_outputs_}."
         )
-    network, parameters = estimator._fitted_network()
+    parameters = model.packed()
     dtype = parameters.dtype
     X = _row_access(X).astype(dtype, copy=False)
     return _Problem(network, parameters, X, targets.astype(dtype), weights)

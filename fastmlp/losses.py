@@ -59,16 +59,19 @@ class Loss:
                 f"must be {bound} {self.lowest:g}, got {np.min(targets):g}."
             )
 
+    def fits(self, activation: Activation) -> bool:
+        """Whether the loss is defined for the values of this output activation."""
+        known = isinstance(activation, CustomActivation) or activation.name in self.outputs
+        return known or not self.outputs
+
     def check_output(self, activation: Activation, outputs: int) -> None:
         """Raise a ValueError where the outputs' values would not fit the loss."""
-        name = activation.name
-        if name == "softmax" and outputs == 1:
+        if activation.name == "softmax" and outputs == 1:
             raise ValueError("Softmax needs several outputs: of a single one it is always 1.")
-        known = isinstance(activation, CustomActivation) or name in self.outputs
-        if self.outputs and not known:
+        if not self.fits(activation):
             raise ValueError(
-                f"The loss {self.name!r} does not fit the output activation {name!r}, expected one "
-                f"of {sorted(self.outputs)}."
+                f"The loss {self.name!r} does not fit the output activation {activation.name!r}, "
+                f"expected one of {sorted(self.outputs)}."
             )
 
 

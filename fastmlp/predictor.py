@@ -3,8 +3,10 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .devices.cpu.ending import PRESENCE
 from .devices.cpu.loops import layer_loops
 from .devices.cpu.single_rows import PAIR, PLAIN, SHARES, plan_of, predict_rows
+from .model import FLOATS, FittedNetwork
 
 __all__ = ["PAIR", "PLAIN", "SHARES", "Predictor"]
 
@@ -28,6 +30,11 @@ class Predictor:
     flat : bool, default=False
         Whether the one output of each row of a matrix is given as a vector.
 
+    Raises
+    ------
+    ValueError
+        If the parameters are not those of the network, or the form does not fit its outputs.
+
     See Also
     --------
     MLPClassifier.compiled_predictor : Makes one that gives probabilities.
@@ -48,9 +55,17 @@ class Predictor:
 
     def __init__(self, network, parameters: np.ndarray, form: int = PLAIN, flat: bool = False):
         self.network, self.dtype = network, parameters.dtype
+        if self.dtype not in FLOATS or form not in (PLAIN, PAIR, SHARES):
+            raise ValueError(f"There is no predictor of dtype {self.dtype} and form {form!r}.")
+        if network.units[-1] != 1 and (form == PAIR or flat):
+            raise ValueError(f"Of {network.units[-1]} outputs, none is a single one.")
+        self._parameters = network.packed(parameters, self.dtype).copy()
         # The plan has their addresses, in this process: it is made anew where they are.
-        self._loops = layer_loops(network, parameters.dtype)
-        self._plan, self._parameters = plan_of(network, self._loops), parameters.copy()
+        self._loops = layer_loops(network, self.dtype)
+        model = FittedNetwork(
+            network, *network.views(self._parameters), network.activation_views(self._parameters)
+        )
+        self._plan = plan_of(network, model.arrays(self.dtype), self._loops)
         self._form, self._flat = form, flat
         columns = 2 if form == PAIR else network.units[-1]
         self._features, self._row_outputs = (network.units[0],), (columns,)
@@ -94,10 +109,10 @@ class Predictor:
         else:
             self._check_place(out, shape)
         if X.ndim == 1:
-            predict_rows(self._plan, self._parameters, X, out, self._form)
+            predict_rows(self._plan, X, out, self._form)
         else:
-            flat = X.reshape(-1), out.reshape(-1)
-            predict_rows(self._plan, self._parameters, *flat, self._form)
+            with PRESENCE:
+                predict_rows(self._plan, X.reshape(-1), out.reshape(-1), self._form)
         return out
 
     def _check_place(self, out, shape):

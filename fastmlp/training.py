@@ -1,6 +1,5 @@
 """The fit loops: epochs of an optimiser, or L-BFGS."""
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from numbers import Integral
@@ -9,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.optimize
 
+from .notices import warn
 from .schedules import Constant
 
 
@@ -103,11 +103,11 @@ class Plan:
     n_iter_no_change: float
     shuffle: bool = True
     one_epoch: bool = False
-    verbose: bool = False
+    verbose: int = 0
 
-    def say(self, message: str) -> None:
-        """Print, if the user wants to hear."""
-        if self.verbose:
+    def say(self, message: str, epoch: int = 0) -> None:
+        """Print if verbose; of epochs, only the first and every `verbose`-th."""
+        if self.verbose and (epoch <= 1 or epoch % self.verbose == 0):
             print(message)
 
 
@@ -169,18 +169,18 @@ def fit_epochs(
                 visited = batches_with_weight(order, rows.weights, device.batch_size)
             loss = device.train_epoch(*rows, visited)
             progress.record_loss(loss, len(order), plan.tol)
-            plan.say(f"Iteration {progress.epochs}, loss = {loss:.8f}")
+            plan.say(f"Iteration {progress.epochs}, loss = {loss:.8f}", progress.epochs)
             if score is not None:
                 if progress.record_score(score(), plan.tol):
                     best = device.parameters()
-                plan.say(f"Validation score: {progress.scores[-1]:f}")
+                plan.say(f"Validation score: {progress.scores[-1]:f}", progress.epochs)
             if not _go_on(device.optimizer, plan, progress):
                 return best, False
             if plan.one_epoch:
                 return best, False
         return best, True
     except KeyboardInterrupt:
-        warnings.warn("Training interrupted by user.", stacklevel=2)
+        warn("Training interrupted by user.")
         return best, False
 
 
@@ -211,12 +211,30 @@ def fit_lbfgs(
     """Minimise the loss over all rows by L-BFGS-B, from `parameters`.
 
     SciPy keeps its own state in float64 and asks for loss and gradient in the parameters' dtype.
+    Interrupted by Ctrl-C, it ends with the weights of the least loss so far, and a warning.
     """
-    return scipy.optimize.minimize(
-        device.loss_and_gradient,
-        parameters,
-        args=tuple(rows),
-        method="L-BFGS-B",
-        jac=True,
-        options={"maxfun": max_fun, "maxiter": max_iter, "gtol": tol},
-    )
+    best = scipy.optimize.OptimizeResult(x=parameters, fun=np.inf, nit=0, status=0)
+
+    def loss_and_gradient(x):
+        loss, gradient = device.loss_and_gradient(x, *rows)
+        if loss < best.fun:
+            best.x, best.fun = x.astype(device.dtype), loss
+        return loss, gradient
+
+    def count(intermediate_result):
+        best.nit += 1
+
+    try:
+        return scipy.optimize.minimize(
+            loss_and_gradient,
+            parameters,
+            method="L-BFGS-B",
+            jac=True,
+            callback=count,
+            options={"maxfun": max_fun, "maxiter": max_iter, "gtol": tol},
+        )
+    except KeyboardInterrupt:
+        if best.fun == np.inf:  # there is nothing yet to keep
+            raise
+        warn("Training interrupted by user.")
+        return best

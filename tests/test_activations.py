@@ -282,7 +282,7 @@ def test_learned_parameters_set_by_hand(device):
     relu.coefs_, relu.intercepts_ = estimator.coefs_, estimator.intercepts_
     np.testing.assert_allclose(estimator.predict(X), relu.predict(X), rtol=1e-12)
     estimator.activation_params_ = [np.zeros(3)]
-    with pytest.raises(ValueError, match=r"have \[3\] learned parameters, expected \[4\]"):
+    with pytest.raises(ValueError, match=r"learned has shapes \[\(3,\)\], expected \[4\]"):
         estimator.predict(X)
 
 

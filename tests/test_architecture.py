@@ -22,6 +22,7 @@ FLOORS = [
     {"estimators"},
     {"predictor", "training"},
     {"initializers", "schedules"},
+    {"model", "notices"},
     {"network"},
     {"devices"},
     {"activations", "losses", "regularization"},

@@ -281,13 +281,16 @@ def test_wrong_input(ours, theirs, case, fitted):
 @pytest.mark.parametrize("method", ["fit", "partial_fit"])
 def test_one_class(method):
     X = np.random.default_rng(0).standard_normal((12, 3))
-    results = []
-    for make in (MLPClassifier(**NUMPY), sk.MLPClassifier(4, max_iter=3, random_state=0)):
-        fit = getattr(make, method)
-        fit(X, ["only"] * 12, **({"classes": ["only"]} if method == "partial_fit" else {}))
-        assert make.predict(X).tolist() == ["only"] * 12
-        results.append(make.predict_proba(X))
-    np.testing.assert_allclose(*results)
+    classes = {"classes": ["only"]} if method == "partial_fit" else {}
+    ours, theirs = MLPClassifier(**NUMPY), sk.MLPClassifier(4, max_iter=3, random_state=0)
+    for estimator in (ours, theirs):
+        getattr(estimator, method)(X, ["only"] * 12, **classes)
+        assert estimator.predict(X).tolist() == ["only"] * 12
+    np.testing.assert_allclose(ours.coefs_[0], theirs.coefs_[0])
+    # A column for each class, as `classes_` has it; scikit-learn gives a second one.
+    assert ours.predict_proba(X).tolist() == [[1.0]] * 12
+    assert ours.compiled_predictor()(X).tolist() == [[1.0]] * 12
+    assert (ours.predict_log_proba(X) == 0).all()
 
 
 def test_partial_fit_classes():

@@ -1,5 +1,7 @@
 """The classifier."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import Self
 
@@ -11,13 +13,15 @@ from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils import column_or_1d
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import type_of_target, unique_labels
+from sklearn.utils.validation import check_is_fitted
 
 from .. import activations
 from ..activations import Activation
 from ..losses import CLASSIFICATION, BinaryLogLoss, LogLoss, Loss
 from ..losses import resolve as resolve_loss
 from ..predictor import PAIR, PLAIN, SHARES
-from .base import OWN_CONSTRAINTS, SHARE, BaseMLP, MatrixLike, all_or_nothing
+from .base import BaseMLP, MatrixLike, all_or_nothing
+from .parameters import OWN_CONSTRAINTS, SHARE, check_parameters
 from .shortcuts import FLOATS, label_binarizer, labels_in, on_host, validated
 
 
@@ -345,6 +349,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             or lacks a label of y.
         """
         with all_or_nothing(self):
+            if not hasattr(self, "coefs_"):
+                check_parameters(self)
             self._know_classes(classes, on_host(y))
             return self._fit(X, y, sample_weight, incremental=True)
 
@@ -407,7 +413,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     @property
     def _exclusive(self):
         """Whether a row has one class of several."""
-        return self._label_binarizer.y_type_ == "multiclass"
+        if hasattr(self, "_label_binarizer"):
+            return self._label_binarizer.y_type_ == "multiclass"
+        return self.out_activation_ == "softmax"  # of weights that were set by hand, not fitted
 
     def _targets(self, indicators, dtype):
         """The numbers that the outputs are to approach: indicators as they are, or smoothed."""
@@ -458,13 +466,15 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             The most probable class, or an indicator matrix of the labels above probability 1/2.
         """
         outputs = self._outputs(X)
-        binarizer = self._label_binarizer
-        if binarizer.y_type_.startswith("multilabel"):
+        binarizer = getattr(self, "_label_binarizer", None)
+        if binarizer is not None and binarizer.y_type_.startswith("multilabel"):
             return binarizer.inverse_transform(outputs)
-        if len(binarizer.classes_) == 1:
-            return np.repeat(binarizer.classes_, len(outputs))
-        codes = outputs.ravel() > 0.5 if self.n_outputs_ == 1 else outputs.argmax(axis=1)
-        return binarizer.classes_[codes.astype(np.intp)]
+        check_is_fitted(self, "classes_")
+        classes = np.asarray(self.classes_)
+        if len(classes) == 1:
+            return np.repeat(classes, len(outputs))
+        codes = outputs.ravel() > 0.5 if outputs.shape[1] == 1 else outputs.argmax(axis=1)
+        return classes[codes.astype(np.intp)]
 
     def predict_proba(self, X: MatrixLike) -> np.ndarray:
         """Predict probabilities.
@@ -478,10 +488,13 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         -------
         probabilities : ndarray of shape (n_samples, n_classes)
             In the order of `classes_`; with several labels, of each label. Of several classes
-            without softmax, each row of outputs is divided by its sum.
+            without softmax, each row of outputs is divided by its sum. A single class has
+            probability 1.
         """
         outputs = self._outputs(X)
-        if self.n_outputs_ == 1:
+        if self._has_one_class:
+            return np.ones_like(outputs)
+        if outputs.shape[1] == 1:
             columns = np.empty((2, len(outputs)), outputs.dtype)
             columns[1] = outputs[:, 0]
             np.subtract(1, columns[1], out=columns[0])
@@ -490,7 +503,13 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             return _normalised(outputs)
         return outputs
 
+    @property
+    def _has_one_class(self):
+        return len(getattr(self, "classes_", ())) == 1
+
     def _output_form(self, network):
+        if self._has_one_class:
+            return SHARES
         if network.units[-1] == 1:
             return PAIR
         shared = self._exclusive and network.output_activation.name != "softmax"

@@ -1,5 +1,7 @@
 """The regressor."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import Self
 
@@ -9,11 +11,14 @@ from numpy.typing import ArrayLike
 from sklearn.base import RegressorMixin
 from sklearn.metrics import d2_pinball_score, r2_score
 from sklearn.utils import column_or_1d
+from sklearn.utils.validation import check_is_fitted
 
 from ..activations import Activation
-from ..losses import REGRESSION, Loss, Quantile
+from ..losses import LOSSES, REGRESSION, Loss, Quantile
 from ..losses import resolve as resolve_loss
-from .base import OWN_CONSTRAINTS, BaseMLP, MatrixLike
+from .base import BaseMLP, MatrixLike
+from .fitted import model_of
+from .parameters import OWN_CONSTRAINTS
 from .shortcuts import FLOATS, validated
 
 
@@ -324,6 +329,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         X, y = validated(self, X, y, reset=reset, multi_output=True, y_numeric=True, dtype=FLOATS)
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
+        if y.dtype.kind not in "fiub":
+            raise ValueError(f"The targets of a regressor must be numbers, got dtype {y.dtype}.")
         if y.dtype not in FLOATS:
             y = y.astype(np.float64)
         loss = self._network_loss()
@@ -361,12 +368,19 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         score : float
             At most 1.
         """
-        loss = self._network_loss()
+        check_is_fitted(self)
+        loss = model_of(self).network.loss
         if not isinstance(loss, Quantile):
             return super().score(X, y, sample_weight)
         outputs = self._outputs(X)
         targets = np.asarray(y).reshape(len(outputs), -1)
         return _d2_pinball(loss, targets.repeat(_levels(loss), axis=1), outputs, sample_weight)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        loss = LOSSES.get(self.loss) if isinstance(self.loss, str) else self.loss
+        tags.target_tags.positive_only = getattr(loss, "lowest", -np.inf) >= 0
+        return tags
 
     def predict(self, X: MatrixLike) -> np.ndarray:
         """Predict targets.

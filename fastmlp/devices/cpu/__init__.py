@@ -15,13 +15,13 @@ from .layout import exchange, layout
 from .pace import Pace
 from .prediction import predict
 from .rows import Sources
-from .single_rows import predict_rows
+from .single_rows import predict_rows, predict_sources
 from .team import ALONE, Team
 
 #: All that Python calls: what compiling ahead compiles.
 ENTRIES = (
     exchange, transpose, train, add_gradient, apply_gradient, predict, predict_rows,
-    *loops.ENTRIES, *team.ENTRIES,
+    predict_sources, *loops.ENTRIES, *team.ENTRIES,
 )  # fmt: skip
 # Batches of more rows are cut into blocks: their work memory stays bounded, and Ctrl-C is heard.
 LONGEST_BATCH = 4096

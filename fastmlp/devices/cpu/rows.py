@@ -55,6 +55,7 @@ class Sources:
     def __init__(self, network, X, targets=None, weights=None, order=None):
         self.table = np.zeros(4, SOURCE)
         self.rows = rows = X.shape[0]
+        self.sparse = sparse.issparse(X)
         self._alive = []
         shapes = (rows, network.units[0]), (rows, network.units[-1]), (rows,)
         for place, array in enumerate((X, targets, weights)):

@@ -1,21 +1,27 @@
-"""One row at a time, on the packed parameters: nothing is laid out, gathered or kept.
+"""One row at a time, on the weights where they lie: nothing is laid out, copied or kept.
 
-A matrix-vector product reads each weight once, whatever it does, and the packed weights lie in the
-order in which it does: row after row, along fan_out.
+A matrix-vector product reads each weight once, whatever it does, and a weight matrix in C order has
+them in the order in which it does: row after row, along fan_out. Of a sparse row, it reads only the
+rows of the first matrix that the stored values stand for.
 """
 
 import numpy as np
+from numba import types
 
-from ..._jit import entry, kernel
+from ..._jit import entry, intrinsic, kernel
+from .ending import present
 from .head import softmax
-from .loops import Units, call_loop
+from .loops import Units, call_loop, layer_loops
 from .microkernel import ZERO, pointer
 from .products import panel_width
+from .rows import FEATURES, Sources, gather, stored, stored_column, stored_value
 
 #: What is made of a row's outputs: nothing, [1 - p, p] of the single one p, or shares of their sum.
 PLAIN, PAIR, SHARES = range(3)
+#: Up to so many rows, or parameters times rows, laying the weights out takes longer than it saves.
+FEW_ROWS, FEW_ROWS_WORK = 4, 300_000
 ONE = np.int64(1)  # not a literal, for which kernels would be compiled anew
-#: What `predict_rows` has to know of each layer.
+#: What a row's walk has to know of each layer.
 PLAN = np.dtype(
     [
         ("fan_in", np.int64),
@@ -24,48 +30,92 @@ PLAN = np.dtype(
         ("loop", np.int64),  # address of the activation's loop, 0 for softmax
         ("pieces", np.int64),
         ("learns", np.int64),
+        ("weights", np.int64),  # the addresses of the layer's arrays
+        ("biases", np.int64),
+        ("learned", np.int64),
         ("constant", np.float64),
     ],
     align=True,
 )
 
 
+def _array_at_python(address, size, like):
+    c_type = np.ctypeslib.as_ctypes_type(np.asarray(like).dtype)
+    return np.ctypeslib.as_array((c_type * int(size)).from_address(int(address)))
+
+
+@intrinsic(_array_at_python)
+def array_at(typingctx, address, size, like):
+    """The `size` numbers of `like`'s type at an address, as a pointer."""
+    signature = types.CPointer(like)(types.int64, types.int64, like)
+
+    def codegen(context, builder, signature, args):
+        return builder.inttoptr(args[0], context.get_value_type(signature.return_type))
+
+    return signature, codegen
+
+
 @kernel
-def affine(values, x, z, fan_in, fan_out, weights, w, b):
+def affine(layer, values, x, z):
     """z = x W + b; x lies from `x` on in the values.
 
     Four inputs at a time, so that z is read and written a quarter as often.
     """
+    fan_in, fan_out = layer["fan_in"], layer["fan_out"]
+    weights = array_at(layer["weights"], fan_in * fan_out, z[0])
+    biases = array_at(layer["biases"], fan_out, z[0])
     for k in range(fan_out):
-        z[k] = weights[b + k]
+        z[k] = biases[k]
     fours = fan_in - fan_in % 4
     for i in range(0, fours, 4):
         x_0, x_1, x_2, x_3 = values[x + i], values[x + i + 1], values[x + i + 2], values[x + i + 3]
-        w_0 = w + i * fan_out
+        w_0 = i * fan_out
         w_1, w_2, w_3 = w_0 + fan_out, w_0 + 2 * fan_out, w_0 + 3 * fan_out
         for k in range(fan_out):
             pair = x_0 * weights[w_0 + k] + x_1 * weights[w_1 + k]
             z[k] += pair + (x_2 * weights[w_2 + k] + x_3 * weights[w_3 + k])
     for i in range(fours, fan_in):
-        factor, row = values[x + i], w + i * fan_out
+        factor, row = values[x + i], i * fan_out
         for k in range(fan_out):
             z[k] += factor * weights[row + k]
 
 
 @kernel
-def activate_row(layer, values, a, z, unread, weights, learned):
+def affine_sparse(layer, source, row, z):
+    """z = x W + b for one row x of a sparse source."""
+    fan_in, fan_out = layer["fan_in"], layer["fan_out"]
+    weights = array_at(layer["weights"], fan_in * fan_out, z[0])
+    biases = array_at(layer["biases"], fan_out, z[0])
+    for k in range(fan_out):
+        z[k] = biases[k]
+    begin, end = stored(source, row)
+    for place in range(begin, end):
+        factor = stored_value(source, place, z[0])
+        start = stored_column(source, place) * fan_out
+        for k in range(fan_out):
+            z[k] += factor * weights[start + k]
+
+
+@kernel
+def activate_row(layer, values, a, z, unread):
     """f(z) of one row's numbers z to the values from `a` on."""
     outputs = layer["outputs"]
+    if not layer["loop"]:
+        for k in range(outputs):
+            values[a + k] = z[k]
+        softmax(values, values, a, ONE, outputs, unread, ZERO)
+        return
+    learned = array_at(layer["learned"], outputs, z[0])
     step = panel_width(values) if layer["learns"] else outputs
     for j in range(0, outputs, step):
         work = Units(
             values,
             z,
             unread,
-            weights,
+            learned,
             a + j,
             j,
-            learned + j,
+            j,
             min(step, outputs - j),
             layer["pieces"],
             outputs,
@@ -75,64 +125,41 @@ def activate_row(layer, values, a, z, unread, weights, learned):
 
 
 @kernel
-def forward_row(plan, weights, values, z, unread):
-    """All layers for one row, which lies at the beginning of the values; returns where it ends.
+def forward_row(plan, first, values, x, z, unread):
+    """The layers from `first` on, whose inputs lie from `x` on; returns where the outputs lie.
 
     There is room for the longest layer in `z` and `unread`.
     """
-    b = learned = 0
-    for index in range(plan.size):
-        b += plan[index]["fan_in"] * plan[index]["fan_out"]
-        learned += (1 + plan[index]["fan_in"]) * plan[index]["fan_out"]
-    w = x = 0
-    for index in range(plan.size):
+    for index in range(first, plan.size):
         layer = plan[index]
-        fan_in, fan_out = layer["fan_in"], layer["fan_out"]
-        affine(values, x, z, fan_in, fan_out, weights, w, b)
-        x += fan_in
-        w += fan_in * fan_out
-        b += fan_out
-        if layer["loop"]:
-            activate_row(layer, values, x, z, unread, weights, learned)
-        else:
-            for k in range(fan_out):
-                values[x + k] = z[k]
-            softmax(values, values, x, ONE, fan_out, unread, ZERO)
-        if layer["learns"]:
-            learned += layer["outputs"]
+        affine(layer, values, x, z)
+        x += layer["fan_in"]
+        activate_row(layer, values, x, z, unread)
     return x
 
 
-def plan_of(network, loops) -> np.ndarray:
-    """What `predict_rows` has to know of a network, whose activations' loops are these."""
-    kinds = (*network.activation, network.output_activation)
-    addresses = [0 if loop is None else loop.address for loop in loops]
-    layers = zip(network.shapes, network.units[1:], addresses, kinds, strict=True)
-    return np.array(
-        [
-            (*shape, outputs, address, kind.pieces, kind.learnable, kind.constant)
-            for shape, outputs, address, kind in layers
-        ],
-        PLAN,
-    )
+@kernel
+def rooms(plan):
+    """How many values a row has in all layers, and how many numbers z in the longest."""
+    values, longest = plan[0]["fan_in"], ZERO
+    for index in range(plan.size):
+        values += plan[index]["outputs"]
+        longest = max(longest, plan[index]["fan_out"])
+    return values, longest
 
 
 @entry
-def predict_rows(plan, packed, X, out, form):
+def predict_rows(plan, X, out, form):
     """out = the outputs of the rows of X, in one of the forms above; both are flat."""
     features, outputs = plan[0]["fan_in"], plan[plan.size - 1]["outputs"]
-    size = features
-    longest = 0
-    for index in range(plan.size):
-        size += plan[index]["outputs"]
-        longest = max(longest, plan[index]["fan_out"])
+    size, longest = rooms(plan)
     # Each call's own, so that calls may run at once.
-    values, z = np.empty(size, packed.dtype), np.empty(longest, packed.dtype)
-    unread = np.empty(longest, packed.dtype)
+    values, z = np.empty(size, out.dtype), np.empty(longest, out.dtype)
+    unread = np.empty(longest, out.dtype)
     for r in range(X.size // features):
         for j in range(features):
             values[j] = X[r * features + j]
-        x = forward_row(plan, pointer(packed), pointer(values), pointer(z), pointer(unread))
+        x = forward_row(plan, ZERO, pointer(values), ZERO, pointer(z), pointer(unread))
         if form == PAIR:
             out[2 * r], out[2 * r + 1] = type(values[x])(1) - values[x], values[x]
             continue
@@ -142,3 +169,83 @@ def predict_rows(plan, packed, X, out, form):
         for k in range(outputs):
             share = values[x + k] / total if total else type(total)(1) / outputs
             out[r * outputs + k] = share if form == SHARES else values[x + k]
+
+
+@entry
+def predict_sources(plan, sources, out, sparse):
+    """out = the outputs of all rows of the user's X, (rows, outputs)."""
+    source, rows = sources[FEATURES], pointer(out)
+    size, longest = rooms(plan)
+    values, z = np.empty(size, out.dtype), np.empty(longest, out.dtype)
+    unread = np.empty(longest, out.dtype)
+    a, z_at, unread_at = pointer(values), pointer(z), pointer(unread)
+    outputs = out.shape[1]
+    for r in range(out.shape[0]):
+        if sparse:
+            affine_sparse(plan[0], source, r, z_at)
+            activate_row(plan[0], a, ZERO, z_at, unread_at)
+            x = forward_row(plan, ONE, a, ZERO, z_at, unread_at)
+        else:
+            gather(source, r, ZERO, plan[0]["fan_in"], a, ZERO)
+            x = forward_row(plan, ZERO, a, ZERO, z_at, unread_at)
+        for k in range(outputs):
+            rows[r * outputs + k] = a[x + k]
+
+
+def plan_of(network, arrays, loops) -> np.ndarray:
+    """What a row's walk has to know of a network.
+
+    Parameters
+    ----------
+    network : Network
+        Whose layers these are.
+    arrays : list of ndarray
+        `FittedNetwork.arrays`: the plan has their addresses, but does not keep them.
+    loops : list of Loop or None
+        Of each layer's activation.
+    """
+    kinds = (*network.activation, network.output_activation)
+    addresses = [array.ctypes.data for array in arrays]
+    count = len(kinds)
+    learned = iter(addresses[2 * count :])
+    return np.array(
+        [
+            (
+                *network.shapes[i],
+                network.units[i + 1],
+                loops[i].address if loops[i] else 0,
+                kind.pieces,
+                kind.learnable,
+                addresses[i],
+                addresses[count + i],
+                next(learned) if kind.learnable else 0,
+                kind.constant,
+            )
+            for i, kind in enumerate(kinds)
+        ],
+        PLAN,
+    )
+
+
+def pays(size: int, rows: int) -> bool:
+    """Whether so few rows are best predicted one by one."""
+    return rows <= FEW_ROWS or rows * size <= FEW_ROWS_WORK
+
+
+@present
+def predict_few(model, X, out) -> None:
+    """out = the outputs of a fitted network for the rows of X, one by one.
+
+    Parameters
+    ----------
+    model : FittedNetwork
+        Whose weights are read where they lie, if they have the dtype of `out`.
+    X : ndarray of shape (n, features) or CSR matrix
+    out : ndarray of shape (n, outputs)
+        In C order.
+    """
+    arrays = model.arrays(out.dtype)
+    loops = layer_loops(model.network, out.dtype)
+    sources = Sources(model.network, X)
+    plan = plan_of(model.network, arrays, loops)
+    predict_sources(plan, sources.table, out, bool(sources.sparse))

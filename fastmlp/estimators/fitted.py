@@ -1,0 +1,91 @@
+"""What a fitted estimator's attributes say: the network that it predicts with.
+
+A fit notes down its network, so that parameters set afterwards change no prediction. Weights may
+also be set by hand, as scikit-learn takes them, of an estimator that was fitted or never was.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+
+from .. import activations
+from ..losses import SquaredError
+from ..model import FittedNetwork
+from ..network import Network
+
+
+def model_of(estimator) -> FittedNetwork:
+    """The network and weights of an estimator that has `coefs_`.
+
+    Raises
+    ------
+    ValueError
+        If its fitted attributes do not go together.
+    """
+    layers = len(estimator.coefs_)
+    if layers == 0 or getattr(estimator, "n_layers_", layers + 1) != layers + 1:
+        raise ValueError(
+            f"coefs_ has {layers} weight matrices, for which n_layers_ must be {layers + 1}, got "
+            f"{getattr(estimator, 'n_layers_', None)}."
+        )
+    network = _network(estimator, units_of(estimator.coefs_))
+    learned = getattr(estimator, "activation_params_", None)
+    if learned is not None and not any(network.learned):
+        learned = None
+    return FittedNetwork(network, estimator.coefs_, estimator.intercepts_, learned)
+
+
+def units_of(coefs) -> tuple[int, ...]:
+    """The widths of all layers, by their weights.
+
+    Raises
+    ------
+    ValueError
+        If one is no matrix.
+    """
+    shapes = [np.shape(weights) for weights in coefs]
+    if any(len(shape) != 2 for shape in shapes):
+        raise ValueError(f"coefs_ must be matrices (fan_in, fan_out), got the shapes {shapes}.")
+    return (*(fan_in for fan_in, _ in shapes), shapes[-1][1])
+
+
+def honouring_output(estimator, network: Network) -> Network:
+    """The same network, with the output activation that was set by hand since the fit, if any.
+
+    Raises
+    ------
+    ValueError
+        If `out_activation_` is no activation of outputs, or does not fit the loss.
+    """
+    name = _output_by_hand(estimator, network)
+    return network if name is None else replace(network, output_activation=name)
+
+
+def _output_by_hand(estimator, network):
+    """`out_activation_`, if neither this network nor the fit has it, else None."""
+    fitted = getattr(estimator, "_fitted_as", None) or network
+    known = network.output_activation.name, fitted.output_activation.name
+    name = getattr(estimator, "out_activation_", known[0])
+    return None if name in known else name
+
+
+def _network(estimator, units):
+    """The network of the last fit, with the layers that there are now."""
+    network = getattr(estimator, "_fitted_as", None)
+    if network is None:  # weights were set by hand, or unpickled from an earlier version
+        loss = estimator._network_loss()
+        network = Network(units, estimator.activation, loss, estimator._network_output(loss))
+    activation = network.activation
+    if len(activation) != len(units) - 2 and len(set(activation)) == 1:
+        activation = activation[0]  # for all hidden layers, however many there are now
+    name = _output_by_hand(estimator, network)
+    if name is None:
+        return (
+            network
+            if units == network.units
+            else replace(network, units=units, activation=activation)
+        )
+    output = activations.resolve(name, activations.OUTPUT)
+    # A prediction does not depend on the loss.
+    loss = network.loss if network.loss.fits(output) else SquaredError()
+    return Network(units, activation, loss, output)

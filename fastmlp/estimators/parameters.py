@@ -1,0 +1,145 @@
+"""The constructor's parameters: what they may be, and what is said where they are not."""
+
+from collections.abc import Iterable
+from numbers import Integral, Real
+
+import numpy as np
+import sklearn
+import sklearn.neural_network
+from sklearn.base import is_regressor
+
+from .. import activations, devices, initializers
+from ..activations import Activation
+from ..losses import Loss
+from ..notices import warn
+
+_THEIRS = sklearn.neural_network.MLPClassifier._parameter_constraints
+_AT_LEAST_0, _ABOVE_0 = _THEIRS["alpha"], _THEIRS["epsilon"]
+SHARE = _THEIRS["validation_fraction"]  # at least 0, below 1
+#: Constraints of the parameters that scikit-learn's classes do not have, or where more is allowed.
+#: A string is then looked up among the parameter's names.
+OWN_CONSTRAINTS = {
+    "activation": [str, Activation, list, tuple],
+    "loss": [str, Loss],
+    "output_activation": [str, Activation, None],
+    "weight_init": [str, list, tuple],
+    "l1": _AT_LEAST_0,
+    "weight_decay": _AT_LEAST_0,
+    "clip_norm": [*_ABOVE_0, None],
+    "max_norm": [*_ABOVE_0, None],
+    "dropout": [*SHARE, "array-like"],
+    "input_dropout": SHARE,
+    "device": [str],
+    "n_jobs": [Integral, None],
+}
+
+
+def check_parameters(estimator) -> None:
+    """scikit-learn's own validation, and that of the parameters it does not have.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is not what it may be.
+    """
+    if sklearn.get_config()["skip_parameter_validation"]:
+        return
+    try:
+        estimator._validate_params()
+    except ValueError as error:
+        if hint := _hint(estimator):
+            raise type(error)(f"{error} {hint}") from None
+        raise
+    _check_name(estimator, "activation", activations.HIDDEN)
+    _check_name(estimator, "output_activation", activations.OUTPUT)
+    _check_name(estimator, "loss", estimator._losses)
+    _check_name(estimator, "weight_init", initializers.NAMES)
+    _check_name(estimator, "device", {"auto", *devices.DEVICES})
+    if estimator.n_jobs == 0:
+        raise ValueError(
+            f"The 'n_jobs' parameter of {type(estimator).__name__} must be None or a number of "
+            "threads, -1 for all; 0 has no meaning."
+        )
+
+
+def _check_name(estimator, parameter, names):
+    """Whether a parameter that is a string is among the names."""
+    value = getattr(estimator, parameter)
+    if isinstance(value, str) and value not in names:
+        choices = ", ".join(map(repr, sorted(names)))
+        raise ValueError(
+            f"The {parameter!r} parameter of {type(estimator).__name__} must be a str among "
+            f"{{{choices}}}. Got {value!r} instead."
+        )
+
+
+def _hint(estimator):
+    """What was probably meant by a parameter of the wrong kind."""
+    loss = estimator.loss
+    is_sizes = isinstance(loss, Integral | list | tuple | np.ndarray)
+    if is_sizes and is_regressor(estimator):
+        return f"The first parameter is the loss: write hidden_layer_sizes={loss!r}."
+    for value in (estimator.activation, estimator.output_activation):
+        if hint := activations.hint(value):
+            return hint
+    return ""
+
+
+def batch_rows(estimator, n: int) -> int:
+    """Rows of a batch, at most the n to train on.
+
+    The parameter is checked here too, as it may have been set after the first `partial_fit`.
+
+    Raises
+    ------
+    ValueError
+        If `batch_size` is no number of rows.
+    """
+    size = estimator.batch_size
+    if isinstance(size, str) and size == "auto":
+        return min(200, n)
+    if not (isinstance(size, Integral) and size >= 1):
+        raise ValueError(
+            f"The 'batch_size' parameter of {type(estimator).__name__} must be a str among "
+            f"{{'auto'}} or an int in the range [1, inf). Got {size!r} instead."
+        )
+    if size > n:
+        warn("Got `batch_size` less than 1 or larger than sample size. It is going to be clipped")
+    return int(min(size, n))
+
+
+def hidden_units(sizes) -> list[int]:
+    """The units of each hidden layer, from `hidden_layer_sizes`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If they are no positive integers, in scikit-learn's words.
+    """
+    sizes = list(sizes) if isinstance(sizes, Iterable) else [sizes]
+    if np.any(np.array(sizes) <= 0):
+        raise ValueError(f"hidden_layer_sizes must be > 0, got {sizes}.")
+    for size in sizes:
+        if not isinstance(size, Integral):
+            raise TypeError(f"hidden_layer_sizes must be integers, got {sizes}.")
+    return [int(size) for size in sizes]
+
+
+def per_layer(dropout, layers: int) -> list[float]:
+    """The share of each hidden layer, from one for all or one each.
+
+    Raises
+    ------
+    ValueError
+        If there is another number of them, or one is no share.
+    """
+    shares = [dropout] * layers if isinstance(dropout, Real) else list(dropout)
+    if len(shares) != layers:
+        raise ValueError(
+            f"dropout has {len(shares)} entries, expected one for each of {layers} hidden layer(s),"
+            " or a single one for all of them."
+        )
+    for share in shares:
+        if not (isinstance(share, Real) and 0 <= share < 1):
+            raise ValueError(f"dropout must be at least 0 and less than 1, got {share!r}.")
+    return shares

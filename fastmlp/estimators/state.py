@@ -1,0 +1,128 @@
+"""What a fit carries on: the optimiser of `partial_fit`, the progress of warm starts."""
+
+from copy import copy
+
+import numpy as np
+
+from ..notices import warn
+from ..schedules import schedule
+from ..training import Optimizer, Progress
+from .parameters import hidden_units
+
+#: The parameters that an optimiser is made from, by solver.
+MADE_FROM = {
+    "adam": ("solver", "learning_rate_init", "beta_1", "beta_2", "epsilon"),
+    "sgd": (
+        "solver", "learning_rate", "learning_rate_init", "power_t", "momentum",
+        "nesterovs_momentum",
+    ),
+}  # fmt: skip
+
+
+def begin(estimator) -> None:
+    """Note down that a fit begins anew, with these layers."""
+    estimator._in_use = {"hidden_layer_sizes": hidden_units(estimator.hidden_layer_sizes)}
+
+
+def next_optimizer(estimator, parameters, incremental) -> Optimizer:
+    """A new optimiser, or in `partial_fit` a copy of the last one to go on with."""
+    last = getattr(estimator, "_optimizer", None)
+    if incremental and last is not None and not _weights_were_replaced(estimator, parameters):
+        return copy(last)
+    solver = estimator.solver
+    made_from = {name: getattr(estimator, name) for name in MADE_FROM[solver]}
+    estimator._in_use = getattr(estimator, "_in_use", {}) | made_from
+    name = estimator.learning_rate if solver == "sgd" else "constant"
+    return Optimizer(
+        name=solver,
+        schedule=schedule(name, estimator.learning_rate_init, estimator.power_t),
+        learning_rate=estimator.learning_rate_init,
+        moments=np.zeros((2, parameters.size), parameters.dtype),
+        nesterov=estimator.nesterovs_momentum,
+        momentum=estimator.momentum,
+        beta_1=estimator.beta_1,
+        beta_2=estimator.beta_2,
+        epsilon=estimator.epsilon,
+    )
+
+
+def _weights_were_replaced(estimator, parameters):
+    """Whether `coefs_` have been set by hand since the fit, to a network of another size."""
+    fitted = getattr(estimator, "_fitted_as", None)
+    return fitted is None or fitted.size != parameters.size
+
+
+def warn_of_unused(estimator, incremental: bool) -> None:
+    """Warn if parameters set since a fit began have no effect on how it goes on.
+
+    scikit-learn ignores them, too, without a word.
+    """
+    in_use = getattr(estimator, "_in_use", {})
+    names = ["hidden_layer_sizes"]
+    if incremental and estimator.solver != "lbfgs":
+        names += MADE_FROM.get(in_use.get("solver"), ())
+    changed = {name: getattr(estimator, name) for name in names if name in in_use}
+    if "hidden_layer_sizes" in changed:
+        changed["hidden_layer_sizes"] = hidden_units(estimator.hidden_layer_sizes)
+    changed = {name: value for name, value in changed.items() if value != in_use[name]}
+    if not changed:
+        return
+    old, new = (
+        ", ".join(f"{name}={values[name]!r}" for name in changed) for values in (in_use, changed)
+    )
+    how = "partial_fit" if incremental else "A warm start"
+    warn(
+        f"{how} goes on with {old}, which this estimator began with: {new}, set since, has no "
+        "effect. Set it back, or fit a clone of the estimator (sklearn.base.clone) from the start."
+    )
+
+
+def next_progress(estimator, fresh: bool) -> Progress:
+    """The progress to continue: none in a new fit, else what the attributes say."""
+    if fresh or not hasattr(estimator, "loss_curve_"):
+        progress = Progress()
+    else:
+        progress = Progress(
+            rows_seen=estimator.t_,
+            loss_curve=list(estimator.loss_curve_),
+            best_loss=estimator.best_loss_,
+            scores=getattr(estimator, "validation_scores_", None),
+            best_score=getattr(estimator, "best_validation_score_", None),
+            stalled=estimator._no_improvement_count,
+        )
+    if estimator.early_stopping:
+        progress.best_loss = None
+        progress.scores = list(progress.scores or [])
+        if progress.best_score is None:
+            progress.best_score = -np.inf
+    else:
+        progress.scores = progress.best_score = None
+        if progress.best_loss is None:
+            progress.best_loss = np.inf
+    return progress
+
+
+def keep_progress(estimator, progress: Progress) -> None:
+    """Write the progress to the fitted attributes."""
+    estimator.n_iter_ = progress.epochs
+    estimator.t_ = progress.rows_seen
+    if progress.epochs:
+        estimator.loss_ = progress.loss
+    estimator.loss_curve_ = progress.loss_curve
+    estimator.best_loss_ = progress.best_loss
+    estimator.validation_scores_ = progress.scores
+    estimator.best_validation_score_ = progress.best_score
+    estimator._no_improvement_count = progress.stalled
+
+
+def next_dropout_seed(estimator, fresh, optimizer, random_state) -> int:
+    """The key of the dropout masks, which besides depend on the optimiser's step.
+
+    It is drawn once, after weights and validation rows. `partial_fit` keeps it, as the steps go on:
+    a run of such calls has the masks of one fit. In a warm start the steps begin anew, so the next
+    key makes new masks, without a draw that would change the shuffles.
+    """
+    last = getattr(estimator, "_dropout_seed", None)
+    if fresh or last is None:
+        return int(random_state.randint(2**32, dtype=np.uint32))
+    return last if optimizer.step else (last + 1) % 2**32

@@ -1,0 +1,99 @@
+"""A fitted network: its shape and functions, and its weights, wherever they lie."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .network import Network
+
+FLOATS = (np.dtype(np.float64), np.dtype(np.float32))
+
+
+@dataclass(frozen=True)
+class FittedNetwork:
+    """A network and its weights, as arrays for each layer.
+
+    Parameters
+    ----------
+    network : Network
+        Widths, activations and loss.
+    coefs : list of array-like of shape (fan_in, fan_out)
+        Weights of each layer. They are used where they lie.
+    intercepts : list of array-like, each broadcast to (1, fan_out)
+        Biases of each layer.
+    learned : list of (array-like of shape (units,) or None), default=None
+        What each hidden layer's activation has learned; the first values by default.
+
+    Raises
+    ------
+    ValueError
+        If an array is none of numbers, or its shape does not fit the network.
+    """
+
+    network: Network
+    coefs: list
+    intercepts: list
+    learned: list | None = None
+
+    def __post_init__(self):
+        network = self.network
+        learned = network.initial_activations() if self.learned is None else self.learned
+        coefs = [_numbers(array) for array in self.coefs]
+        learned = [None if array is None else _numbers(array) for array in learned]
+        given = [array.shape for array in coefs]
+        if given != network.shapes or len(self.intercepts) != len(coefs):
+            raise ValueError(
+                f"There are weights of shapes {given} and {len(self.intercepts)} vectors of "
+                f"biases, expected {network.shapes} and as many vectors."
+            )
+        given = [0 if array is None else array.shape for array in learned]
+        if given != [count and (count,) for count in network.learned]:
+            raise ValueError(
+                f"What activations have learned has shapes {given}, expected {network.learned} "
+                "numbers."
+            )
+        biases = [_biases(b, w) for b, w in zip(self.intercepts, coefs, strict=True)]
+        for name, value in (("coefs", coefs), ("intercepts", biases), ("learned", learned)):
+            object.__setattr__(self, name, value)
+
+    @property
+    def dtype(self) -> np.dtype:
+        """float32 if all weights are, else float64."""
+        return FLOATS[all(w.dtype == np.float32 for w in self.coefs)]
+
+    def dtype_with(self, X) -> np.dtype:
+        """The dtype of the outputs for X: what X and the weights promote to."""
+        promoted = np.result_type(X.dtype, *(w.dtype for w in self.coefs))
+        return promoted if promoted in FLOATS else FLOATS[0]
+
+    def arrays(self, dtype) -> list[np.ndarray]:
+        """All arrays, in the order of the packed vector, without gaps and of this dtype.
+
+        Those that are so already are not copied.
+        """
+        parts = *self.coefs, *self.intercepts, *(a for a in self.learned if a is not None)
+        return [np.ascontiguousarray(part, dtype) for part in parts]
+
+    def packed(self, dtype=None) -> np.ndarray:
+        """A copy of all weights as one packed vector."""
+        return self.network.pack(self.coefs, self.intercepts, dtype or self.dtype, self.learned)
+
+
+def _numbers(array):
+    """An array of real numbers."""
+    array = np.asarray(array)
+    if array.dtype.kind not in "fiub":
+        raise ValueError(f"Weights must be real numbers, got an array of dtype {array.dtype}.")
+    return array
+
+
+def _biases(biases, weights):
+    """A layer's biases, which scikit-learn broadcasts to the rows that they are added to."""
+    biases = _numbers(biases)
+    try:
+        return np.broadcast_to(biases, (1, weights.shape[1]))[0]
+    except ValueError:
+        raise ValueError(
+            f"The biases of a layer with weights of shape {weights.shape} have shape "
+            f"{biases.shape}, expected {weights.shape[1:]}."
+        ) from None
