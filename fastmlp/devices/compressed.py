@@ -1,4 +1,4 @@
-"""Sparse rows, checked before anything follows their indices.
+"""Sparse matrices, checked before anything follows their indices.
 
 Neither SciPy's compiled code nor ours looks at the numbers that say where a sparse matrix has its
 values: one that is out of range reads, or writes, memory that belongs to something else.
@@ -7,47 +7,63 @@ values: one that is out of range reads, or writes, memory that belongs to someth
 import numpy as np
 
 
-def compressed_rows(matrix):
-    """The matrix in CSR format, with indices that are known to be in range.
+def check_indices(matrix) -> None:
+    """Check the arrays of a sparse matrix, if it has a format that is made of indices.
 
     Parameters
     ----------
     matrix : sparse matrix or array of shape (n, columns)
-        Of any format. A matrix in CSR format is returned as it is.
-
-    Returns
-    -------
-    rows : sparse matrix or array of shape (n, columns)
-        In CSR format. Its arrays may still have gaps, and any dtype.
+        Of any format. Those without arrays of indices are not looked at.
 
     Raises
     ------
     ValueError
-        If `indptr`, `indices` and `data` do not describe a matrix of this shape.
+        If the arrays do not describe a matrix of this shape.
     """
-    if matrix.format == "csc":
-        _check(matrix, *reversed(matrix.shape))
-    rows = matrix.tocsr()
-    _check(rows, *rows.shape)
-    return rows
+    n, columns = matrix.shape
+    if matrix.format == "csr":
+        _check_compressed(matrix, n, columns)
+    elif matrix.format == "csc":
+        _check_compressed(matrix, columns, n)
+    elif matrix.format == "bsr":
+        height, width = np.shape(matrix.data)[1:] if np.ndim(matrix.data) == 3 else (1, 1)
+        _check_compressed(matrix, n // max(1, height), columns // max(1, width), dimensions=3)
+    elif matrix.format == "coo":
+        for name, count in (("row", n), ("col", columns)):
+            indices = getattr(matrix, name)
+            _check_array(name, indices)
+            if len(indices) != np.size(matrix.data):
+                _refuse(f"{name} has {len(indices)} entries for {np.size(matrix.data)} values")
+            _check_range(name, indices, count)
 
 
-def _check(matrix, lines, places):
-    """Check the arrays of a matrix whose `lines` are compressed, with `places` numbers in each."""
+def _check_compressed(matrix, lines, places, dimensions=1):
+    """Check a matrix of compressed lines, each with so many places for a value."""
     starts, indices, data = matrix.indptr, matrix.indices, matrix.data
-    for name, array in (("indptr", starts), ("indices", indices), ("data", data)):
-        if np.ndim(array) != 1:
-            _refuse(f"{name} has {np.ndim(array)} dimensions, expected 1")
-        if name != "data" and array.dtype.kind not in "iu":
-            _refuse(f"{name} has dtype {array.dtype}, expected integers")
+    _check_array("indptr", starts)
+    _check_array("indices", indices)
+    if np.ndim(data) != dimensions:
+        _refuse(f"data has {np.ndim(data)} dimensions, expected {dimensions}")
     if len(starts) != lines + 1:
         _refuse(f"indptr has {len(starts)} entries, expected {lines + 1}")
     stored = min(len(indices), len(data))
     if starts[0] != 0 or starts[-1] > stored or (starts[1:] < starts[:-1]).any():
         _refuse(f"indptr must ascend from 0 to at most the number of stored values, {stored}")
-    used = indices[: starts[-1]]
-    if used.size and (used.min() < 0 or used.max() >= places):
-        _refuse(f"indices lie between {used.min()} and {used.max()}, expected 0 to {places - 1}")
+    _check_range("indices", indices[: starts[-1]], places)
+
+
+def _check_array(name, array):
+    if np.ndim(array) != 1:
+        _refuse(f"{name} has {np.ndim(array)} dimensions, expected 1")
+    if array.dtype.kind not in "iu":
+        _refuse(f"{name} has dtype {array.dtype}, expected integers")
+
+
+def _check_range(name, indices, count):
+    if indices.size and (indices.min() < 0 or indices.max() >= count):
+        _refuse(
+            f"{name} lies between {indices.min()} and {indices.max()}, expected 0 to {count - 1}"
+        )
 
 
 def _refuse(reason):

@@ -18,7 +18,6 @@ from sklearn.utils.validation import check_is_fitted
 
 from .. import devices, initializers
 from ..activations import Activation
-from ..devices.compressed import compressed_rows
 from ..losses import Loss
 from ..model import FittedNetwork
 from ..network import Network
@@ -392,8 +391,8 @@ def _check_weights(sample_weight, X):
 
 
 def _row_access(X):
-    """X with rows at hand: a sparse matrix becomes CSR and is checked, all else stays as it is."""
-    return compressed_rows(X) if sparse.issparse(X) else X
+    """X with rows at hand: CSC becomes CSR, all else stays as it is."""
+    return X.tocsr() if sparse.issparse(X) else X
 
 
 def _lbfgs_message(result, n_iter, max_iter):

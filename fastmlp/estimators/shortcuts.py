@@ -9,12 +9,14 @@ from contextlib import contextmanager
 from numbers import Integral
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import unique_labels
 from sklearn.utils.validation import validate_data
 
 from ..devices import is_on_gpu, load
+from ..devices.compressed import check_indices
 
 FLOATS = (np.float64, np.float32)
 _FLOATS = tuple(np.dtype(kind) for kind in FLOATS)
@@ -30,6 +32,8 @@ def validated(estimator, X, *y, reset, **checks):
     if _is_plain(estimator, X, reset) and all(_is_plain_target(target, len(X)) for target in y):
         estimator.n_features_in_ = X.shape[1]
         return (X, *y) if y else X
+    if issparse(X):  # scikit-learn's validation may follow its indices
+        check_indices(X)
     return validate_data(estimator, X, *y, accept_sparse=["csr", "csc"], reset=reset, **checks)
 
 

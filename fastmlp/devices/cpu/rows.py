@@ -10,7 +10,7 @@ from numba import types
 from scipy import sparse
 
 from ..._jit import intrinsic, kernel
-from ..compressed import compressed_rows
+from ..compressed import check_indices
 
 ABSENT, FLOAT32, FLOAT64, BOOL, INT64 = range(5)
 FEATURES, TARGETS, WEIGHTS, ORDER = range(4)
@@ -87,7 +87,7 @@ class Sources:
         return _KINDS[array.dtype], array.ctypes.data, row, column, array.shape[1], 0, 0
 
     def _describe_sparse(self, matrix):
-        matrix = compressed_rows(matrix)
+        check_indices(matrix)
         columns = matrix.shape[1]
         if columns > MOST_COLUMNS:
             raise ValueError(f"X has {columns} columns, more than {MOST_COLUMNS}.")

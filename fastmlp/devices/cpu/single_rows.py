@@ -19,7 +19,7 @@ from .rows import FEATURES, Sources, gather, stored, stored_column, stored_value
 #: What is made of a row's outputs: nothing, [1 - p, p] of the single one p, or shares of their sum.
 PLAIN, PAIR, SHARES = range(3)
 #: Up to so many rows, or parameters times rows, laying the weights out takes longer than it saves.
-FEW_ROWS, FEW_ROWS_WORK = 4, 300_000
+FEW_ROWS, FEW_ROWS_WORK = 16, 300_000
 ONE = np.int64(1)  # not a literal, for which kernels would be compiled anew
 #: What a row's walk has to know of each layer.
 PLAN = np.dtype(
