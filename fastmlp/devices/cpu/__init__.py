@@ -11,7 +11,7 @@ from . import loops, team
 from .blocks import CHUNK
 from .ending import present
 from .epoch import SETTINGS, add_gradient, apply_gradient, train, transpose
-from .layout import exchange, layout
+from .layout import Layout, exchange, layout
 from .pace import Pace
 from .prediction import predict
 from .rows import Sources
@@ -93,7 +93,8 @@ class CpuDevice:
         self.dtype, self._size, self._n_jobs = parameters.dtype, network.size, n_jobs
         rows = min(self.batch_size, LONGEST_BATCH)
         # Predictions go through whole chunks, however small a batch is.
-        self._layout = layout(network, self.dtype, max(rows, CHUNK), sparse)
+        make = Layout if network.custom else layout  # whose functions may read other globals now
+        self._layout = make(network, self.dtype, max(rows, CHUNK), sparse)
         dropout = self.regularization.dropout
         self._drop = loops.drop_loop(self.dtype) if any(dropout) else None
         self._buffers = self._layout.buffers(moments=optimizer is not None, dropout=dropout)

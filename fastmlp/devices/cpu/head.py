@@ -46,7 +46,7 @@ def softmax(z, p, start, rows, outputs, s, first):
 def activate_elements(loop, constant, values, slopes, start, count):
     """values = f(z), slopes = f'(z) for `count` numbers z in `slopes`, both from `start` on."""
     work = Units(
-        values, slopes, slopes, slopes, start, start, ZERO, count, ZERO + 1, ZERO, constant
+        values, slopes, slopes, slopes, start, start, ZERO, count, count, ZERO + 1, ZERO, constant
     )
     call_loop(loop, work)
 

@@ -112,6 +112,7 @@ def activate_panel(layer, buffers, Z, A, panel):
             Z.start + panel * Z.panel,
             layer["learned"] + panel * full,
             A.rows * full,
+            min(full, layer["outputs"] - panel * full),
             layer["pieces"],
             panels * Z.panel,
             type(data[0])(layer["constant"]),

@@ -10,14 +10,25 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-from numba import from_dtype, types
-from numba.core.errors import NumbaError, NumbaTypeError
+from numba import from_dtype, jit, types
+from numba.core import cgutils
+from numba.core.errors import NumbaTypeError
 
 from ... import activations, losses
-from ..._jit import JIT_DISABLED, entry, formula, intrinsic, kernel, plain, whole_vectors
+from ..._jit import (
+    JIT_DISABLED,
+    entry,
+    formula,
+    intrinsic,
+    own_entry,
+    own_formula,
+    plain,
+    whole_vectors,
+)
 from ...formulas.activations import LEARNING, PAIRS
 from ...formulas.losses import FORMULAS, canonical_delta
 from ...formulas.random import at_least
+from ..functions import Own
 from .products import panel_width
 
 
@@ -26,7 +37,9 @@ class Units(NamedTuple):
 
     f(z) goes to `values`, from `a` on, and f'(z) takes the place of z. Units that learn have their
     numbers in `constants`, from `c` on, one for each column of a panel; ∂f/∂c goes to `learning`,
-    from `s` on. Of maxout, the pieces' numbers z lie `distance` apart.
+    from `s` on. Of maxout, the pieces' numbers z lie `distance` apart. They fill whole rows of a
+    panel, of which `columns` are those of units and the others padding; or they lie without gaps,
+    and are as many as `columns`.
     """
 
     values: np.ndarray
@@ -37,6 +50,7 @@ class Units(NamedTuple):
     s: int
     c: int
     count: int
+    columns: int
     pieces: int
     distance: int
     constant: float
@@ -93,11 +107,10 @@ class Loop:
     Attributes
     ----------
     address : int
-        Where it is, in this process and for as long as this object lives.
+        Where it is, in this process; its code stays there for as long as the process lives.
     """
 
     def __init__(self, function, work, dtype):
-        self.function = function
         if JIT_DISABLED:
             _PLAIN.append(function)
             self.address = len(_PLAIN) - 1
@@ -111,7 +124,10 @@ class Loop:
 
 @intrinsic(lambda address, work: _PLAIN[address](work))
 def call_loop(typingctx, address, work):
-    """Call the loop at this address with the kind of work that it was compiled for."""
+    """Call the loop at this address with the kind of work that it was compiled for.
+
+    An exception of a user's function goes on to the caller.
+    """
     dtype = np.dtype(work.types[0].dtype.name)
     if work != _type_of(work.instance_class, dtype):  # it would read other memory than is meant
         raise NumbaTypeError(f"a loop cannot be called with {work}")
@@ -120,7 +136,9 @@ def call_loop(typingctx, address, work):
         convention = context.call_conv
         function_type = convention.get_function_type(types.void, (work,))
         target = builder.inttoptr(values[0], function_type.as_pointer())
-        convention.call_function(builder, target, types.void, (work,), (values[1],))
+        status, _ = convention.call_function(builder, target, types.void, (work,), (values[1],))
+        with cgutils.if_unlikely(builder, status.is_error):
+            convention.return_status_propagate(builder, status)
         return context.get_dummy_value()
 
     return types.void(address, work), build
@@ -197,25 +215,84 @@ _LEARNING = {
 }
 
 
+# ---- a user's own --------------------------------------------------------------------------------
+
+
 def _users(function):
-    """A user's function, compiled when it is first called; one that is already, as it is."""
+    """A user's function, compiled when it is first called, with the user's own options if any."""
     if JIT_DISABLED:
         return plain(function)
-    return function if hasattr(function, "py_func") else formula(function)
+    if hasattr(function, "targetoptions"):  # anew, as its globals may have changed since
+        return jit(**function.targetoptions)(plain(function))
+    return own_formula(function)
 
 
-def _compiled(function, work, dtype, owner):
-    """The loop, or a ValueError that says what Numba did not like about the user's functions."""
-    try:
-        return Loop(function, work, dtype)
-    except NumbaError as error:
-        raise ValueError(
-            f"{owner!r} could not be compiled. Its functions take and return one number each, and "
-            f"may use what Numba supports in nopython mode. Numba says:\n{error}"
-        ) from error
+@intrinsic(lambda result: result)
+def _number(typingctx, result):
+    """What a user's function has returned, if it is a number."""
+    if not isinstance(result, types.Number | types.Boolean):
+        raise NumbaTypeError(f"a function returned {result}, expected a number")
+    return result(result), lambda context, builder, signature, arguments: arguments[0]
 
 
-@lru_cache(maxsize=256)
+def _own_activation(custom):
+    """The loop over a user's activation; padding never reaches it, and becomes 0."""
+    value, slope = _users(custom.function), _users(custom.derivative)
+
+    def loop(work):
+        whole_vectors()
+        values, slopes, a, s = work.values, work.slopes, work.a, work.s
+        width = work.count if work.columns == work.count else panel_width(values)
+        for row in range(0, work.count, width):
+            for j in range(row, row + work.columns):
+                z = slopes[s + j]
+                values[a + j] = type(z)(_number(value(z)))
+                slopes[s + j] = type(z)(_number(slope(z)))
+            for j in range(row + work.columns, row + width):
+                values[a + j] = slopes[s + j] = 0
+
+    return loop
+
+
+def _own_loss(custom):
+    value, slope = _users(custom.function), _users(custom.derivative)
+
+    def loop(work):
+        whole_vectors()
+        predictions, targets = work.predictions, work.targets
+        for i in range(work.start, work.start + work.count):
+            p, t = predictions[i], targets[i]
+            targets[i] = type(p)(_number(value(p, t)))
+            predictions[i] = type(p)(_number(slope(p, t)))
+
+    return loop
+
+
+#: The loops of users' own functions, by what these are made of: the functions are not kept.
+_OWN: dict[tuple, Loop] = {}
+
+
+def _own_loop(custom, make, work, dtype) -> Loop:
+    """The loop of a user's functions.
+
+    Raises
+    ------
+    ValueError
+        If they cannot be compiled: what Numba did not like about them, and what they may be.
+    """
+    key = make, dtype, Own.of(custom)
+    if key not in _OWN:
+        try:
+            loop = Loop(own_entry(make(custom)), work, dtype)
+        except Exception as error:  # of many types, most of them Numba's
+            raise ValueError(
+                f"{custom!r} could not be compiled. {custom.takes} and may use what Numba supports "
+                f"in nopython mode. Numba says:\n{error}"
+            ) from error
+        _OWN[make, dtype, Own(None, key[2].made_of)] = loop
+    return _OWN[key]
+
+
 def activation_loop(activation: activations.Activation, dtype: np.dtype) -> Loop:
     """The loop of a hidden layer's or the outputs' activation, but softmax.
 
@@ -225,13 +302,12 @@ def activation_loop(activation: activations.Activation, dtype: np.dtype) -> Loop
         If a user's own function cannot be compiled.
     """
     if isinstance(activation, activations.Custom):
-        value, slope = _users(activation.function), _users(activation.derivative)
+        return _own_loop(activation, _own_activation, Units, dtype)
+    return _activation_loop(activation, dtype)
 
-        @formula
-        def pair(z, c):
-            return type(z)(value(z)), type(z)(slope(z))
 
-        return _compiled(elementwise(pair, kernel), Units, dtype, activation)
+@lru_cache(maxsize=256)
+def _activation_loop(activation, dtype):
     table = _LEARNING if activation.learnable else _FUNCTIONS
     return Loop(table[activation.name], Units, dtype)
 
@@ -275,7 +351,6 @@ _CANONICAL = {
 }
 
 
-@lru_cache(maxsize=256)
 def loss_loop(loss: losses.Loss, canonical: bool, dtype: np.dtype) -> Loop:
     """The loop of a loss, with its canonical output activation or another one.
 
@@ -285,14 +360,13 @@ def loss_loop(loss: losses.Loss, canonical: bool, dtype: np.dtype) -> Loop:
         If a user's own function cannot be compiled.
     """
     if isinstance(loss, losses.Custom):
-        value, slope = _users(loss.function), _users(loss.derivative)
+        return _own_loop(loss, _own_loss, Outputs, dtype)
+    return _loss_loop(loss.name, canonical, dtype)
 
-        @formula
-        def both(p, t, c, epsilon):
-            return type(p)(value(p, t)), type(p)(slope(p, t))
 
-        return _compiled(_loss(both, kernel), Outputs, dtype, loss)
-    return Loop((_CANONICAL if canonical else _LOSSES)[loss.name], Outputs, dtype)
+@lru_cache
+def _loss_loop(name, canonical, dtype):
+    return Loop((_CANONICAL if canonical else _LOSSES)[name], Outputs, dtype)
 
 
 # ---- dropout -------------------------------------------------------------------------------------

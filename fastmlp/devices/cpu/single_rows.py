@@ -117,6 +117,7 @@ def activate_row(layer, values, a, z, unread):
             j,
             j,
             min(step, outputs - j),
+            min(step, outputs - j),
             layer["pieces"],
             outputs,
             type(values[0])(layer["constant"]),

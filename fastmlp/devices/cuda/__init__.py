@@ -3,6 +3,8 @@
 import numpy as np
 
 from ...regularization import Regularization
+from ..cpu.loops import layer_loops, loss_loop
+from ..functions import Own
 from ..presence import is_on_gpu
 from .elements import Kind
 from .layered import LONGEST_BLOCK, Layered
@@ -10,7 +12,7 @@ from .layout import kind_of
 from .memory import Memory, in_place
 from .runs import Resident, Run, batch_weights, rows_on, step_numbers
 from .single_block import SingleBlock, block_rows
-from .target import cuda, describe, synchronize
+from .target import SIMULATED, cuda, describe, synchronize
 
 __all__ = ["CudaDevice", "describe"]
 
@@ -73,6 +75,10 @@ class CudaDevice:
         self.regularization = regularization or Regularization()
         self.regularization.check(network)
         self.batch_size, self.dtype = batch_size, parameters.dtype
+        if network.custom and not SIMULATED:
+            # What a user's functions may be is the same for all devices; the CPU's tells it.
+            layer_loops(network, self.dtype)
+            loss_loop(network.loss, network.canonical, self.dtype)
         self._kind = self._kind_of(network)
         parameters = network.packed(parameters, self.dtype)
         moments = None if optimizer is None else optimizer.packed_moments(network, self.dtype)
@@ -86,7 +92,7 @@ class CudaDevice:
             dtype=self.dtype,
             activations=tuple(dict.fromkeys(map(kind_of, activations))),
             output=network.output_activation.name,
-            loss=network.loss if network.loss.name == "custom" else network.loss.name,
+            loss=Own.of(network.loss) if network.loss.name == "custom" else network.loss.name,
             canonical=network.canonical,
             dropping=any(self.regularization.dropout),
             optimizer="adam" if self.optimizer is None else self.optimizer.name,

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ... import activations, losses
 from ..._jit import plain
 from ...formulas import dropout
 from ...formulas.activations import LEARNING, PAIRS
@@ -25,6 +24,7 @@ from ...formulas.optimizers import (
     sgd_velocity,
     twice_penalty,
 )
+from ..functions import Own
 from .layout import NOWHERE
 from .target import device
 
@@ -53,7 +53,7 @@ class Kind(NamedTuple):
     def name(self) -> str | None:
         """A name for the disk cache; none where there are a user's own functions."""
         parts = *self.activations, self.output, self.loss
-        if any(isinstance(part, activations.Custom | losses.Custom) for part in parts):
+        if any(isinstance(part, Own) for part in parts):
             return None
         digest = hashlib.sha256(repr(self).encode()).hexdigest()
         return f"{self.dtype}-{digest[:16]}"
@@ -95,13 +95,13 @@ def _choice(functions: list) -> Callable:
     return either
 
 
-def _users(custom):
+def _users(own):
     """A user's two functions, for the GPU also where they are compiled for the CPU already."""
-    return device(plain(custom.function)), device(plain(custom.derivative))
+    return device(plain(own.custom.function)), device(plain(own.custom.derivative))
 
 
-def _custom_pair(activation):
-    function, derivative = _users(activation)
+def _custom_pair(own):
+    function, derivative = _users(own)
 
     @device
     def pair(z, c):

@@ -18,6 +18,7 @@ import numpy as np
 
 from ..._jit import plain
 from ...formulas.dropout import kept_scale, threshold
+from ..functions import Own
 from .target import device
 
 #: What stands for no place.
@@ -153,5 +154,5 @@ def layout(network, activations, dtype, rows, regularization, *, start=0, shared
 def kind_of(activation):
     """What tells activations apart for kernels: constants are not part of their code."""
     if activation.name == "custom":
-        return activation
+        return Own.of(activation)
     return activation.name, activation.learnable

@@ -1,0 +1,127 @@
+"""A user's own functions: what they are made of, as far as a compiler looks.
+
+A compiler freezes what a function reads when it is compiled: constants, defaults, variables of
+enclosing functions, globals, attributes of modules. So compiled code is filed under all of these:
+the same function, defined anew or sent to another process, finds it again, and one whose globals
+have changed does not.
+"""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
+from typing import Any
+
+import numpy as np
+
+from .._jit import plain
+
+
+def contents(function: Callable) -> tuple:
+    """What a function is made of: equal for functions that compile to the same, and hashable.
+
+    Parameters
+    ----------
+    function : function
+        A Python function, or one that Numba has compiled, with its options.
+    """
+    return _of(function, frozenset())
+
+
+@dataclass(frozen=True)
+class Own:
+    """An activation or a loss of a user's own; what it is made of alone tells it from others."""
+
+    custom: Any = field(compare=False)
+    made_of: tuple
+
+    @classmethod
+    def of(cls, custom) -> "Own":
+        """What `custom`'s two functions are made of now."""
+        return cls(custom, (contents(custom.function), contents(custom.derivative)))
+
+
+class _Same:
+    """An object that has no contents to compare: only itself equals it."""
+
+    def __init__(self, value):
+        self._value = value
+
+    def __eq__(self, other):
+        return isinstance(other, _Same) and self._value is other._value
+
+    def __hash__(self):
+        return id(self._value)
+
+
+def _of(value, seen):
+    """What a value is made of; `seen` are the functions on the way to it, which may call it."""
+    if hasattr(value, "targetoptions"):
+        return "compiled", repr(sorted(value.targetoptions.items())), _of(plain(value), seen)
+    if isinstance(value, FunctionType):
+        return ("function",) if value in seen else _of_function(value, seen | {value})
+    if isinstance(value, CodeType):
+        return _of_code(value, seen)
+    if isinstance(value, tuple | frozenset):
+        return type(value).__name__, *(_of(part, seen) for part in value)
+    if isinstance(value, bool | int | float | complex | str | bytes | type(None) | type(...)):
+        return type(value).__name__, repr(value)  # which tells -0.0 from 0.0, but no NaN from NaN
+    if isinstance(value, np.ndarray | np.generic):
+        if value.dtype.hasobject:
+            return ("object", _Same(value))
+        digest = hashlib.sha256(np.ascontiguousarray(value)).hexdigest()
+        return "array", value.dtype.str, value.shape, digest
+    if isinstance(value, ModuleType):
+        return "module", value.__name__
+    if isinstance(value, type | BuiltinFunctionType | np.ufunc):
+        return "name", getattr(value, "__module__", None), value.__name__
+    return "object", _Same(value)
+
+
+def _of_function(function, seen):
+    cells = [_in_cell(cell) for cell in function.__closure__ or ()]
+    return (
+        "function",
+        _of_code(function.__code__, seen),
+        *(_of(value, seen) for value in (function.__defaults__, *cells)),
+        *(_of_global(name, function, seen) for name in sorted(_names(function.__code__))),
+    )
+
+
+def _in_cell(cell):
+    try:
+        return cell.cell_contents
+    except ValueError:  # nothing yet
+        return None
+
+
+def _of_code(code, seen):
+    """Everything but where it was written."""
+    return (
+        "code",
+        code.co_code,
+        code.co_flags,
+        (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount),
+        (code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars),
+        *(_of(constant, seen) for constant in code.co_consts),
+    )
+
+
+def _names(code):
+    """The names of globals and attributes in a code, and in what is defined inside of it."""
+    names = set(code.co_names)
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            names |= _names(constant)
+    return names
+
+
+def _of_global(name, function, seen):
+    """A global's value, with what the function may read of it if it is a module."""
+    if name not in function.__globals__:
+        return name, "builtin or attribute"
+    value = function.__globals__[name]
+    if not isinstance(value, ModuleType):
+        return name, _of(value, seen)
+    attributes = sorted(_names(function.__code__) & vars(value).keys())
+    return name, value.__name__, *((each, _of(vars(value)[each], seen)) for each in attributes)
