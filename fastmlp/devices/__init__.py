@@ -5,8 +5,6 @@ A device holds one network's parameters where it computes, and has a handful of 
 `fastmlp.devices.cpu.CpuDevice` and defined by `fastmlp.devices.reference.ReferenceDevice`.
 """
 
-from importlib import import_module
-
 from . import presence
 from .costs import Work, gpu_pays
 from .presence import is_on_gpu
@@ -15,7 +13,6 @@ __all__ = ["DEVICES", "Work", "choose", "is_on_gpu", "load", "present"]
 
 #: Names of the devices.
 DEVICES = ("cpu", "cuda", "reference")
-_CLASSES = {"cpu": "CpuDevice", "cuda": "CudaDevice", "reference": "ReferenceDevice"}
 
 
 def present() -> list[str]:
@@ -41,7 +38,22 @@ def load(name: str) -> type:
     ------
     RuntimeError
         If it is the CUDA device, and something that it needs is missing.
+    ValueError
+        If there is no such device.
     """
     if name == "cuda" and (lacking := presence.lacking()):
         raise RuntimeError(f"device='cuda' cannot be used: {lacking}")
-    return getattr(import_module(f".{name}", __name__), _CLASSES[name])
+    # Import statements, since tools that pack programs look for them.
+    if name == "cpu":
+        from .cpu import CpuDevice
+
+        return CpuDevice
+    if name == "cuda":
+        from .cuda import CudaDevice
+
+        return CudaDevice
+    if name == "reference":
+        from .reference import ReferenceDevice
+
+        return ReferenceDevice
+    raise ValueError(f"there is no device {name!r}")
