@@ -15,7 +15,12 @@ Four decorators say what a function is:
 and ``intrinsic`` pairs an LLVM intrinsic with the plain Python function that it stands for.
 """
 
+import contextlib
+import os
 from collections.abc import Callable
+from functools import partial
+from importlib import import_module
+from operator import attrgetter
 
 from numba import njit, types
 from numba.core import config
@@ -84,3 +89,30 @@ def whole_vectors(typing):
         return context.get_dummy_value()
 
     return types.void(), build
+
+
+#: The compilers' locks, in the order in which they are released after a fork. A compiling thread
+#: takes Numba's first.
+_COMPILER_LOCKS = {
+    "llvmlite.binding.ffi": "lib._lock",
+    "numba.core.compiler_lock": "global_compiler_lock",
+}
+
+
+def _have_forks_wait_for_compilers():
+    """Have every fork wait until no other thread compiles.
+
+    A child process inherits the locks as they are, but only the thread that forked. A lock that
+    another thread held would never be released, and the child would hang when it compiles.
+    """
+    for module, name in _COMPILER_LOCKS.items():
+        with contextlib.suppress(Exception):  # both are private, and Windows has no fork
+            lock = attrgetter(name)(import_module(module))
+            release = partial(lock.__exit__, None, None, None)
+            os.register_at_fork(
+                before=lock.__enter__, after_in_parent=release, after_in_child=release
+            )
+
+
+if not JIT_DISABLED:
+    _have_forks_wait_for_compilers()

@@ -21,7 +21,7 @@ from numba.core.caching import NullCache
 from numba.core.errors import TypingError
 from tiny import FULL, LIMIT, OWNER, ROOT, STRANGER, THIEF, Installation, outcome, public_folder
 
-from fastmlp import _cache
+from fastmlp import _cache, _jit
 from fastmlp._cache import DiskCache, folder, installation, keep, lock
 from fastmlp._cache.folder import Folder
 from fastmlp._cache.installation import PRIVATE, SHARED, Place
@@ -536,6 +536,15 @@ _Cache.more = abstractmethod(lambda self: None)""",
 @pytest.mark.parametrize("before", CACHES.values(), ids=CACHES)
 def test_a_numba_with_other_caches_compiles_without_ours(warm, before):
     assert warm.run(before=before)[:3] == (16, 0, 1)
+
+
+def test_compilers_with_other_locks_are_left_alone(monkeypatch):
+    registered = []
+    monkeypatch.setattr(os, "register_at_fork", registered.append, raising=False)
+    other = {"numba.core.nowhere": "lock", "numba": "core.nothing"}
+    monkeypatch.setattr(_jit, "_COMPILER_LOCKS", other)
+    _jit._have_forks_wait_for_compilers()
+    assert not registered
 
 
 def test_without_owners_descriptors_and_locks_paths_will_do(fresh):
@@ -1057,3 +1066,60 @@ def test_what_killed_processes_left_is_removed_after_a_day(code):
     assert not any(file.exists() for file in old)
     assert all(file.exists() for file in new)
     assert code.names() == ["file"]
+
+
+# Forks
+
+# A thread compiles from before a fork begins until it has waited for the thread.
+FORKS = """
+import signal, threading, warnings
+from numba.core.dispatcher import _FunctionCompiler
+warnings.filterwarnings("ignore", ".*fork", DeprecationWarning)
+compile = _FunctionCompiler.compile
+compiling, forking = threading.Event(), threading.Event()
+def compile_during_the_fork(self, *args):
+    compiling.set()
+    forking.wait()
+    return compile(self, *args)
+_FunctionCompiler.compile = compile_during_the_fork
+os.register_at_fork(before=forking.set)
+for mine, childs in ("df", "fd", "iq"):
+    compiling.clear(), forking.clear()
+    function = kernels.total if mine in "df" else kernels.largest
+    thread = threading.Thread(target=function, args=(x.astype(mine), 4))
+    thread.start()
+    compiling.wait()
+    child = os.fork()
+    if child == 0:
+        signal.alarm({limit})
+        os._exit(int(kernels.largest(x.astype(childs), 4)))
+    thread.join()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
+"""
+
+
+@posix
+def test_a_fork_while_another_thread_compiles_does_not_hang_the_child(fresh):
+    run = fresh.run(after=FORKS.format(limit=LIMIT // 2))
+    assert run.value == 16
+
+
+@posix
+def test_a_fork_in_the_midst_of_a_compilation_leaves_the_lock_to_the_parent(fresh):
+    """By what the compiler itself calls: both processes hold Numba's lock then."""
+    fork = """
+from numba.core.dispatcher import _FunctionCompiler
+compile = _FunctionCompiler.compile
+def fork_and_compile(self, *args):
+    _FunctionCompiler.compile = compile
+    child = os.fork()
+    if child == 0:
+        compile(self, *args)
+        kernels.total._cache.turn.end()
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    (lock,) = _cache.CACHE.path.glob(".lock-*")
+    return compile(self, *args)
+_FunctionCompiler.compile = fork_and_compile
+"""
+    assert fresh.run(after=fork)[:3] == (16, 0, 1)
