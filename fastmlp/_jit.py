@@ -1,4 +1,4 @@
-"""How fastmlp compiles: every compiler option and the disk cache, each with its reason.
+"""How fastmlp compiles: every compiler option, each with its reason.
 
 Four decorators say what a function is:
 
@@ -16,23 +16,17 @@ and ``intrinsic`` pairs an LLVM intrinsic with the plain Python function that it
 """
 
 import contextlib
-import hashlib
 import os
-import pickle
-import shutil
-import sys
-import tempfile
 from collections.abc import Callable
-from functools import cached_property
-from pathlib import Path
+from functools import partial
+from importlib import import_module
+from operator import attrgetter
 
-import llvmlite
-import numba
-import numpy as np
 from numba import njit, types
-from numba.core import compiler, config
-from numba.core.caching import _Cache
+from numba.core import config
 from numba.extending import intrinsic as _llvm_intrinsic
+
+from ._cache import DiskCache, keep
 
 JIT_DISABLED = bool(config.DISABLE_JIT)
 
@@ -76,7 +70,7 @@ def entry(function: Callable) -> Callable:
     """Compile `function` as a kernel that Python calls, kept in the disk cache."""
     dispatcher = njit(**_ENTRY_OPTIONS)(function)
     if not JIT_DISABLED:
-        dispatcher._cache = DiskCache(function)
+        keep(dispatcher, DiskCache, f"{function.__module__}.{function.__qualname__}")
     return dispatcher
 
 
@@ -113,162 +107,28 @@ def whole_vectors(typing):
     return types.void(), build
 
 
-PACKAGE = Path(__file__).parent
+#: The compilers' locks, in the order in which they are released after a fork. A compiling thread
+#: takes Numba's first.
+_COMPILER_LOCKS = {
+    "llvmlite.binding.ffi": "lib._lock",
+    "numba.core.compiler_lock": "global_compiler_lock",
+}
 
 
-def fingerprint() -> str:
-    """Digest of the package's sources and of the compilers' versions.
+def _have_forks_wait_for_compilers():
+    """Have every fork wait until no other thread compiles.
 
-    Numba's own cache looks at the file of the cached function alone: after an edit of a formula in
-    another file it would go on to run the old one.
+    A child process inherits the locks as they are, but only the thread that forked. A lock that
+    another thread held would never be released, and the child would hang when it compiles.
     """
-    digest = hashlib.sha256()
-    for part in (sys.version, numba.__version__, llvmlite.__version__, np.__version__):
-        digest.update(part.encode())
-    for path in sorted(PACKAGE.rglob("*.py")):
-        digest.update(path.relative_to(PACKAGE).as_posix().encode())
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]
+    for module, name in _COMPILER_LOCKS.items():
+        with contextlib.suppress(Exception):  # both are private, and Windows has no fork
+            lock = attrgetter(name)(import_module(module))
+            release = partial(lock.__exit__, None, None, None)
+            os.register_at_fork(
+                before=lock.__enter__, after_in_parent=release, after_in_child=release
+            )
 
 
-def _cache_roots():
-    """Folders that may hold this installation's cache, the preferred one first.
-
-    Beside the package, a cache is shared by the users of one installation and travels with a
-    container image. The others are for installations that this user cannot write to; they carry
-    the installation's path, so that two environments do not clear each other's files.
-    """
-    place = hashlib.sha256(str(PACKAGE).encode()).hexdigest()[:12]
-    if chosen := os.environ.get("FASTMLP_CACHE_DIR"):
-        yield Path(chosen).absolute() / place
-        return
-    yield PACKAGE / "__pycache__" / "compiled"
-    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    if os.path.isabs(home):
-        yield Path(home) / "fastmlp" / place
-    with contextlib.suppress(FileNotFoundError):  # no folder for temporary files either
-        user = os.getuid() if hasattr(os, "getuid") else os.environ.get("USERNAME", "")
-        yield Path(tempfile.gettempdir()) / f"fastmlp-{user}-{place}"
-
-
-def _trusted(root: Path) -> bool:
-    """Whether code from `root` may be run: it is ours, the system's or the installation's owner's.
-
-    Under /tmp anyone can take our name first, for a folder of theirs or for a link to one of ours.
-    """
-    if not hasattr(os, "getuid"):
-        return True
-    return root.lstat().st_uid in (os.getuid(), 0, PACKAGE.stat().st_uid)
-
-
-class CacheFolder:
-    """Where compiled code lies on disk: named by the sources' fingerprint, found at first use."""
-
-    def __init__(self):
-        # Of the sources as they are imported: this process does not run what is edited later.
-        self._name = fingerprint()
-
-    @property
-    def readable(self) -> list[Path]:
-        """The folders to look in; a read-only installation that was warmed up is one of them."""
-        return self._found[0]
-
-    @property
-    def path(self) -> Path | None:
-        """The folder that takes new code, or None where nothing can be written."""
-        return self._found[1]
-
-    @cached_property
-    def _found(self) -> tuple[list[Path], Path | None]:
-        readable = []
-        for root in _cache_roots():
-            folder = root / self._name
-            with contextlib.suppress(OSError):
-                root.mkdir(mode=0o755, parents=True, exist_ok=True)
-                if not _trusted(root):
-                    continue
-                folder.mkdir(mode=0o755, exist_ok=True)
-                readable.append(folder)
-                with tempfile.TemporaryFile(dir=folder):  # tried, since permissions can lie
-                    pass
-                for stale in root.iterdir():
-                    if stale != folder:
-                        shutil.rmtree(stale, ignore_errors=True)
-                return readable, folder
-        return readable, None
-
-
-CACHE = CacheFolder()
-
-
-class DiskCache(_Cache):
-    """One function's compiled overloads on disk: a file each, checksummed, replaced whole.
-
-    A cache must never be the reason for a crash: whatever goes wrong while reading is a miss, and
-    whatever goes wrong while writing leaves the code in memory alone.
-    """
-
-    def __init__(self, function: Callable):
-        self._name = f"{function.__module__}.{function.__qualname__}"
-
-    @property
-    def cache_path(self) -> str:
-        return str(CACHE.path)
-
-    def enable(self):
-        """Nothing to do: the cache is on for as long as a folder is found."""
-
-    def disable(self):
-        """Nothing to do, see `enable`."""
-
-    def _key(self, signature, codegen) -> tuple:
-        """What the machine code depends on, besides the sources."""
-        # Numba's own key leaves out the switch for bounds checks, which are part of the code.
-        return signature, codegen.magic_tuple(), config.BOUNDSCHECK
-
-    def _reduce(self, data) -> bytes:
-        """What to keep of compiled code."""
-        return pickle.dumps(data._reduce(), protocol=pickle.HIGHEST_PROTOCOL)
-
-    def _rebuild(self, target_context, content: bytes):
-        """The compiled code of which this was kept."""
-        return compiler.CompileResult._rebuild(target_context, *pickle.loads(content))
-
-    def _file(self, signature, codegen) -> str:
-        key = repr(self._key(signature, codegen))
-        return f"{self._name}-{hashlib.sha256(key.encode()).hexdigest()[:20]}"
-
-    def load_overload(self, sig, target_context):
-        """Return the compiled function for `sig`, or None."""
-        target_context.refresh()
-        file = self._file(sig, target_context.codegen())
-        for folder in CACHE.readable:
-            # A file that is missing, cut, foreign or unreadable: look further, then compile.
-            with contextlib.suppress(Exception):
-                content = (folder / file).read_bytes()
-                checksum, payload = content[:32], content[32:]
-                if hashlib.sha256(payload).digest() == checksum:
-                    return self._rebuild(target_context, payload)
-        return None
-
-    def save_overload(self, sig, data):
-        """Keep the compiled function `data` for `sig`, if a folder can take it."""
-        # Dynamic globals are addresses in this process.
-        if CACHE.path is None or getattr(data.library, "has_dynamic_globals", False):
-            return
-        payload = self._reduce(data)
-        # The folder may be full, or removed by another process.
-        with (
-            contextlib.suppress(OSError),
-            tempfile.TemporaryDirectory(dir=CACHE.path, ignore_cleanup_errors=True) as desk,
-        ):
-            part = Path(desk, "part")
-            part.write_bytes(hashlib.sha256(payload).digest() + payload)
-            part.chmod(0o644)  # all users of the installation read it, none but its owner writes
-            part.replace(CACHE.path / self._file(sig, data.codegen))
-
-    def flush(self):
-        """Remove this function's files."""
-        if CACHE.path is not None:
-            for file in CACHE.path.glob(f"{self._name}-*"):
-                file.unlink(missing_ok=True)
+if not JIT_DISABLED:
+    _have_forks_wait_for_compilers()

@@ -12,7 +12,8 @@ from llvmlite import binding
 from threadpoolctl import threadpool_info
 
 from . import devices
-from ._jit import CACHE, JIT_DISABLED
+from ._cache import CACHE
+from ._jit import JIT_DISABLED
 from .devices.cpu.microkernel import VECTOR_BYTES
 
 PACKAGES = ("numpy", "scipy", "scikit-learn", "numba", "llvmlite", "threadpoolctl", "numba-cuda")
@@ -96,24 +97,17 @@ def _threads():
 
 def cache_files() -> dict[str, Path]:
     """The files of compiled code that are kept for this version of the sources, by name."""
-    if JIT_DISABLED:
-        return {}
-    return {
-        file.name: file
-        for folder in reversed(CACHE.readable)  # of two with one name, the first folder's is used
-        for file in folder.iterdir()
-        if file.is_file()
-    }
+    return {} if JIT_DISABLED else CACHE.files()
 
 
 def _compiled_code():
     if JIT_DISABLED:
         return {"cache": "not in use: NUMBA_DISABLE_JIT is set, kernels run as plain Python"}
-    files = cache_files()
+    files, folders = cache_files(), [str(folder.path) for folder in CACHE.readable]
     megabytes = sum(file.stat().st_size for file in files.values()) / 1e6
     return {
         "cache": str(CACHE.path or "none: no folder can be written; set FASTMLP_CACHE_DIR to one"),
-        "read from": "\n".ljust(19).join(map(str, CACHE.readable)) or "nowhere",
+        "read from": "\n".ljust(19).join(folders) or "nowhere",
         "files": f"{len(files)}, {megabytes:.1f} MB",
     }
 

@@ -6,7 +6,8 @@ import warnings
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from ._jit import CACHE, JIT_DISABLED
+from ._cache import CACHE
+from ._jit import JIT_DISABLED
 from .devices.cpu import ENTRIES, LONGEST_BATCH, loops
 from .estimators import MLPClassifier
 from .info import cache_files

@@ -29,6 +29,7 @@ FLOORS = [
     {"formulas"},
     {"_jit"},
     {"_binding"},
+    {"_cache"},
 ]
 
 
@@ -90,3 +91,11 @@ def test_each_floor_knows_its_own_business(path):
 def test_every_file_has_a_floor():
     rooms = {room(path) for path in FILES}
     assert rooms == set().union(*FLOORS)
+
+
+def test_every_device_is_imported_by_a_statement():
+    """Tools that pack programs look for these, and miss a module imported by a computed name."""
+    imported = {module for module, _ in imports(PACKAGE / "devices" / "__init__.py")}
+    assert {f".devices.{name}" for name in fastmlp.devices.DEVICES} <= imported
+    with pytest.raises(ValueError, match="no device 'abacus'"):
+        fastmlp.devices.load("abacus")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import fastmlp
-from fastmlp import _jit, demo, gallery, info, warmup
+from fastmlp import _cache, _jit, demo, gallery, info, warmup
 from fastmlp.__main__ import main
 
 
@@ -31,10 +31,10 @@ def exit_of(capsys, *argv):
 @pytest.fixture
 def nowhere(monkeypatch):
     """A machine on which no folder can be written."""
-    monkeypatch.setattr(_jit, "_cache_roots", list)
-    folder = _jit.CacheFolder()
-    for module in (_jit, info, warmup):
-        monkeypatch.setattr(module, "CACHE", folder)
+    monkeypatch.setattr(_cache, "places", list)
+    folders = _cache.CacheFolders()
+    for module in (_cache, info, warmup):
+        monkeypatch.setattr(module, "CACHE", folders)
 
 
 @pytest.fixture

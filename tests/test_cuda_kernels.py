@@ -8,7 +8,7 @@ import pytest
 from cuda_compiler import AMPERE, HOPPER, compiled, missing
 from numba import boolean, from_dtype, int32, int64
 
-from fastmlp import _jit
+from fastmlp import _cache
 from fastmlp.activations import Custom
 from fastmlp.devices.functions import Own
 
@@ -139,7 +139,8 @@ def test_kernels_are_kept_on_disk(monkeypatch, tmp_path):
     monkeypatch.setattr("numba.cuda.cudadrv.devices.get_context", lambda: context)
     monkeypatch.setattr(target, "gpu", lambda: device)
     monkeypatch.setattr(target, "driver_version", lambda: 13000)
-    monkeypatch.setattr(_jit, "CACHE", SimpleNamespace(path=tmp_path, readable=[tmp_path]))
+    monkeypatch.setenv("FASTMLP_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(_cache, "CACHE", _cache.CacheFolders())
     signature = phase_signatures(np.float32)["collect"]
     compiled = phases.kernels(kind_of(PLAIN, np.float32)).collect
     options = compiled.targetoptions
@@ -147,8 +148,8 @@ def test_kernels_are_kept_on_disk(monkeypatch, tmp_path):
     kernel = Kernel(compiled.py_func, signature, **options)
     code = kernel.library.get_cubin(cc=AMPERE).code
     compiled._cache.save_overload(signature, kernel)
-    (file,) = tmp_path.iterdir()
-    assert file.name.startswith("cuda.collect-float32-")
+    ((name, file),) = _cache.CACHE.files().items()
+    assert name.startswith("cuda.collect-float32-")
     other = target.KernelCache(compiled._cache._name)
     again = other.load_overload(signature, compiled.targetctx)
     assert again.library.get_cubin(cc=AMPERE).code == code

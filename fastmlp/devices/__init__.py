@@ -5,8 +5,6 @@ A device holds one network's parameters where it computes, and has a handful of 
 `fastmlp.devices.cpu.CpuDevice` and defined by `fastmlp.devices.reference.ReferenceDevice`.
 """
 
-from importlib import import_module
-
 from scipy.sparse import issparse
 
 from . import costs, presence
@@ -18,7 +16,6 @@ __all__ = ["DEVICES", "Work", "choose", "forward", "is_on_gpu", "load", "present
 
 #: Names of the devices.
 DEVICES = ("cpu", "cuda", "reference")
-_CLASSES = {"cpu": "CpuDevice", "cuda": "CudaDevice", "reference": "ReferenceDevice"}
 
 
 def present() -> list[str]:
@@ -45,10 +42,25 @@ def load(name: str) -> type:
     ------
     RuntimeError
         If it is the CUDA device, and something that it needs is missing.
+    ValueError
+        If there is no such device.
     """
     if name == "cuda" and (lacking := presence.lacking()):
         raise RuntimeError(f"device='cuda' cannot be used: {lacking}")
-    return getattr(import_module(f".{name}", __name__), _CLASSES[name])
+    # Import statements, since tools that pack programs look for them.
+    if name == "cpu":
+        from .cpu import CpuDevice
+
+        return CpuDevice
+    if name == "cuda":
+        from .cuda import CudaDevice
+
+        return CudaDevice
+    if name == "reference":
+        from .reference import ReferenceDevice
+
+        return ReferenceDevice
+    raise ValueError(f"there is no device {name!r}")
 
 
 def forward(name: str, model, X, out, n_jobs: int | None = None):

@@ -39,7 +39,7 @@ with warnings.catch_warnings():
     if _LACKING:
         del vars(np)["row_stack"]
 
-from ..._jit import DiskCache  # noqa: E402
+from ..._cache import DiskCache, keep  # noqa: E402
 
 
 def device(function):
@@ -53,9 +53,6 @@ class KernelCache(DiskCache):
     Kernels are closures over the functions that they apply, which Numba's own cache takes for new
     ones in every process: here a name stands for them.
     """
-
-    def __init__(self, name):
-        self._name = name
 
     def _key(self, signature, codegen):
         return signature, version("numba-cuda"), driver_version(), gpu().compute_capability
@@ -77,7 +74,7 @@ def kernel(threads, name=None):
         # A block a multiprocessor is enough: of registers, each thread may have what it needs.
         dispatcher = cuda.jit(function, launch_bounds=(threads, 1), lto=False)
         if name is not None:
-            dispatcher._cache = KernelCache(name)
+            keep(dispatcher, KernelCache, name)
         return dispatcher
 
     return decorate
