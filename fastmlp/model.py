@@ -71,12 +71,14 @@ class FittedNetwork:
 
         Those that are so already are not copied.
         """
-        parts = *self.coefs, *self.intercepts, *(a for a in self.learned if a is not None)
-        return [np.ascontiguousarray(part, dtype) for part in parts]
+        return [np.ascontiguousarray(part, dtype) for part in self._parts()]
 
     def packed(self, dtype=None) -> np.ndarray:
         """A copy of all weights as one packed vector."""
-        return self.network.pack(self.coefs, self.intercepts, dtype or self.dtype, self.learned)
+        return np.concatenate([part.ravel() for part in self._parts()], dtype=dtype or self.dtype)
+
+    def _parts(self):
+        return *self.coefs, *self.intercepts, *(a for a in self.learned if a is not None)
 
 
 def _numbers(array):
@@ -90,6 +92,8 @@ def _numbers(array):
 def _biases(biases, weights):
     """A layer's biases, which scikit-learn broadcasts to the rows that they are added to."""
     biases = _numbers(biases)
+    if biases.shape == weights.shape[1:]:
+        return biases
     try:
         return np.broadcast_to(biases, (1, weights.shape[1]))[0]
     except ValueError:

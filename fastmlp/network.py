@@ -87,7 +87,7 @@ class Network:
             for units, activation in zip(self.units[1:-1], self.activation, strict=True)
         ]
 
-    @property
+    @cached_property
     def size(self) -> int:
         """Number of parameters."""
         return sum((fan_in + 1) * fan_out for fan_in, fan_out in self.shapes) + sum(self.learned)

@@ -104,7 +104,7 @@ def test_parameters_tell_objects_apart():
         (lambda: Swish(beta=math.inf), "beta must be a finite number"),
         (lambda: Maxout(1), r"pieces must be an integer of at least 2; one piece is Identity\(\)"),
         (lambda: Maxout(2.5), "pieces must be an integer"),
-        (lambda: Custom(math.sin, None), "must be callables"),
+        (lambda: Custom(math.sin, None), "must be a Python function of z"),
         (lambda: resolve("sine"), "Unknown activation of hidden layers: 'sine'"),
         (lambda: resolve("softmax"), "Unknown activation of hidden layers: 'softmax'"),
         (lambda: resolve("step", OUTPUT), "Unknown activation of outputs: 'step'"),

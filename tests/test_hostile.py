@@ -457,8 +457,13 @@ def test_the_devices_border(what):
 
 @pytest.mark.parametrize("order", [(0, 6), (-1, 0), (2**62, 0), (-(2**62), 1)])
 def test_an_order_of_rows_that_are_not_there(order):
-    with pytest.raises(IndexError, match="rows that X, with 6 rows, does not have"):
-        epoch(device(), order=order)
+    for n_jobs in (1, 3):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(cpu, "TEAM_WORK", 0)
+            with pytest.raises(IndexError, match="the order names rows that X does not have"):
+                epoch(device(n_jobs=n_jobs), order=order)
+    with pytest.raises(IndexError, match="the order names rows that X does not have"):
+        device().forward(DATA[0], np.empty((2, 2)), np.array(order))
 
 
 # ---- real memory ---------------------------------------------------------------------------------

@@ -67,7 +67,7 @@ def test_objects_are_values(loss):
         (lambda: Quantile(()), "quantiles must be numbers between 0 and 1"),
         (lambda: Quantile((0.5, 0.0)), "quantiles must be numbers between 0 and 1"),
         (lambda: Quantile("half"), "quantiles must be numbers between 0 and 1"),
-        (lambda: Custom(half_square, None), "must be callables of prediction and target"),
+        (lambda: Custom(half_square, None), "must be a Python function of p, t"),
         (lambda: resolve("hinge"), "Unknown loss: 'hinge'"),
         (lambda: resolve(QUANTILES, CLASSIFICATION), "Unknown loss: Quantile"),
     ],

@@ -25,7 +25,7 @@ from ..notices import warn
 from ..predictor import PLAIN, Predictor
 from ..regularization import Regularization
 from ..training import Plan, Rows, fit_epochs, fit_lbfgs
-from .fitted import honouring_output, model_of, units_of
+from .fitted import model_of, network_to_go_on_with
 from .parameters import batch_rows, check_parameters, hidden_units, per_layer
 from .shortcuts import FLOATS, on_host, seeded, validated
 from .state import (
@@ -111,8 +111,7 @@ class BaseMLP(BaseEstimator, ABC):
             return network, initializers.first_parameters(
                 network, self.weight_init, random_state, X.dtype, self.activation
             )
-        network = Network(units_of(self.coefs_), self.activation, loss, output)
-        network = honouring_output(self, network)
+        network = network_to_go_on_with(self, loss, output)
         weights = self.coefs_, self.intercepts_, getattr(self, "activation_params_", None)
         return network, FittedNetwork(network, *weights).packed()
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from .. import activations
-from ..losses import SquaredError
+from ..losses import Loss, SquaredError
 from ..model import FittedNetwork
 from ..network import Network
 
@@ -28,37 +28,42 @@ def model_of(estimator) -> FittedNetwork:
             f"coefs_ has {layers} weight matrices, for which n_layers_ must be {layers + 1}, got "
             f"{getattr(estimator, 'n_layers_', None)}."
         )
-    network = _network(estimator, units_of(estimator.coefs_))
+    network = _network(estimator, _units_of(estimator.coefs_))
     learned = getattr(estimator, "activation_params_", None)
     if learned is not None and not any(network.learned):
         learned = None
     return FittedNetwork(network, estimator.coefs_, estimator.intercepts_, learned)
 
 
-def units_of(coefs) -> tuple[int, ...]:
-    """The widths of all layers, by their weights.
+def network_to_go_on_with(estimator, loss: Loss, output) -> Network:
+    """The network that training continues: of the weights' shapes and the parameters' functions.
 
     Raises
     ------
     ValueError
-        If one is no matrix.
+        If weights, activations and `out_activation_`, perhaps set by hand, do not go together.
     """
+    units = _units_of(estimator.coefs_)
+    hidden = activations.resolve_layers(estimator.activation, len(units) - 2)
+    output = activations.resolve(output or loss.output_activation, activations.OUTPUT)
+    fitted = getattr(estimator, "_fitted_as", None)
+    parts = units, hidden, loss, output
+    if fitted is not None and parts == (
+        fitted.units, fitted.activation, fitted.loss, fitted.output_activation,
+    ):  # fmt: skip
+        network = fitted  # which knows its sizes already
+    else:
+        network = Network(*parts)
+    name = _output_by_hand(estimator, network)
+    return network if name is None else replace(network, output_activation=name)
+
+
+def _units_of(coefs):
+    """The widths of all layers, by their weights."""
     shapes = [np.shape(weights) for weights in coefs]
     if any(len(shape) != 2 for shape in shapes):
         raise ValueError(f"coefs_ must be matrices (fan_in, fan_out), got the shapes {shapes}.")
     return (*(fan_in for fan_in, _ in shapes), shapes[-1][1])
-
-
-def honouring_output(estimator, network: Network) -> Network:
-    """The same network, with the output activation that was set by hand since the fit, if any.
-
-    Raises
-    ------
-    ValueError
-        If `out_activation_` is no activation of outputs, or does not fit the loss.
-    """
-    name = _output_by_hand(estimator, network)
-    return network if name is None else replace(network, output_activation=name)
 
 
 def _output_by_hand(estimator, network):

@@ -116,6 +116,8 @@ def hidden_units(sizes) -> list[int]:
     ValueError, TypeError
         If they are no positive integers, in scikit-learn's words.
     """
+    if type(sizes) is tuple and all(type(size) is int and size > 0 for size in sizes):
+        return list(sizes)
     sizes = list(sizes) if isinstance(sizes, Iterable) else [sizes]
     if np.any(np.array(sizes) <= 0):
         raise ValueError(f"hidden_layer_sizes must be > 0, got {sizes}.")

@@ -21,7 +21,7 @@ MADE_FROM = {
 
 def begin(estimator) -> None:
     """Note down that a fit begins anew, with these layers."""
-    estimator._in_use = {"hidden_layer_sizes": hidden_units(estimator.hidden_layer_sizes)}
+    estimator._in_use = {"hidden_layer_sizes": estimator.hidden_layer_sizes}
 
 
 def next_optimizer(estimator, parameters, incremental) -> Optimizer:
@@ -61,10 +61,12 @@ def warn_of_unused(estimator, incremental: bool) -> None:
     names = ["hidden_layer_sizes"]
     if incremental and estimator.solver != "lbfgs":
         names += MADE_FROM.get(in_use.get("solver"), ())
-    changed = {name: getattr(estimator, name) for name in names if name in in_use}
-    if "hidden_layer_sizes" in changed:
-        changed["hidden_layer_sizes"] = hidden_units(estimator.hidden_layer_sizes)
-    changed = {name: value for name, value in changed.items() if value != in_use[name]}
+    changed = {
+        name: getattr(estimator, name)
+        for name in names
+        if name in in_use and getattr(estimator, name) is not in_use[name]
+    }
+    changed = {name: value for name, value in changed.items() if _differ(name, value, in_use[name])}
     if not changed:
         return
     old, new = (
@@ -75,6 +77,12 @@ def warn_of_unused(estimator, incremental: bool) -> None:
         f"{how} goes on with {old}, which this estimator began with: {new}, set since, has no "
         "effect. Set it back, or fit a clone of the estimator (sklearn.base.clone) from the start."
     )
+
+
+def _differ(name, value, other):
+    if name == "hidden_layer_sizes":  # of which there are several forms, arrays among them
+        value, other = hidden_units(value), hidden_units(other)
+    return value != other
 
 
 def next_progress(estimator, fresh: bool) -> Progress:

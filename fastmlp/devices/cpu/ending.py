@@ -19,11 +19,11 @@ class _Presence:
     """The threads in compiled code, as a context: ``with PRESENCE: ...``."""
 
     def __init__(self):
-        self._inside: set[int] = set()
+        self.inside: set[int] = set()
         self._ending = False
         atexit.register(self._end)
         if hasattr(os, "register_at_fork"):  # a child has none of its parent's other threads
-            os.register_at_fork(after_in_child=self._inside.clear)
+            os.register_at_fork(after_in_child=self.inside.clear)
 
     def check(self) -> None:
         """End this thread if the interpreter ends: it will not run much longer anyway.
@@ -38,15 +38,15 @@ class _Presence:
 
     def __enter__(self):
         self.check()
-        self._inside.add(threading.get_ident())
+        self.inside.add(threading.get_ident())
 
     def __exit__(self, *exception):
-        self._inside.discard(threading.get_ident())
+        self.inside.discard(threading.get_ident())
 
     def _end(self):
         self._ending = True
         start = time.monotonic()
-        while self._inside - {threading.get_ident()} and time.monotonic() - start < LIMIT:
+        while self.inside - {threading.get_ident()} and time.monotonic() - start < LIMIT:
             time.sleep(0.001)
 
 
@@ -55,10 +55,15 @@ PRESENCE = _Presence()
 
 def present(verb: Callable) -> Callable:
     """Make a verb of a device one that the interpreter's end waits for."""
+    inside, here = PRESENCE.inside, threading.get_ident
 
     @functools.wraps(verb)
     def in_presence(*arguments, **settings):
-        with PRESENCE:
+        PRESENCE.check()
+        inside.add(here())
+        try:
             return verb(*arguments, **settings)
+        finally:
+            inside.discard(here())
 
     return in_presence

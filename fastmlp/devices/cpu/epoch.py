@@ -27,7 +27,17 @@ from .layout import pointers
 from .microkernel import ZERO
 from .optimizer import next_step, with_scale
 from .products import panel_of, panel_width
-from .rows import ABSENT, FEATURES, ORDER, TARGETS, WEIGHTS, gather, row_number, value
+from .rows import (
+    ABSENT,
+    FEATURES,
+    ORDER,
+    TARGETS,
+    WEIGHTS,
+    check_order,
+    gather,
+    row_number,
+    value,
+)
 from .team import meet, share
 
 SETTINGS = np.dtype(
@@ -187,6 +197,7 @@ def train(layers, buffers, sources, settings, member, begin, end):
     """
     buffers = pointers(buffers)
     settings = settings[0]
+    check_order(sources, begin, end)
     for position in range(begin, end, settings["batch_size"]):
         rows = min(settings["batch_size"], end - position)
         settings["batch_begin"] = position
@@ -224,6 +235,7 @@ def add_gradient(layers, buffers, sources, settings, member, begin, end):
     """
     buffers = pointers(buffers)
     settings = settings[0]
+    check_order(sources, begin, end)
     for position in range(begin, end, settings["batch_size"]):
         rows = min(settings["batch_size"], end - position)
         rows_phase(layers, buffers, sources, settings, position, rows, member)

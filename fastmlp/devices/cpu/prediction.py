@@ -9,6 +9,7 @@ from .dropout import Dropping
 from .epoch import forward
 from .layout import pointers
 from .microkernel import ZERO
+from .rows import check_order
 from .team import take
 
 
@@ -22,6 +23,7 @@ def predict(layers, buffers, sources, out, member, most):
     outputs = out.shape[1]
     nothing = Dropping(ZERO, ZERO, ZERO, ZERO)
     chunks = (len(out) + CHUNK - 1) // CHUNK
+    check_order(sources, ZERO, len(out))
     for _ in range(most):
         chunk = take(member, chunks)
         if chunk == chunks:

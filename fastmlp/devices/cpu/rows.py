@@ -22,7 +22,7 @@ _KINDS = {np.dtype(np.float32): FLOAT32, np.dtype(np.float64): FLOAT64, np.dtype
 SOURCE = np.dtype(
     [
         (name, np.int64)
-        for name in ("kind", "address", "row", "column", "columns", "indices", "starts")
+        for name in ("kind", "address", "row", "column", "rows", "columns", "indices", "starts")
     ],
     align=True,
 )
@@ -48,13 +48,11 @@ class Sources:
     ------
     ValueError
         If an array has another shape, or X is a damaged sparse matrix.
-    IndexError
-        If the order names rows that X does not have.
     """
 
     def __init__(self, network, X, targets=None, weights=None, order=None):
         self.table = np.zeros(4, SOURCE)
-        self.rows = rows = X.shape[0]
+        rows = X.shape[0]
         self.sparse = sparse.issparse(X)
         self._alive = []
         shapes = (rows, network.units[0]), (rows, network.units[-1]), (rows,)
@@ -70,12 +68,9 @@ class Sources:
             self.follow(order)
 
     def follow(self, order):
-        """Visit the rows in this order from now on."""
+        """Visit the rows in this order from now on; compiled code checks that X has them."""
         self._order = np.ascontiguousarray(order, np.int64)
-        # Without the sign, negative numbers are too large as well.
-        if self._order.size and self._order.view(np.uint64).max() >= self.rows:
-            raise IndexError(f"The order names rows that X, with {self.rows} rows, does not have.")
-        self.table[ORDER] = INT64, self._order.ctypes.data, 0, 0, 0, 0, 0
+        self.table[ORDER] = INT64, self._order.ctypes.data, 0, 0, len(self._order), 0, 0, 0
 
     def _describe(self, array):
         if array.dtype not in _KINDS or not array.flags.aligned:
@@ -84,7 +79,7 @@ class Sources:
             array = array.reshape(len(array), -1)
         self._alive.append(array)
         row, column = array.strides
-        return _KINDS[array.dtype], array.ctypes.data, row, column, array.shape[1], 0, 0
+        return _KINDS[array.dtype], array.ctypes.data, row, column, *array.shape, 0, 0
 
     def _describe_sparse(self, matrix):
         check_indices(matrix)
@@ -98,7 +93,7 @@ class Sources:
         starts = np.ascontiguousarray(matrix.indptr, np.int64)
         self._alive += [data, indices, starts]
         at, at_indices, at_starts = (part.ctypes.data for part in (data, indices, starts))
-        return _KINDS[data.dtype], at, 0, 0, columns, at_indices, at_starts
+        return _KINDS[data.dtype], at, 0, 0, *matrix.shape, at_indices, at_starts
 
 
 def _peek_python(address, index, like):
@@ -126,6 +121,22 @@ def row_number(order, position):
     if order["kind"] == ABSENT:
         return position
     return peek(order["address"], position, np.int64(0))
+
+
+@kernel
+def check_order(sources, begin, end):
+    """Raise an IndexError if the order ends before `end`, or names rows that X does not have."""
+    order, rows = sources[ORDER], np.uint64(sources[FEATURES]["rows"])
+    wrong = False
+    if order["kind"] == ABSENT:
+        wrong = np.uint64(end) > rows
+    elif end > order["rows"]:
+        wrong = True
+    else:
+        for position in range(begin, end):  # without the sign, a negative number is too large
+            wrong |= np.uint64(peek(order["address"], position, np.int64(0))) >= rows
+    if wrong:
+        raise IndexError("the order names rows that X does not have")
 
 
 @kernel
