@@ -1,8 +1,36 @@
 """A JIT-compiled multi-layer perceptron behind scikit-learn's interface."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .estimators import MLPClassifier, MLPRegressor
+    from .info import show_versions
+
 __version__ = "0.1.0"
 
-from .estimators import MLPClassifier, MLPRegressor
-from .info import show_versions
-
 __all__ = ["MLPClassifier", "MLPRegressor", "__version__", "show_versions"]
+
+#: Where the names are that are imported when they are first used: importing the compiler and
+#: scikit-learn takes a second or two, and ``fastmlp --version`` needs neither.
+_PLACES = {
+    "MLPClassifier": ".estimators",
+    "MLPRegressor": ".estimators",
+    "show_versions": ".info",
+}
+_MODULES = {"activations", "devices", "displays", "initializers", "inspect", "losses"}
+
+
+def __getattr__(name):
+    if name in _PLACES:
+        value = getattr(import_module(_PLACES[name], __name__), name)
+    elif name in _MODULES:
+        value = import_module(f".{name}", __name__)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__():
+    return sorted({*globals(), *_PLACES, *_MODULES})

@@ -3,9 +3,9 @@
 import argparse
 import os
 import sys
+from collections.abc import Callable
 
-from . import __version__, demo, gallery, info, warmup
-from .devices import DEVICES
+from . import __version__
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -25,9 +25,6 @@ def main(argv: list[str] | None = None) -> int:
     try:
         arguments.command(arguments)
         sys.stdout.flush()
-    except (demo.DemoError, gallery.GalleryError, warmup.WarmupError) as error:
-        print(f"fastmlp: error: {error}", file=sys.stderr)
-        return 1
     except KeyboardInterrupt:
         print("fastmlp: interrupted", file=sys.stderr)
         return 130  # what a shell reports of a program that SIGINT has ended
@@ -35,36 +32,89 @@ def main(argv: list[str] | None = None) -> int:
         # Whoever read has read enough, as `head` does; the exit's flush must not fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except Exception as error:
+        print(f"fastmlp: error: {_line(error)}", file=sys.stderr)
+        return 1
     return 0
 
 
+def _line(error):
+    """An error in one line; the type of an unforeseen one says more than its text alone."""
+    text = " ".join(str(error).split())
+    if isinstance(error, RuntimeError) and text:
+        return text
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+class _Command(argparse.ArgumentParser):
+    """A parser that is filled when it is called: what commands import takes a second or two.
+
+    Parameters
+    ----------
+    fill : callable, optional
+        Adds the arguments to the parser.
+    **settings : dict
+        Of the parser.
+    """
+
+    def __init__(self, *, fill: Callable | None = None, **settings):
+        super().__init__(formatter_class=argparse.ArgumentDefaultsHelpFormatter, **settings)
+        self._fill = fill
+
+    def parse_known_args(self, args=None, namespace=None):
+        """Parse, as every parser does."""
+        if self._fill is not None:
+            self._fill(self)
+            self._fill = None
+        return super().parse_known_args(args, namespace)
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Command(
         prog="fastmlp",
         description="A JIT-compiled multi-layer perceptron behind scikit-learn's interface.",
     )
     parser.add_argument("--version", action="version", version=f"fastmlp {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    _add_demo(commands)
-    _add_gallery(commands)
-    _add_info(commands)
-    _add_warmup(commands)
-    return parser
-
-
-def _add_demo(commands):
-    defaults = demo.Settings()
-    command = commands.add_parser(
+    commands.add_parser(
         "demo",
         help="compare with scikit-learn on real data: results first, then time",
         description="Train classifiers and a regressor on data that comes with scikit-learn, next "
         "to scikit-learn with the same seed, and print times, scores and the largest difference "
         "of the loss curves. The exit status is 1 if the two do not learn the same.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        fill=_fill_demo,
     )
-    command.add_argument(
-        "--device", choices=["auto", *DEVICES], default=defaults.device, help="where fastmlp runs"
+    commands.add_parser(
+        "gallery",
+        help="draw a picture of each kind",
+        description="Train small networks and write a PNG of each kind of picture: loss curve, "
+        "activations, decision boundary, one sample's way through a network, gradient flow, and "
+        "the error of central differences. Needs matplotlib: pip install 'fastmlp[plot]'.",
+        fill=_fill_gallery,
     )
+    commands.add_parser(
+        "info",
+        help="show versions, threads, cache folder and devices",
+        description="Show versions, processor, threads, the folder of compiled code, and the "
+        "devices found: what a report of a problem should contain.",
+        fill=_fill_info,
+    )
+    commands.add_parser(
+        "warmup",
+        help="compile ahead and keep the result on disk",
+        description="Compile everything ahead and keep it on disk, so that no later process has "
+        "to: a line for a container's build. FASTMLP_CACHE_DIR chooses the folder. The exit "
+        "status is 1 if the compiled code could not be kept.",
+        fill=_fill_warmup,
+    )
+    return parser
+
+
+def _fill_demo(command):
+    from . import demo, warmup
+
+    defaults = demo.Settings()
+    _add_device(command, defaults.device)
     command.add_argument(
         "--dtype", choices=warmup.DTYPES, default=defaults.dtype, help="precision of both sides"
     )
@@ -77,62 +127,49 @@ def _add_demo(commands):
     command.add_argument(
         "--seed", type=_seed, metavar="N", default=defaults.seed, help="random_state of both sides"
     )
-    command.set_defaults(command=_demo)
+
+    def run(arguments):
+        chosen = {name: getattr(arguments, name) for name in demo.Settings._fields}
+        demo.run(demo.Settings(**chosen))
+
+    command.set_defaults(command=run)
 
 
-def _add_gallery(commands):
-    command = commands.add_parser(
-        "gallery",
-        help="draw a picture of each kind",
-        description="Train small networks and write a PNG of each kind of picture: loss curve, "
-        "activations, decision boundary, one sample's way through a network, gradient flow, and "
-        "the error of central differences. Needs matplotlib: pip install 'fastmlp[plot]'.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+def _fill_gallery(command):
+    from . import gallery
+
     command.add_argument("folder", metavar="DIR", help="where to; made if it is not there")
-    command.add_argument(
-        "--device", choices=["auto", *DEVICES], default="auto", help="where fastmlp runs"
-    )
+    _add_device(command, "auto")
     command.set_defaults(
         command=lambda arguments: gallery.write(arguments.folder, arguments.device)
     )
 
 
-def _add_info(commands):
-    command = commands.add_parser(
-        "info",
-        help="show versions, threads, cache folder and devices",
-        description="Show versions, processor, threads, the folder of compiled code, and the "
-        "devices found: what a report of a problem should contain.",
-    )
+def _fill_info(command):
+    from . import info
+
     command.set_defaults(command=lambda arguments: info.show_versions())
 
 
-def _add_warmup(commands):
-    command = commands.add_parser(
-        "warmup",
-        help="compile ahead and keep the result on disk",
-        description="Compile everything ahead and keep it on disk, so that no later process has "
-        "to: a line for a container's build. FASTMLP_CACHE_DIR chooses the folder. The exit "
-        "status is 1 if the compiled code could not be kept.",
-    )
+def _fill_warmup(command):
+    from . import warmup
+
     command.add_argument(
         "--dtype", choices=warmup.DTYPES, help="compile for one precision only (default: both)"
     )
-    command.set_defaults(command=_warmup)
+    command.set_defaults(
+        command=lambda arguments: warmup.run(
+            [arguments.dtype] if arguments.dtype else warmup.DTYPES
+        )
+    )
 
 
-def _demo(arguments):
-    chosen = {name: getattr(arguments, name) for name in demo.Settings._fields}
-    demo.run(demo.Settings(**chosen))
+def _add_device(command, default):
+    from .devices import DEVICES
 
-
-def _gallery(arguments):
-    gallery.write(arguments.folder, arguments.device)
-
-
-def _warmup(arguments):
-    warmup.run([arguments.dtype] if arguments.dtype else warmup.DTYPES)
+    command.add_argument(
+        "--device", choices=["auto", *DEVICES], default=default, help="where fastmlp runs"
+    )
 
 
 def _positive(text):

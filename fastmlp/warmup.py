@@ -8,7 +8,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from ._cache import CACHE
 from ._jit import JIT_DISABLED
-from .devices.cpu import ENTRIES, LONGEST_BATCH, loops
+from .devices.cpu import ENTRIES, LONGEST_BATCH, loops, team
 from .estimators import MLPClassifier
 from .info import cache_files
 
@@ -50,13 +50,16 @@ def run(dtypes=DTYPES) -> None:
 def compile_for(dtype) -> None:
     """Compile all that a network of this dtype needs, whatever its shape, data and settings."""
     loops.compile_all(np.dtype(dtype))
+    team.compile_all()
     rows = LONGEST_BATCH + 1  # as one batch, it is trained block by block
     X = np.linspace(-1, 1, 2 * rows, dtype=dtype).reshape(rows, 2)
     y = np.arange(rows) % 2
     # The walks depend on the dtype alone: layers, loops and data enter as numbers.
     for settings in ({}, {"solver": "lbfgs"}, {"batch_size": rows}):
-        network = MLPClassifier((2,), max_iter=1, random_state=0, device="cpu", **settings)
-        fit_or_interrupt(network, X, y).predict(X)
+        network = MLPClassifier((64,), max_iter=1, random_state=0, device="cpu", **settings)
+        fit_or_interrupt(network, X, y)
+    for some in (X, X[:1]):  # the walk for many rows, and that for few
+        network.predict(some)
     network.compiled_predictor()(X)
 
 

@@ -1,6 +1,8 @@
 """What all tests share: the compiled-only mark, and the devices at hand."""
 
 import sys
+from collections import Counter
+from pathlib import Path
 
 import pytest
 from numba.core import config
@@ -31,3 +33,15 @@ def pytest_collection_modifyitems(items):
             item.add_marker(compiled)
         elif JIT_DISABLED and parameters.get("device") == "reference":
             item.add_marker(same)
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Tell how many tests of the CUDA device were skipped, and what they lack."""
+    reasons = Counter()
+    for report in terminalreporter.stats.get("skipped", ()):
+        name = Path(report.nodeid.partition("::")[0]).name
+        if name.startswith(("test_cuda", "test_gpu")) and isinstance(report.longrepr, tuple):
+            reasons[report.longrepr[2].removeprefix("Skipped: ")] += 1
+    for reason, count in reasons.items():
+        what = "test of the CUDA device" if count == 1 else "tests of the CUDA device"
+        terminalreporter.write_line(f"{count} {what} skipped, or files of them: {reason}")

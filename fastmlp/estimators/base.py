@@ -43,6 +43,14 @@ MatrixLike = ArrayLike | sparse.spmatrix | sparse.sparray
 class BaseMLP(BaseEstimator, ABC):
     """A multi-layer perceptron behind scikit-learn's interface; see the two subclasses."""
 
+    # The HTML representation links to the page of the class whose place this one takes, and shows
+    # each parameter's paragraph of our docstring as its tooltip.
+    _doc_link_module = "fastmlp"
+    _doc_link_template = (
+        "https://scikit-learn.org/stable/modules/generated/"
+        "sklearn.neural_network.{estimator_name}.html"
+    )
+
     # ---- what the subclasses say ----------------------------------------------------------------
 
     @abstractmethod

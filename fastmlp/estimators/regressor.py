@@ -82,7 +82,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         Improvement of loss or score below which an epoch counts as stalled; for "lbfgs" the largest
         component of the gradient at which it stops.
     verbose : bool or int, default=False
-        Whether to print the progress.
+        Whether to print the progress: of every epoch, or of the first and every so-many-th.
     warm_start : bool, default=False
         Whether `fit` goes on from the weights of the last call.
     momentum : float, default=0.9
@@ -93,8 +93,10 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         Whether to hold out validation rows, stop by their score, and keep the best weights.
     validation_fraction : float, default=0.1
         Share of rows held out, in [0, 1).
-    beta_1, beta_2 : float, default=0.9, 0.999
-        Decay of Adam's first and second moments, in [0, 1).
+    beta_1 : float, default=0.9
+        Decay of Adam's first moments, in [0, 1).
+    beta_2 : float, default=0.999
+        Decay of Adam's second moments, in [0, 1).
     epsilon : float, default=1e-8
         Added to the denominator in Adam.
     n_iter_no_change : int or inf, default=10

@@ -317,7 +317,7 @@ class Team:
             self._helpers.clear()
             self._process = os.getpid()
         while len(self._helpers) < count:
-            _compile()
+            compile_all()
             self._helpers.append(_Helper())
             try:
                 self._helpers[-1].start()
@@ -328,7 +328,7 @@ class Team:
         return [helper for helper in helpers if helper.is_awake()] if meets else helpers
 
 
-def _compile():
+def compile_all():
     """Compile what nothing may interrupt later."""
     state = np.zeros(_PRESENCE + 1, np.int64)
     enter(state, 0)
