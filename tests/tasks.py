@@ -1,5 +1,6 @@
 """Small data sets of every kind of target, and how to compare two fitted estimators."""
 
+import re
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +13,11 @@ from fastmlp._jit import JIT_DISABLED
 DEVICES = ["reference"] if JIT_DISABLED else fastmlp.devices.present()
 #: Those that take a sparse X.
 SPARSE_DEVICES = [name for name in DEVICES if name != "cuda"]
+
+
+def named(value):
+    """What a test is called for a parameter: without the address where it happens to lie."""
+    return getattr(value, "__name__", None) or re.sub(r" at 0x\w+", "", str(value), flags=re.I)
 
 
 class Task(NamedTuple):

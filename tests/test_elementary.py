@@ -19,9 +19,9 @@ INF, NAN = np.inf, np.nan
 # Plain Python rounds its fma through integers, ten thousand times as slowly.
 COUNT = 200 if JIT_DISABLED else 100_000
 X86 = platform.machine() in {"x86_64", "AMD64"}
-FEATURES = config.CPU_FEATURES or (
-    "" if config.CPU_NAME else binding.get_host_cpu_features().flatten()
-)
+FEATURES = config.CPU_FEATURES
+if FEATURES is None:
+    FEATURES = binding.get_host_cpu_features().flatten()
 FUSED = JIT_DISABLED or not X86 or "+fma" in FEATURES
 EXAMPLES = settings(max_examples=30 if JIT_DISABLED else 200, deadline=None)
 

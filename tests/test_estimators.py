@@ -20,7 +20,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from tasks import TASKS, outputs
+from tasks import TASKS, named, outputs
 
 import fastmlp
 from fastmlp import MLPClassifier, MLPRegressor
@@ -109,7 +109,7 @@ def test_same_face(ours, theirs):
         {"n_iter_no_change": 0},
         {"max_fun": 0},
     ],
-    ids=str,
+    ids=named,
 )
 def test_wrong_parameters(ours, theirs, wrong):
     X, y = np.ones((30, 2)), np.arange(30) % 3

@@ -16,6 +16,7 @@ from numba.core import event
 from numba.core.errors import TypingError
 from scipy import sparse
 from sklearn.base import clone
+from tasks import named
 from test_devices import (
     CLOSE,
     WIDE,
@@ -132,7 +133,7 @@ NO_FUNCTIONS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("wrong", NO_FUNCTIONS, ids=str)
+@pytest.mark.parametrize("wrong", NO_FUNCTIONS, ids=named)
 @pytest.mark.parametrize("kind", [activations.Custom, losses.Custom])
 def test_what_is_no_python_function_gets_help(kind, wrong):
     arguments = "z" if kind is activations.Custom else "p, t"

@@ -17,7 +17,7 @@ from sklearn.metrics import (
     mean_squared_error,
 )
 from sklearn.model_selection import cross_val_score
-from tasks import DEVICES, TASKS
+from tasks import DEVICES, TASKS, named
 
 from fastmlp import MLPClassifier, MLPRegressor
 from fastmlp.losses import (
@@ -51,7 +51,7 @@ def difference(p, t):
 # ---- objects ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("loss", [*LOSSES, QUANTILES, Custom(half_square, difference)], ids=str)
+@pytest.mark.parametrize("loss", [*LOSSES, QUANTILES, Custom(half_square, difference)], ids=named)
 def test_objects_are_values(loss):
     one = resolve(loss)
     assert one == resolve(one) == clone(one, safe=False) == pickle.loads(pickle.dumps(one))
@@ -165,7 +165,7 @@ def test_value_of_a_classifiers_loss(loss, task, device):
         (Huber(1e-3), np.median),
         (Huber(1e3), np.mean),
     ],
-    ids=str,
+    ids=named,
 )
 def test_minimum(loss, statistic, device):
     """The best constant is the mean, the median, or the quantile."""

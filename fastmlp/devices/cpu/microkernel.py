@@ -79,11 +79,12 @@ class Transposed(NamedTuple):
 
 
 def _host_features() -> set[str]:
-    """The CPU features that Numba compiles for, which the user may have set below the host's."""
+    """The CPU features that Numba compiles for, which the user may have set below the host's.
+
+    Numba takes those of NUMBA_CPU_FEATURES; else none for NUMBA_CPU_NAME=generic; else the host's.
+    """
     if config.CPU_FEATURES is not None:
         return {f[1:] for f in config.CPU_FEATURES.split(",") if f.startswith("+")}
-    if config.CPU_NAME is not None and config.CPU_NAME != "host":
-        return set()  # what another CPU has is not told: the narrowest vectors run everywhere
     return {name for name, present in binding.get_host_cpu_features().items() if present}
 
 
