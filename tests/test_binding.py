@@ -7,26 +7,30 @@ import sys
 import numpy as np
 import pytest
 from llvmlite.binding import Linkage
+from numba import types
 
-from fastmlp._jit import entry, kernel
+from fastmlp._jit import entry, intrinsic, kernel
 
 pytestmark = pytest.mark.compiled
 
 
+@intrinsic(lambda: None)
+def never_inlined(typing):
+    """Have LLVM call the calling kernel."""
+
+    def build(context, builder, signature, arguments):
+        builder.function.attributes.add("noinline")
+        return context.get_dummy_value()
+
+    return types.void(), build
+
+
 @kernel
 def total(x):
-    """Long enough that LLVM does not inline it."""
+    never_inlined()
     result = 0.0
     for i in range(x.size):
-        value = x[i]
-        for _ in range(3):
-            value = value * value + 1.0 / (value + 2.0)
-        if value > 5.0:
-            result += value
-        elif value < -3.0:
-            result -= value
-        else:
-            result += 1.0
+        result += x[i]
     return result
 
 
@@ -41,7 +45,7 @@ def test_nothing_that_an_entry_calls_can_be_another_copy():
     (compiled,) = twice.overloads.values()
     defined = [f for f in compiled.library._final_module.functions if not f.is_declaration]
     hidden = [f.name for f in defined if f.linkage == Linkage.internal]
-    assert any("total" in name for name in hidden), "it was inlined: nothing is shown"
+    assert any("total" in name for name in hidden)
     for function in defined:
         assert function.linkage == Linkage.internal or "twice" in function.name
     kernels = [f for f in total.overloads.values() for f in f.library._final_module.functions]
