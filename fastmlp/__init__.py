@@ -18,7 +18,10 @@ _PLACES = {
     "MLPRegressor": ".estimators",
     "show_versions": ".info",
 }
-_MODULES = {"activations", "devices", "displays", "initializers", "inspect", "losses"}
+_MODULES = {
+    "activations", "devices", "displays", "estimators", "formulas", "info", "initializers",
+    "inspect", "losses", "model", "network", "predictor", "regularization", "schedules", "training",
+}  # fmt: skip
 
 
 def __getattr__(name):

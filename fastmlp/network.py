@@ -92,7 +92,7 @@ class Network:
         """Number of parameters."""
         return sum((fan_in + 1) * fan_out for fan_in, fan_out in self.shapes) + sum(self.learned)
 
-    def packed(self, vector, dtype, what: str = "parameters") -> np.ndarray:
+    def checked(self, vector, dtype, what: str = "parameters") -> np.ndarray:
         """A packed vector as compiled code reads it: of this dtype and without gaps.
 
         Parameters

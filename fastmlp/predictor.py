@@ -59,7 +59,7 @@ class Predictor:
             raise ValueError(f"There is no predictor of dtype {self.dtype} and form {form!r}.")
         if network.units[-1] != 1 and (form == PAIR or flat):
             raise ValueError(f"Of {network.units[-1]} outputs, none is a single one.")
-        self._parameters = network.packed(parameters, self.dtype).copy()
+        self._parameters = network.checked(parameters, self.dtype).copy()
         # The plan has their addresses, in this process: it is made anew where they are.
         self._loops = layer_loops(network, self.dtype)
         model = FittedNetwork(

@@ -49,7 +49,7 @@ class Optimizer:
             raise ValueError(
                 f"The optimiser's step must be a number of steps done, got {self.step!r}."
             )
-        return [network.packed(moment, dtype, "moments") for moment in self.moments]
+        return [network.checked(moment, dtype, "moments") for moment in self.moments]
 
 
 class Rows(NamedTuple):

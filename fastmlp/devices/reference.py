@@ -214,7 +214,7 @@ class ReferenceDevice:
         self.regularization.check(network)
         self.batch_size = batch_size
         self.dtype = parameters.dtype
-        self._packed = network.packed(parameters, self.dtype).copy()
+        self._packed = network.checked(parameters, self.dtype).copy()
         if optimizer is not None:
             self._moments = np.stack(optimizer.packed_moments(network, self.dtype))
 

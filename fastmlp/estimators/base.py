@@ -369,8 +369,7 @@ def all_or_nothing(estimator):
     try:
         yield
     except BaseException:
-        vars(estimator).clear()
-        vars(estimator).update(before)
+        estimator.__dict__ = before  # at once: another Ctrl-C may come at any time
         raise
 
 

@@ -113,7 +113,7 @@ class CpuDevice:
 
     def _fill(self, buffer, parameters):
         """Lay a packed vector out in a buffer."""
-        packed = self.network.packed(parameters, self.dtype)
+        packed = self.network.checked(parameters, self.dtype)
         exchange(self._layout.layers, buffer, packed, False)
 
     def _packed(self, buffer):

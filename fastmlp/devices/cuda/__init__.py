@@ -80,7 +80,7 @@ class CudaDevice:
             layer_loops(network, self.dtype)
             loss_loop(network.loss, network.canonical, self.dtype)
         self._kind = self._kind_of(network)
-        parameters = network.packed(parameters, self.dtype)
+        parameters = network.checked(parameters, self.dtype)
         moments = None if optimizer is None else optimizer.packed_moments(network, self.dtype)
         constants = network.loss.constants(network.units[-1])
         self._memory = Memory(parameters, moments, constants)
@@ -167,7 +167,7 @@ class CudaDevice:
     def loss_and_gradient(self, parameters, X, targets, weights):
         """Mean loss over all rows, with penalty, and its gradient, at the given parameters."""
         memory, n = self._memory, len(targets)
-        at = self.network.packed(parameters, self.dtype)
+        at = self.network.checked(parameters, self.dtype)
         memory.parameters.copy_to_device(at, stream=memory.stream)
         if self._whole is None:
             self._whole = Layered(self._kind, self.network, self.regularization, n, memory)
