@@ -363,6 +363,7 @@ def test_the_same_functions_defined_anew_are_compiled_once():
     assert len(loops._OWN) == known
 
 
+@pytest.mark.compiled
 def test_functions_that_nobody_uses_are_let_go():
     own = activations.Custom(times(2.0), constant(2.0))
     functions = [weakref.ref(own.function), weakref.ref(own.derivative)]
@@ -411,6 +412,11 @@ def test_functions_of_a_script_are_compiled_once_by_each_worker(tmp_path):
     subprocess.run([sys.executable, script], check=True, timeout=300)
 
 
+@pytest.mark.compiled
+def test_options_are_part_of_what_compiled_functions_are_made_of():
+    assert contents(njit(bump)) == contents(njit(bump)) != contents(njit(bump, fastmath=True))
+
+
 def test_what_functions_are_made_of():
     def fib(n):
         return n if n < 2 else fib(n - 1) + fib(n - 2)
@@ -423,7 +429,6 @@ def test_what_functions_are_made_of():
         lambda z, /: z * 2.0, lambda z: z * True, lambda z: z * 1, lambda z: z * 1.0,
     ]  # fmt: skip
     assert len({contents(f) for f in (*same, *others)}) == 9
-    assert contents(njit(bump)) == contents(njit(bump)) != contents(njit(bump, fastmath=True))
     assert contents(times(object())) != contents(times(object()))
     thing = object()
     assert contents(times(thing)) == contents(times(thing))

@@ -175,7 +175,7 @@ def predict_rows(plan, X, out, form):
 @entry
 def predict_sources(plan, sources, out, sparse):
     """out = the outputs of all rows of the user's X, (rows, outputs)."""
-    source, rows = sources[FEATURES], pointer(out)
+    source = sources[FEATURES]
     size, longest = rooms(plan)
     values, z = np.empty(size, out.dtype), np.empty(longest, out.dtype)
     unread = np.empty(longest, out.dtype)
@@ -190,7 +190,7 @@ def predict_sources(plan, sources, out, sparse):
             gather(source, r, ZERO, plan[0]["fan_in"], a, ZERO)
             x = forward_row(plan, ZERO, a, ZERO, z_at, unread_at)
         for k in range(outputs):
-            rows[r * outputs + k] = a[x + k]
+            out[r, k] = a[x + k]
 
 
 def plan_of(network, arrays, loops) -> np.ndarray:
@@ -243,7 +243,6 @@ def predict_few(model, X, out) -> None:
         Whose weights are read where they lie, if they have the dtype of `out`.
     X : ndarray of shape (n, features) or CSR matrix
     out : ndarray of shape (n, outputs)
-        In C order.
     """
     arrays = model.arrays(out.dtype)
     loops = layer_loops(model.network, out.dtype)
