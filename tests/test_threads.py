@@ -548,9 +548,10 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's job may be
 fit()
 random.seed(0)
 for _ in range(60):
-    threading.Timer(random.uniform(0, 0.03), os.kill, (os.getpid(), signal.SIGINT)).start()
     deadline = time.monotonic() + 20
+    interrupt = threading.Timer(random.uniform(0, 0.03), os.kill, (os.getpid(), signal.SIGINT))
     try:
+        interrupt.start()  # which may be heard before it returns
         while fit() == expected:  # a fit that was interrupted ends early
             assert time.monotonic() < deadline, "the interrupt was not heard"
     except KeyboardInterrupt:
