@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from numbers import Integral, Real
 from types import FunctionType
+from typing import ClassVar
 
 import numpy as np
 
@@ -42,17 +43,42 @@ class Activation:
     learnable : bool
         Whether each unit learns a number of its own in the constant's place.
     pieces : int
-        How many numbers z a unit has.
+        Number of z values of each unit.
+    whole_row : bool
+        Whether a value depends on all z of the row, not on its own alone.
+    custom : bool
+        Whether it is made of a user's functions.
     least, most : float
-        Between which numbers the values lie.
+        Bounds of the values.
+    kinks : tuple of float
+        The z at which f or f' jumps, ascending: a difference quotient across one is no derivative.
+    straight_through : bool
+        Whether training uses another slope than the true one.
+    best_init : str
+        The rule of `fastmlp.initializers` that its literature derives.
+    slope_below : float
+        Slope for z < 0 where f is a straight line there, for that rule; else 0.
+    glorot_factor : float
+        scikit-learn's f in the first weights' bound √(f / (fan_in + fan_out)).
     """
 
-    # Without annotations, lest the fields of a subclass take their places in its signature.
+    # Without annotations: as fields they would come first in the signature of every subclass.
     name = ""
     constant = 0.0
     learnable = False
     pieces = 1
+    whole_row = custom = False
     least, most = -math.inf, math.inf
+    kinks: ClassVar[tuple[float, ...]] = ()
+    straight_through = False
+    best_init = "glorot_uniform"
+    slope_below = 0.0
+    glorot_factor = 6.0
+
+    @property
+    def settings(self) -> str:
+        """Its own parameters, as text for a title."""
+        return repr(self).partition("(")[2].removesuffix(")")
 
 
 @dataclass(frozen=True)
@@ -67,6 +93,7 @@ class Logistic(Activation):
     """f(z) = 1 / (1 + e^-z)."""
 
     name = "logistic"
+    glorot_factor = 2.0
     least, most = 0.0, 1.0
 
 
@@ -83,6 +110,7 @@ class HardSigmoid(Activation):
     """f(z) = z / 6 + 1/2, moved into [0, 1]: the logistic function in three straight pieces."""
 
     name = "hard_sigmoid"
+    kinks = (-3.0, 3.0)
     least, most = 0.0, 1.0
 
 
@@ -91,6 +119,7 @@ class HardTanh(Activation):
     """f(z) = z, moved into [-1, 1]."""
 
     name = "hard_tanh"
+    kinks = (-1.0, 1.0)
     least, most = -1.0, 1.0
 
 
@@ -102,6 +131,8 @@ class ReLU(Activation):
     """
 
     name = "relu"
+    kinks = (0.0,)
+    best_init = "he_normal"
     least = 0.0
 
 
@@ -119,6 +150,8 @@ class LeakyReLU(Activation):
 
     negative_slope: float = 0.01
     name = "leaky_relu"
+    kinks = (0.0,)
+    best_init = "he_normal"
 
     def __post_init__(self):
         fits = _is_number(self.negative_slope) and self.negative_slope >= 0
@@ -128,6 +161,11 @@ class LeakyReLU(Activation):
     def constant(self) -> float:
         """α."""
         return float(self.negative_slope)
+
+    @property
+    def slope_below(self) -> float:
+        """α."""
+        return self.constant
 
 
 @dataclass(frozen=True)
@@ -144,6 +182,8 @@ class PReLU(Activation):
 
     initial_slope: float = 0.25
     name, learnable = "prelu", True
+    kinks = (0.0,)
+    best_init = "he_normal"
 
     def __post_init__(self):
         _check(_is_number(self.initial_slope), self, "initial_slope must be a finite number")
@@ -152,6 +192,11 @@ class PReLU(Activation):
     def constant(self) -> float:
         """α at the beginning."""
         return float(self.initial_slope)
+
+    @property
+    def slope_below(self) -> float:
+        """α at the beginning."""
+        return self.constant
 
 
 @dataclass(frozen=True)
@@ -169,6 +214,8 @@ class ELU(Activation):
 
     alpha: float = 1.0
     name = "elu"
+    kinks = (0.0,)
+    best_init = "he_normal"
 
     def __post_init__(self):
         _check(
@@ -191,6 +238,8 @@ class SELU(Activation):
     """
 
     name = "selu"
+    kinks = (0.0,)
+    best_init = "lecun_normal"
 
 
 @dataclass(frozen=True)
@@ -201,6 +250,7 @@ class Softplus(Activation):
     """
 
     name = "softplus"
+    best_init = "he_normal"
     least = 0.0
 
 
@@ -221,6 +271,7 @@ class Swish(Activation):
     beta: float = 1.0
     learnable: bool = False
     name = "swish"
+    best_init = "he_normal"
 
     def __post_init__(self):
         _check(_is_number(self.beta), self, "beta must be a finite number")
@@ -241,6 +292,7 @@ class GELU(Activation):
     """
 
     name = "gelu"
+    best_init = "he_normal"
 
 
 @dataclass(frozen=True)
@@ -259,6 +311,7 @@ class Maxout(Activation):
 
     pieces: int = 2
     name = "maxout"
+    best_init = "he_normal"
 
     def __post_init__(self):
         _check(
@@ -282,6 +335,13 @@ class Step(Activation):
 
     name = "step"
     least, most = 0.0, 1.0
+    kinks = (0.0,)
+    straight_through = True
+
+    @property
+    def settings(self) -> str:
+        """What its slope is."""
+        return "slope: straight-through"
 
 
 @dataclass(frozen=True)
@@ -297,6 +357,7 @@ class Softmax(Activation):
     """f(z)_k = e^z_k / Σ_j e^z_j, for outputs that are the probabilities of classes."""
 
     name = "softmax"
+    whole_row = True
     least, most = 0.0, 1.0
 
 
@@ -374,12 +435,18 @@ class Custom(Activation):
     function: Callable
     derivative: Callable
     name = "custom"
+    custom = True
     #: What an error says of functions that cannot be compiled.
     takes = "Its functions take and return one number each"
 
     def __post_init__(self):
         for name in ("function", "derivative"):
             check_function(self, name, "z")
+
+    @property
+    def settings(self) -> str:
+        """The name of the function."""
+        return self.function.__name__
 
 
 #: What acts on each unit alone, in hidden layers: by name.

@@ -24,7 +24,7 @@ from numpy.typing import ArrayLike
 from sklearn.base import clone, is_classifier
 from sklearn.utils.validation import check_is_fitted
 
-from .activations import Activation, Maxout, resolve
+from .activations import Activation, resolve
 from .devices.reference import activate
 from .estimators.base import BaseMLP, MatrixLike
 from .estimators.fitted import model_of
@@ -104,7 +104,9 @@ class LossCurveDisplay:
         check_is_fitted(estimator)
         if not hasattr(estimator, "loss_curve_"):
             raise ValueError("There is no loss curve: solver 'lbfgs' does not go by epochs.")
-        score_name = "accuracy" if is_classifier(estimator) else "R²"
+        score_name = "accuracy"
+        if not is_classifier(estimator):
+            score_name = model_of(estimator).network.loss.score_name
         display = cls(estimator.loss_curve_, estimator.validation_scores_, score_name)
         return display.plot(ax, **kwargs)
 
@@ -178,7 +180,7 @@ class ActivationDisplay:
         self.z, self.pieces = np.linspace(-4, 4, 2001), None
         units = 1 if constants is None else len(constants)
         z = np.repeat(self.z[:, np.newaxis], units, axis=1)
-        if isinstance(activation, Maxout):
+        if activation.pieces > 1:
             touching = np.linspace(-2, 2, activation.pieces)
             z = self.pieces = self.z[:, np.newaxis] * touching - touching**2 / 2
         c = None if constants is None else np.asarray(constants)
@@ -266,12 +268,7 @@ class ActivationDisplay:
 
 def _title(activation):
     """Name and settings, in two lines."""
-    settings = repr(activation).partition("(")[2].removesuffix(")")
-    if activation.name == "step":
-        settings = "slope: straight-through"
-    elif activation.name == "custom":
-        settings = activation.function.__name__
-    return f"{activation.name}\n{settings}" if settings else activation.name
+    return f"{activation.name}\n{activation.settings}".rstrip()
 
 
 def _broken(curves):

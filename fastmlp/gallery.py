@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -79,7 +80,8 @@ def _loss_curve(figure, device):
 def _activations(figure, device):
     names = [name for name in activations.HIDDEN if name != "silu"]  # another name of swish
     for ax, name in zip(figure.subplots(3, 5, sharex=True).flat, names, strict=True):
-        chosen = activations.Maxout(pieces=3) if name == "maxout" else name
+        kind = activations.HIDDEN[name]
+        chosen = replace(kind(), pieces=3) if kind.pieces > 1 else name
         ActivationDisplay.from_activation(chosen, ax=ax)
         ax.set(ylim=(-1.9, 3.2), xticks=range(-4, 5, 2), yticks=range(-1, 4))
         if name != names[0]:

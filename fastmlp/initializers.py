@@ -95,11 +95,6 @@ RULES = {
 #: What `weight_init` may be by name.
 NAMES = frozenset({"glorot", "auto", *RULES} - {"glorot_uniform"})
 
-#: Activations that are about z above 0 and little below.
-_RECTIFIERS = frozenset(
-    {"relu", "leaky_relu", "prelu", "elu", "swish", "gelu", "softplus", "maxout"}
-)
-
 
 def first_parameters(
     network: Network,
@@ -153,23 +148,17 @@ def _rules(network, name):
     """Of each layer (fan_in, fan_out) of one piece, the pieces, and the rule with its settings."""
     layers = (*network.activation, network.output_activation)
     for shape, activation in zip(network.piece_shapes, layers, strict=True):
-        rule, settings = _best_for(activation) if name == "auto" else (RULES[name], {})
+        rule, settings = RULES[name if name != "auto" else activation.best_init], {}
+        if name == "auto" and activation.slope_below:
+            settings["slope"] = activation.slope_below
         yield shape, activation.pieces, rule, settings
-
-
-def _best_for(activation):
-    if activation.name in ("leaky_relu", "prelu"):
-        return he_normal, {"slope": activation.constant}
-    if activation.name in _RECTIFIERS:
-        return he_normal, {}
-    return (lecun_normal if activation.name == "selu" else glorot_uniform), {}
 
 
 def _scikit_learns(network, random_state, activation):
     """Uniform weights and biases in [-b, b], b = √(f / (fan_in + fan_out)).
 
-    f is 2 for logistic hidden units, else 6. Drawn layer by layer, weights before biases:
-    scikit-learn's order, hence its numbers for the same seed.
+    f is the activation's `glorot_factor`; of the outputs, the last hidden layer's. Drawn layer by
+    layer, weights before biases: scikit-learn's order, hence its numbers for the same seed.
     """
     acts = network.activation
     if not acts and isinstance(activation, str | Activation):
@@ -178,8 +167,8 @@ def _scikit_learns(network, random_state, activation):
     for layer, (shape, (_, columns)) in enumerate(
         zip(network.piece_shapes, network.shapes, strict=True)
     ):
-        logistic = acts and acts[min(layer, len(acts) - 1)].name == "logistic"
-        squared_bound = (2.0 if logistic else 6.0) / sum(shape)
+        acting = acts[min(layer, len(acts) - 1)] if acts else Activation
+        squared_bound = acting.glorot_factor / sum(shape)
         pieces = [_uniform(squared_bound, *shape, random_state) for _ in range(columns // shape[1])]
         weights.append(np.hstack(pieces))
         biases.append(_uniform(squared_bound, 1, columns, random_state)[0])

@@ -41,17 +41,6 @@ STEP = float(np.cbrt(np.finfo(np.float64).eps))
 #: Relative error up to which a gradient counts as right, by the dtype that it was computed in.
 TOLERANCES = {"float64": 1e-6, "float32": 1e-3}
 
-# Where activations or their slopes jump: a central difference across is not a derivative.
-_KINKS = {
-    "hard_sigmoid": (-3.0, 3.0),
-    "hard_tanh": (-1.0, 1.0),
-    "relu": (0.0,),
-    "leaky_relu": (0.0,),
-    "prelu": (0.0,),
-    "elu": (0.0,),
-    "selu": (0.0,),
-    "step": (0.0,),
-}
 # Why an array of parameters cannot be compared, in words that end the verdict.
 _REASONS = {
     "at kinks": "at kinks",
@@ -364,7 +353,7 @@ def check_gradients(
 
     comparisons = []
     for layer, parts in enumerate(zip(*(_by_layer(network, v) for v in vectors), strict=True)):
-        straight_through = any(a.name == "step" for a in network.activation[layer:])
+        straight_through = any(a.straight_through for a in network.activation[layer:])
         for name, g, n, noise, left_out in zip(Gradient._fields, *parts, strict=True):
             if g is None:
                 continue
@@ -538,7 +527,7 @@ def _problem(estimator, X, y, sample_weight):
     model, encoder = model_of(estimator), copy(estimator)
     network = model.network
     encoder.warm_start = False
-    encoder.loss = "log_loss" if network.loss.name == "binary_log_loss" else network.loss
+    encoder.loss = network.loss.parameter
     X, targets = encoder._encode(X, y, incremental=True, reset=False)
     weights = _check_weights(sample_weight, X)
     if targets.shape[1] != estimator.n_outputs_:
@@ -574,7 +563,7 @@ def _reverse_mode(estimator, problem):
 
 def _summed(network, losses):
     """Each row's loss as a sum over the outputs, of which squared error's is the mean."""
-    return losses * (network.units[-1] if network.loss.name == "squared_error" else 1)
+    return losses * (network.units[-1] if network.loss.mean_over_outputs else 1)
 
 
 def _objective(estimator, problem):
@@ -607,15 +596,11 @@ def _pieces(network, passed, targets):
     for activation, z in zip(
         (*network.activation, network.output_activation), passed.z, strict=True
     ):
-        if activation.name == "maxout":
+        if activation.pieces > 1:
             pieces.append(z.reshape(len(z), activation.pieces, -1).argmax(axis=1))
         else:
-            pieces.append(np.searchsorted(_KINKS.get(activation.name, ()), z))
-    error = passed.outputs - targets
-    if network.loss.name in ("absolute_error", "quantile"):
-        pieces.append(np.sign(error))
-    elif network.loss.name == "huber":
-        pieces.append(np.abs(error) > network.loss.delta)
+            pieces.append(np.searchsorted(activation.kinks, z))
+    pieces.append(np.searchsorted(network.loss.kinks, passed.outputs - targets))
     return pieces
 
 
@@ -655,7 +640,7 @@ def _output_slopes(network, passed, k):
     """∂p_k/∂z of the last layer's z, (rows, outputs)."""
     p = passed.outputs
     chosen = np.arange(p.shape[1]) == k
-    if network.output_activation.name == "softmax":
+    if network.output_activation.whole_row:
         return p[:, [k]] * (chosen - p)
     return chosen * passed.activated[-1].slopes
 

@@ -10,11 +10,11 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from numbers import Real
+from typing import ClassVar
 
 import numpy as np
 
 from .activations import Activation, check_function
-from .activations import Custom as CustomActivation
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,18 @@ class Loss:
         The least target it is defined for...
     strict : bool
         ... or whether targets must be above that.
+    custom : bool
+        Whether it is made of a user's functions.
+    mean_over_outputs : bool
+        Whether a row's loss is the mean over its outputs, not their sum. The gradient is the sum's.
+    cross_entropy : bool
+        Whether it is the cross-entropy of classes or labels.
+    levels : tuple of float
+        Quantiles that are predicted of each target; none where the target itself is.
+    kinks : tuple of float
+        Errors p - t at which L or ∂L/∂p jumps, ascending.
+    score_name : str
+        Symbol of the score that a regressor of this loss has.
     """
 
     name = ""
@@ -42,6 +54,25 @@ class Loss:
     canonical = False
     outputs = frozenset()
     lowest, strict = -math.inf, False
+    custom = mean_over_outputs = cross_entropy = False
+    levels: ClassVar[tuple[float, ...]] = ()
+    kinks: ClassVar[tuple[float, ...]] = ()
+    score_name = "R²"
+
+    @property
+    def outputs_per_target(self) -> int:
+        """Outputs of the network for each target: one for each quantile, else one."""
+        return max(1, len(self.levels))
+
+    @property
+    def for_labels(self) -> "Loss":
+        """The loss of labels that are there or not, where this one is that of exclusive classes."""
+        return self
+
+    @property
+    def parameter(self) -> "Loss":
+        """The loss as the estimators' parameter names it."""
+        return self
 
     def constants(self, outputs: int) -> tuple[float, ...]:
         """The number that its formula needs besides prediction and target, for each output."""
@@ -61,12 +92,11 @@ class Loss:
 
     def fits(self, activation: Activation) -> bool:
         """Whether the loss is defined for the values of this output activation."""
-        known = isinstance(activation, CustomActivation) or activation.name in self.outputs
-        return known or not self.outputs
+        return activation.custom or not self.outputs or activation.name in self.outputs
 
     def check_output(self, activation: Activation, outputs: int) -> None:
         """Raise a ValueError where the outputs' values would not fit the loss."""
-        if activation.name == "softmax" and outputs == 1:
+        if activation.whole_row and outputs == 1:
             raise ValueError("Softmax needs several outputs: of a single one it is always 1.")
         if not self.fits(activation):
             raise ValueError(
@@ -81,6 +111,7 @@ class SquaredError(Loss):
 
     name = "squared_error"
     canonical = True
+    mean_over_outputs = True
 
 
 @dataclass(frozen=True)
@@ -88,6 +119,7 @@ class AbsoluteError(Loss):
     """|p - t|: its minimum is the median."""
 
     name = "absolute_error"
+    kinks = (0.0,)
 
 
 @dataclass(frozen=True)
@@ -108,6 +140,11 @@ class Huber(Loss):
     def __post_init__(self):
         if not (isinstance(self.delta, Real) and 0 < self.delta < math.inf):
             raise ValueError(f"{self!r}: delta must be a number greater than 0.")
+
+    @property
+    def kinks(self) -> tuple[float, float]:
+        """Where squares become straight lines."""
+        return -float(self.delta), float(self.delta)
 
     def constants(self, outputs: int) -> tuple[float, ...]:
         """δ, for each output."""
@@ -130,6 +167,8 @@ class Quantile(Loss):
 
     quantiles: float | tuple[float, ...] = 0.5
     name = "quantile"
+    kinks = (0.0,)
+    score_name = "D²"
 
     def __post_init__(self):
         if isinstance(self.quantiles, Iterable):
@@ -179,7 +218,13 @@ class LogLoss(Loss):
     name = "log_loss"
     output_activation = "softmax"
     canonical = True
+    cross_entropy = True
     outputs = frozenset({"softmax"})
+
+    @property
+    def for_labels(self) -> Loss:
+        """The log loss of each label."""
+        return BinaryLogLoss()
 
 
 @dataclass(frozen=True)
@@ -189,7 +234,13 @@ class BinaryLogLoss(Loss):
     name = "binary_log_loss"
     output_activation = "logistic"
     canonical = True
+    cross_entropy = True
     outputs = frozenset({"logistic", "hard_sigmoid"})
+
+    @property
+    def parameter(self) -> Loss:
+        """The log loss, of which the classifier finds out which one fits the labels."""
+        return LogLoss()
 
 
 @dataclass(frozen=True)
@@ -229,6 +280,7 @@ class Custom(Loss):
     function: Callable
     derivative: Callable
     name = "custom"
+    custom = True
     #: What an error says of functions that cannot be compiled.
     takes = "Its functions take two numbers, a prediction and its target, and return one each"
 

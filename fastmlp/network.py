@@ -57,13 +57,14 @@ class Network:
     @property
     def canonical(self) -> bool:
         """Whether the loss's derivative by the last layer's z is prediction minus target."""
-        return self.loss.canonical and self.output_activation.name == self.loss.output_activation
+        paired = self.output_activation.name == self.loss.output_activation
+        return self.loss.canonical and paired
 
     @property
     def custom(self) -> bool:
         """Whether a user's own functions are part of it."""
         parts = *self.activation, self.output_activation, self.loss
-        return any(part.name == "custom" for part in parts)
+        return any(part.custom for part in parts)
 
     @property
     def piece_shapes(self) -> list[tuple[int, int]]:

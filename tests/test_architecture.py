@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 import fastmlp
+from fastmlp.activations import Activation
+from fastmlp.losses import Loss
 
 PACKAGE = Path(fastmlp.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
@@ -86,6 +88,41 @@ def test_each_floor_knows_its_own_business(path):
         text = path.read_text()
         for word in ("@njit", "numba.njit", "fastmath="):
             assert word not in text, "every compiler option is chosen in _jit.py"
+
+
+SPECIFICATIONS = {"activations": Activation, "losses": Loss}
+#: Classes of which nobody else may ask whether an object is one.
+KINDS = {kind.__name__ for base in SPECIFICATIONS.values() for kind in base.__subclasses__()}
+
+
+def asks_for_a_kind(node):
+    """Whether an expression compares a `name`, or asks for the class of a specification."""
+    if isinstance(node, ast.Compare):
+        parts = [n for n in ast.walk(node) if isinstance(n, ast.Attribute) and n.attr == "name"]
+        return any(ast.unparse(part.value) not in ("os", "optimizer") for part in parts)
+    if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("isinstance", "issubclass"):
+        asked = ast.walk(node.args[1])
+        return any(getattr(n, "id", getattr(n, "attr", "")) in KINDS for n in asked)
+    return False
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_nobody_asks_for_a_name_or_a_class(path):
+    """What a specification is like, its attributes say: a new one needs no new question."""
+    if room(path) in (*SPECIFICATIONS, "network"):
+        return
+    for node in ast.walk(ast.parse(path.read_text())):
+        assert not asks_for_a_kind(node), f"line {node.lineno}: {ast.unparse(node)}"
+
+
+def test_a_question_for_a_kind_is_seen():
+    questions = (
+        "loss.name == 'huber'", "'elu' in (a.name, b)", "isinstance(loss, losses.Quantile)",
+        "issubclass(kind, (Step, int))",
+    )  # fmt: skip
+    for question in questions:
+        assert asks_for_a_kind(ast.parse(question, mode="eval").body)
+    assert not asks_for_a_kind(ast.parse("isinstance(loss, Loss)", mode="eval").body)
 
 
 def test_every_file_has_a_floor():

@@ -24,7 +24,7 @@ if not missing():
 #: What most networks are, and all that code depends on at once.
 PLAIN = {
     "activations": (("relu", False), ("softmax", False)),
-    "output": "softmax",
+    "softmax": True,
     "loss": "log_loss",
     "canonical": True,
     "dropping": False,
@@ -32,7 +32,7 @@ PLAIN = {
 }
 FULL = {
     "activations": (("gelu", False), ("swish", True), ("maxout", False), ("softmax", False)),
-    "output": "softmax",
+    "softmax": True,
     "loss": "poisson",
     "canonical": False,
     "dropping": True,

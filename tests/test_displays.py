@@ -3,6 +3,7 @@
 import io
 import subprocess
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -108,7 +109,11 @@ def test_loss_curve(rows):
 
 @pytest.mark.parametrize(
     ("template", "task", "label"),
-    [(MLPClassifier, "multiclass", "validation accuracy"), (MLPRegressor, "several", "R²")],
+    [
+        (MLPClassifier, "multiclass", "validation accuracy"),
+        (MLPRegressor, "several", "R²"),
+        (partial(MLPRegressor, "quantile"), "several", "validation D²"),
+    ],
 )
 def test_loss_curve_with_validation(template, task, label):
     X, y, _ = TASKS["multiclass" if task == "multiclass" else "several_outputs"].data()

@@ -87,13 +87,13 @@ def activate(activation, z, constants=None):
     """
     dtype = z.dtype
     name, c = activation.name, activation.constant if constants is None else constants
-    if name == "maxout":
+    if activation.pieces > 1:
         pieces = z.reshape(len(z), activation.pieces, -1)
         winner = pieces.argmax(axis=1)[:, np.newaxis]
         slopes = np.zeros_like(pieces)
         np.put_along_axis(slopes, winner, 1, axis=1)
         return Value(pieces.max(axis=1), slopes.reshape(z.shape), None)
-    if name == "custom":
+    if activation.custom:
         f, slope = (np.vectorize(g, otypes=[dtype]) for g in _pair(activation))
         return Value(f(z), slope(z), None)
     f, slope = ACTIVATIONS[name]
@@ -151,13 +151,13 @@ LOSSES = {
 
 def output_loss(network, p, t):
     """The loss of each row, and its derivative by each prediction."""
-    if network.loss.name == "custom":
+    if network.loss.custom:
         f, slope = (np.vectorize(g, otypes=[p.dtype]) for g in _pair(network.loss))
         return f(p, t).sum(axis=1), slope(p, t)
     f, slope = LOSSES[network.loss.name]
     constants = np.array(network.loss.constants(network.units[-1]), p.dtype)
     losses = f(p, t, constants)
-    over_outputs = losses.mean if network.loss.name == "squared_error" else losses.sum
+    over_outputs = losses.mean if network.loss.mean_over_outputs else losses.sum
     return over_outputs(axis=1), slope(p, t, constants).astype(p.dtype, copy=False)
 
 
@@ -281,7 +281,7 @@ class ReferenceDevice:
                     activate(network.activation[layer], passed.z[-1], learned[layer])
                 )
                 values = passed.activated[-1].values
-        if network.output_activation.name == "softmax":
+        if network.output_activation.whole_row:
             return passed._replace(outputs=softmax(passed.z[-1]))
         passed.activated.append(activate(network.output_activation, passed.z[-1]))
         return passed._replace(outputs=passed.activated[-1].values)
@@ -292,7 +292,7 @@ class ReferenceDevice:
         losses, slopes = output_loss(self.network, p, targets)
         if self.network.canonical:
             return losses, p - targets
-        if self.network.output_activation.name == "softmax":
+        if self.network.output_activation.whole_row:
             return losses, p * (slopes - (p * slopes).sum(axis=1, keepdims=True))
         return losses, slopes * passed.activated[-1].slopes
 

@@ -17,7 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .. import activations
 from ..activations import Activation
-from ..losses import CLASSIFICATION, BinaryLogLoss, LogLoss, Loss
+from ..losses import CLASSIFICATION, Loss
 from ..losses import resolve as resolve_loss
 from ..predictor import PAIR, PLAIN, SHARES
 from .base import BaseMLP, MatrixLike, all_or_nothing
@@ -422,28 +422,26 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     def _targets(self, indicators, dtype):
         """The numbers that the outputs are to approach: indicators as they are, or smoothed."""
         smoothing = self.label_smoothing
-        if not smoothing and isinstance(self._network_loss(), LogLoss | BinaryLogLoss):
+        if not smoothing and self._network_loss().cross_entropy:
             return indicators
         evenly = smoothing / (indicators.shape[1] if self._exclusive else 2)
         return (indicators * (1 - smoothing) + evenly).astype(dtype)
 
     def _network_loss(self):
         loss = resolve_loss(self.loss, CLASSIFICATION)
-        if isinstance(loss, LogLoss):
-            return loss if self._exclusive else BinaryLogLoss()
-        return loss
+        return loss if self._exclusive else loss.for_labels
 
     def _network_output(self, loss):
         if self.output_activation is None:
-            return None if isinstance(loss, LogLoss) else "logistic"
+            return None if loss.cross_entropy else "logistic"
         output = activations.resolve(self.output_activation, activations.OUTPUT)
         bounded = output.least >= 0 and output.most <= 1
-        if not (bounded or isinstance(output, activations.Custom)):
+        if not (bounded or output.custom):
             raise ValueError(
                 f"A classifier's outputs lie between 0 and 1, which those of {output.name!r} do "
                 "not, expected 'hard_sigmoid', 'logistic' or 'softmax'."
             )
-        if output.name == "softmax" and not self._exclusive:
+        if output.whole_row and not self._exclusive:
             raise ValueError("Softmax is for one class of several, not for two or for labels.")
         return output
 
@@ -514,7 +512,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             return SHARES
         if network.units[-1] == 1:
             return PAIR
-        shared = self._exclusive and network.output_activation.name != "softmax"
+        shared = self._exclusive and not network.output_activation.whole_row
         return SHARES if shared else PLAIN
 
     def predict_log_proba(self, X: MatrixLike) -> np.ndarray:

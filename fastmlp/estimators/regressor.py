@@ -14,17 +14,12 @@ from sklearn.utils import column_or_1d
 from sklearn.utils.validation import check_is_fitted
 
 from ..activations import Activation
-from ..losses import LOSSES, REGRESSION, Loss, Quantile
+from ..losses import LOSSES, REGRESSION, Loss
 from ..losses import resolve as resolve_loss
 from .base import BaseMLP, MatrixLike
 from .fitted import model_of
 from .parameters import OWN_CONSTRAINTS
 from .shortcuts import FLOATS, validated
-
-
-def _levels(loss):
-    """How many outputs each target has."""
-    return len(loss.levels) if isinstance(loss, Quantile) else 1
 
 
 def _d2_pinball(loss, targets, outputs, weights):
@@ -337,7 +332,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             y = y.astype(np.float64)
         loss = self._network_loss()
         loss.check_targets(y)
-        return X, np.repeat(y.reshape(len(y), -1), _levels(loss), axis=1)
+        return X, np.repeat(y.reshape(len(y), -1), loss.outputs_per_target, axis=1)
 
     def _network_loss(self):
         return resolve_loss(self.loss, REGRESSION)
@@ -346,7 +341,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         if not np.isfinite(outputs).all():
             return np.nan
         loss = self._network_loss()
-        if isinstance(loss, Quantile):
+        if loss.levels:
             return _d2_pinball(loss, targets, outputs, weights)
         return r2_score(targets, outputs, sample_weight=weights)
 
@@ -372,11 +367,12 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         """
         check_is_fitted(self)
         loss = model_of(self).network.loss
-        if not isinstance(loss, Quantile):
+        if not loss.levels:
             return super().score(X, y, sample_weight)
         outputs = self._outputs(X)
         targets = np.asarray(y).reshape(len(outputs), -1)
-        return _d2_pinball(loss, targets.repeat(_levels(loss), axis=1), outputs, sample_weight)
+        targets = targets.repeat(loss.outputs_per_target, axis=1)
+        return _d2_pinball(loss, targets, outputs, sample_weight)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

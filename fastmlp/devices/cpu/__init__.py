@@ -130,7 +130,7 @@ class CpuDevice:
             "loss": self._layout.loss_loop.address,
             "canonical": network.canonical,
             "same_constants": len(set(network.loss.constants(network.units[-1]))) == 1,
-            "mean_over_outputs": network.loss.name == "squared_error",
+            "mean_over_outputs": network.loss.mean_over_outputs,
             "clip": np.finfo(self.dtype).eps,
             "dropping": self._drop.address if self._drop else 0,
         }

@@ -301,7 +301,7 @@ def activation_loop(activation: activations.Activation, dtype: np.dtype) -> Loop
     ValueError
         If a user's own function cannot be compiled.
     """
-    if isinstance(activation, activations.Custom):
+    if activation.custom:
         return _own_loop(activation, _own_activation, Units, dtype)
     return _activation_loop(activation, dtype)
 
@@ -315,7 +315,7 @@ def _activation_loop(activation, dtype):
 def layer_loops(network, dtype: np.dtype) -> list[Loop | None]:
     """Every layer's loop; None for softmax, which acts on whole rows."""
     return [
-        None if activation.name == "softmax" else activation_loop(activation, np.dtype(dtype))
+        None if activation.whole_row else activation_loop(activation, np.dtype(dtype))
         for activation in (*network.activation, network.output_activation)
     ]
 
@@ -359,7 +359,7 @@ def loss_loop(loss: losses.Loss, canonical: bool, dtype: np.dtype) -> Loop:
     ValueError
         If a user's own function cannot be compiled.
     """
-    if isinstance(loss, losses.Custom):
+    if loss.custom:
         return _own_loop(loss, _own_loss, Outputs, dtype)
     return _loss_loop(loss.name, canonical, dtype)
 
@@ -402,7 +402,7 @@ ENTRIES = (
 def compile_all(dtype: np.dtype) -> None:
     """Compile every loop of ours."""
     for kind in {**activations.HIDDEN, **activations.OUTPUT}.values():
-        if kind is not activations.Softmax:
+        if not kind.whole_row:
             activation_loop(kind(), dtype)
     activation_loop(activations.Swish(learnable=True), dtype)
     drop_loop(dtype)

@@ -91,8 +91,8 @@ class CudaDevice:
         return Kind(
             dtype=self.dtype,
             activations=tuple(dict.fromkeys(map(kind_of, activations))),
-            output=network.output_activation.name,
-            loss=Own.of(network.loss) if network.loss.name == "custom" else network.loss.name,
+            softmax=network.output_activation.whole_row,
+            loss=Own.of(network.loss) if network.loss.custom else network.loss.name,
             canonical=network.canonical,
             dropping=any(self.regularization.dropout),
             optimizer="adam" if self.optimizer is None else self.optimizer.name,
@@ -148,7 +148,7 @@ class CudaDevice:
     @property
     def _outputs_of_a_mean(self):
         """What a row's loss is divided by: squared error's is the mean over the outputs."""
-        return self.network.units[-1] if self.network.loss.name == "squared_error" else 1
+        return self.network.units[-1] if self.network.loss.mean_over_outputs else 1
 
     def _rows_of(self, X, targets, weights, run_batches, batch_rows):
         """The rows on the GPU; those of the epoch before, where it had the same arrays."""

@@ -38,7 +38,7 @@ class Kind(NamedTuple):
 
     dtype: np.dtype
     activations: tuple
-    output: Any
+    softmax: bool
     loss: Any
     canonical: bool
     dropping: bool
@@ -52,7 +52,7 @@ class Kind(NamedTuple):
     @property
     def name(self) -> str | None:
         """A name for the disk cache; none where there are a user's own functions."""
-        parts = *self.activations, self.output, self.loss
+        parts = *self.activations, self.loss
         if any(isinstance(part, Own) for part in parts):
             return None
         digest = hashlib.sha256(repr(self).encode()).hexdigest()
@@ -118,9 +118,12 @@ def _not_learning(z, c):
 def _pairs(kind):
     """f(z) and f'(z) by the table's code."""
     # These two need more than one z: `choose_piece` and `finish_outputs` go on from there.
-    pairs = PAIRS | dict.fromkeys(("maxout", "softmax"), PAIRS["identity"])
+    first = PAIRS["identity"]
     return _choice(
-        [pairs[a[0]] if isinstance(a, tuple) else _custom_pair(a) for a in kind.activations]
+        [
+            PAIRS.get(a[0], first) if isinstance(a, tuple) else _custom_pair(a)
+            for a in kind.activations
+        ]
     )
 
 
@@ -170,7 +173,7 @@ class Elements(NamedTuple):
 def elements(kind: Kind) -> Elements:
     """The functions of the places, for one kind of network."""
     activate, learn, loss = _pairs(kind), _learning(kind), _loss(kind)
-    learns, canonical, softmax = kind.learns, kind.canonical, kind.output == "softmax"
+    learns, canonical, softmax = kind.learns, kind.canonical, kind.softmax
     scale_of = _kept if kind.dropping else _all_kept
 
     @device

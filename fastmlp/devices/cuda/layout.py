@@ -153,6 +153,6 @@ def layout(network, activations, dtype, rows, regularization, *, start=0, shared
 
 def kind_of(activation):
     """What tells activations apart for kernels: constants are not part of their code."""
-    if activation.name == "custom":
+    if activation.custom:
         return Own.of(activation)
     return activation.name, activation.learnable
