@@ -16,8 +16,9 @@ from torch_side import layered
 from fastmlp import devices
 from fastmlp.initializers import first_parameters
 from fastmlp.network import Network
+from fastmlp.optimizers import Adam
 from fastmlp.schedules import Constant
-from fastmlp.training import Optimizer
+from fastmlp.training import OptimizerState
 
 LEARNING_RATE = 1e-3
 #: Training begins as if so many steps had been made: Adam's bias corrections are 1 from then on,
@@ -63,8 +64,8 @@ class OurSide:
     def __init__(self, device, task, X, labels):
         self.X, self.targets = X, np.eye(task.classes, dtype=bool)[labels]
         first = task.first(X.dtype)
-        optimizer = Optimizer(
-            "adam",
+        optimizer = OptimizerState(
+            Adam(),
             Constant(LEARNING_RATE),
             LEARNING_RATE,
             moments=np.zeros((2, first.size), first.dtype),

@@ -8,6 +8,7 @@ Python between two products either.
 
 import numpy as np
 
+from fastmlp import optimizers
 from fastmlp._jit import kernel
 from fastmlp.devices.cpu import CpuDevice
 from fastmlp.devices.cpu.blocks import CHUNK
@@ -22,12 +23,11 @@ from fastmlp.devices.cpu.layers import (
 )
 from fastmlp.devices.cpu.layout import Layout, exchange, pointers
 from fastmlp.devices.cpu.microkernel import VECTORS, lanes
-from fastmlp.devices.cpu.optimizer import PENALISED, Step, update
+from fastmlp.devices.cpu.optimizer import PENALISED, Step, update, update_loop
 from fastmlp.devices.cpu.products import panel_of, panel_width
 from fastmlp.devices.cpu.rows import FEATURES, Sources, gather
 from fastmlp.devices.cpu.team import alone
 from fastmlp.formulas import elementary
-from fastmlp.formulas.optimizers import OPTIMIZERS
 from fastmlp.network import Network
 
 
@@ -177,14 +177,18 @@ class Update:
         random = np.random.default_rng(0)
         place = Layout(Network((1, 1), "relu", "squared_error"), dtype, 1, sparse=False)
         self.weights, self.gradient = random.uniform(-1, 1, (2, size)).astype(dtype)
-        self._buffers = place.buffers(moments=False)._replace(
+        self._buffers = place.buffers(moments=0)._replace(
             weights=self.weights,
             gradient=self.gradient,
             first=np.zeros(size, dtype),
             second=np.zeros(size, dtype),
         )
-        numbers = (0.001, 0.9, 0.9, 0.1, 0.999, 0.001, 1e-8, 1e-4, 0, 1, 1 / 200)
-        self._step = Step(OPTIMIZERS[optimizer], True, *(dtype(number) for number in numbers))
+        rule = optimizers.resolve(optimizer)
+        numbers = np.zeros(optimizers.MOST_NUMBERS, dtype)
+        numbers[: len(rule.numbers)] = rule.numbers
+        others = (dtype(number) for number in (1e-4, 0, 1, 1 / 200))
+        address = update_loop(rule, np.dtype(dtype)).address
+        self._step = Step(address, dtype(0.001), tuple(numbers), *others)
 
     def __call__(self, times=1):
         """Some steps with the same gradient."""

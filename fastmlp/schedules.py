@@ -1,14 +1,40 @@
-"""Learning rate over time: what happens to it after each epoch, and when training stalls."""
+"""Learning rate over time: at each step, after each epoch, and when training stalls."""
 
 from dataclasses import dataclass
 
+import numpy as np
 
-@dataclass
-class Constant:
-    """η = η₀."""
+
+@dataclass(frozen=True)
+class Schedule:
+    """The learning rate over time; this one is constant, η = η₀.
+
+    Parameters
+    ----------
+    initial : float
+        η₀.
+    """
 
     initial: float
     farewell = "Stopping."  # what is said when training stops at a stall
+
+    def rates(self, learning_rate: float, first_step: int, count: int) -> np.ndarray:
+        """The learning rates of steps.
+
+        Parameters
+        ----------
+        learning_rate : float
+            As the end of the last epoch, or its stall, left it.
+        first_step : int
+            Steps done before the first of them.
+        count : int
+            Number of steps.
+
+        Returns
+        -------
+        rates : ndarray of shape (count,), float64
+        """
+        return np.full(count, learning_rate, np.float64)
 
     def after_epoch(self, learning_rate: float, rows_seen: int) -> float:
         """Learning rate of the next epoch."""
@@ -19,9 +45,22 @@ class Constant:
         return None
 
 
-@dataclass
-class InverseScaling(Constant):
-    """η = η₀ / (t + 1)^p, with t the number of rows seen."""
+@dataclass(frozen=True)
+class Constant(Schedule):
+    """η = η₀."""
+
+
+@dataclass(frozen=True)
+class InverseScaling(Schedule):
+    """η = η₀ / (t + 1)^p, with t the number of rows seen before this epoch.
+
+    Parameters
+    ----------
+    initial : float
+        η₀.
+    power : float
+        p.
+    """
 
     power: float
 
@@ -30,9 +69,19 @@ class InverseScaling(Constant):
         return self.initial / (rows_seen + 1) ** self.power
 
 
-@dataclass
-class Adaptive(Constant):
-    """η₀ for as long as training gets on, then divided by `divisor` at every stall, to `least`."""
+@dataclass(frozen=True)
+class Adaptive(Schedule):
+    """η₀ as long as training improves; at each stall it is divided by `divisor`, down to `least`.
+
+    Parameters
+    ----------
+    initial : float
+        η₀.
+    divisor : float, default=5.0
+        What η is divided by.
+    least : float, default=1e-6
+        η at which a stall ends training.
+    """
 
     divisor: float = 5.0
     least: float = 1e-6
@@ -43,7 +92,7 @@ class Adaptive(Constant):
         return learning_rate / self.divisor if learning_rate > self.least else None
 
 
-def schedule(name: str, initial: float, power: float) -> Constant:
+def schedule(name: str, initial: float, power: float) -> Schedule:
     """The schedule called `name`: "constant", "invscaling" or "adaptive"."""
     if name == "invscaling":
         return InverseScaling(initial, power)

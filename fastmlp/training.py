@@ -1,55 +1,81 @@
 """The fit loops: epochs of an optimiser, or L-BFGS."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from numbers import Integral
 from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.optimize
 
+from . import optimizers
 from .notices import warn
-from .schedules import Constant
+from .schedules import Schedule
 
 
 @dataclass
-class Optimizer:
-    """An optimiser's settings, and what it carries from step to step."""
+class OptimizerState:
+    """An optimiser at work: what it carries from step to step, and its learning rate.
 
-    name: str
-    schedule: Constant
+    Parameters
+    ----------
+    rule : Optimizer or str
+        How parameters follow their gradient. Afterwards an object.
+    schedule : Schedule
+        What the learning rate does over time.
+    learning_rate : float
+        η as of this epoch.
+    moments : ndarray of shape (rule.moments, network.size)
+        Packed, each like the parameters.
+    step : int, default=0
+        Steps done.
+    """
+
+    rule: optimizers.Optimizer
+    schedule: Schedule
     learning_rate: float
     moments: np.ndarray
-    nesterov: bool = True
-    momentum: float = 0.9
-    beta_1: float = 0.9
-    beta_2: float = 0.999
-    epsilon: float = 1e-8
     step: int = 0
 
-    #: What a step depends on besides the moments.
-    hyperparameters = (
-        "learning_rate", "nesterov", "momentum", "beta_1", "beta_2", "epsilon", "step",
-    )  # fmt: skip
+    def __post_init__(self):
+        self.rule = optimizers.resolve(self.rule)
+
+    def rates(self, count: int) -> np.ndarray:
+        """The learning rates of the next `count` steps."""
+        return self.schedule.rates(self.learning_rate, self.step, count)
+
+    def __setstate__(self, state):
+        if "rule" not in state:  # as version 0.1.0 pickled it
+            rule = optimizers.resolve(state["name"])
+            fields = {name: state[name] for name in ("schedule", "learning_rate", "step")}
+            own = {field: state[field] for field in rule.__dataclass_fields__}
+            state = {"rule": replace(rule, **own), "moments": state["moments"][: rule.moments]}
+            state |= fields
+        self.__dict__.update(state)
 
     def packed_moments(self, network, dtype) -> list[np.ndarray]:
-        """The two moments as packed vectors, as a device takes them over.
+        """The moments as packed vectors, as a device takes them over.
 
         Raises
         ------
         ValueError
             If they, or the number of steps, cannot be those of this network's optimiser.
         """
-        if np.ndim(self.moments) != 2 or len(self.moments) != 2:
+        count = self.rule.moments
+        if np.ndim(self.moments) != 2 or len(self.moments) != count:
             raise ValueError(
                 f"The optimiser's moments have shape {np.shape(self.moments)}, expected "
-                f"{(2, network.size)}."
+                f"{(count, network.size)}."
             )
         if not (isinstance(self.step, Integral) and 0 <= self.step < 2**62):
             raise ValueError(
                 f"The optimiser's step must be a number of steps done, got {self.step!r}."
             )
         return [network.checked(moment, dtype, "moments") for moment in self.moments]
+
+
+#: Its name in pickles of version 0.1.0.
+Optimizer = OptimizerState
 
 
 class Rows(NamedTuple):
@@ -184,7 +210,7 @@ def fit_epochs(
         return best, False
 
 
-def _go_on(optimizer: Optimizer, plan: Plan, progress: Progress) -> bool:
+def _go_on(optimizer: OptimizerState, plan: Plan, progress: Progress) -> bool:
     """Move the learning rate along its schedule; False where training has stalled for good."""
     schedule = optimizer.schedule
     optimizer.learning_rate = schedule.after_epoch(optimizer.learning_rate, progress.rows_seen)

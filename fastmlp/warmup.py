@@ -8,7 +8,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from ._cache import CACHE
 from ._jit import JIT_DISABLED
-from .devices.cpu import ENTRIES, LONGEST_BATCH, loops, team
+from .devices.cpu import ENTRIES, LONGEST_BATCH, loops, optimizer, team
 from .estimators import MLPClassifier
 from .info import cache_files
 
@@ -49,7 +49,8 @@ def run(dtypes=DTYPES) -> None:
 
 def compile_for(dtype) -> None:
     """Compile all that a network of this dtype needs, whatever its shape, data and settings."""
-    loops.compile_all(np.dtype(dtype))
+    for part in (loops, optimizer):
+        part.compile_all(np.dtype(dtype))
     team.compile_all()
     rows = LONGEST_BATCH + 1  # as one batch, it is trained block by block
     X = np.linspace(-1, 1, 2 * rows, dtype=dtype).reshape(rows, 2)

@@ -27,7 +27,7 @@ FLOORS = [
     {"model", "notices"},
     {"network"},
     {"devices"},
-    {"activations", "losses", "regularization"},
+    {"activations", "losses", "optimizers", "regularization"},
     {"formulas"},
     {"_jit"},
     {"_binding"},

@@ -11,30 +11,27 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from numba import from_dtype
+from numba import from_dtype, types
 from sklearn.exceptions import ConvergenceWarning
 from test_elementary import DTYPES, FUSED, LOOPS, X86, computed
 
 from fastmlp import MLPRegressor
 from fastmlp._jit import kernel
 from fastmlp.devices.cpu import loops
-from fastmlp.devices.cpu.layout import layout, pointers
+from fastmlp.devices.cpu.calls import Loop
 from fastmlp.devices.cpu.microkernel import (
     ROWS,
     STORE,
     UNROLL,
     VECTOR_BYTES,
     VECTORS,
-    ZERO,
     Panels,
     lanes,
     pointer,
 )
-from fastmlp.devices.cpu.optimizer import PENALISED, Step, update
+from fastmlp.devices.cpu.optimizer import Update, updating
 from fastmlp.devices.cpu.products import panel_width, product, transposed
 from fastmlp.formulas.activations import PAIRS
-from fastmlp.formulas.optimizers import ADAM
-from fastmlp.network import Network
 
 ARM = platform.machine() in {"aarch64", "arm64"}
 
@@ -133,23 +130,16 @@ def compiled_for(loop, dtype):
 # The update of parameters
 
 
-@kernel
-def update_all(like, buffers, step, count):
-    return update(step, pointers(buffers), ZERO, count, ZERO, PENALISED)
-
-
-def updates(dtype):
-    """The assembly of the update loops of all optimisers."""
-    table = layout(Network((1, 1), "relu", "squared_error"), np.dtype(dtype), 1, False)
-    numbers = np.ones(len(Step._fields) - 2, dtype)
-    buffers = table.buffers(moments=True)
-    update_all(buffers.weights, buffers, Step(ADAM, False, *numbers), 1)
-    return compiled_for(update_all, dtype)
+def updates(name, dtype):
+    """The assembly of an optimiser's update loop."""
+    function = updating(name, kernel)
+    Loop(function, Update, np.dtype(dtype), returns=types.float64)
+    return function.inspect_asm(function.signatures[0])
 
 
 @every_dtype
 def test_adam_updates_in_vectors(dtype):
-    word, found = vector_loops(updates(dtype), dtype)
+    word, found = vector_loops(updates("adam", dtype), dtype)
     found = [body for body in found if count(body, word.root, word.usual)]
     assert found
     for body in found:
@@ -163,8 +153,7 @@ def test_adam_updates_in_vectors(dtype):
 
 @every_dtype
 def test_sgd_updates_in_vectors(dtype):
-    word, found = vector_loops(updates(dtype), dtype)
-    found = [body for body in found if not count(body, word.root)]
+    word, found = vector_loops(updates("sgd", dtype), dtype)
     assert found
     for body in found:
         assert not count(body, f"{word.single}|{word.foreign}|{word.call}|{word.quotient}")
@@ -190,7 +179,7 @@ def test_elementary_functions_are_vectors_of_their_own_dtype(name, dtype):
 def test_activations_fill_the_registers(name, dtype):
     # Compiled here: what comes from the cache on disk cannot be looked into.
     function = loops.elementwise(PAIRS[name], kernel)
-    loops.Loop(function, loops.Units, np.dtype(dtype))
+    Loop(function, loops.Units, np.dtype(dtype))
     text = function.inspect_asm(function.signatures[0])
     word = words(dtype)
     assert any(

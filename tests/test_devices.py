@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from fastmlp import activations, devices, losses
+from fastmlp import activations, devices, losses, optimizers
 from fastmlp._jit import JIT_DISABLED
 from fastmlp.devices import cpu
 from fastmlp.devices.cpu.blocks import DEPTH, GROUP
 from fastmlp.devices.cpu.microkernel import ROWS, VECTORS, lanes
-from fastmlp.formulas.optimizers import OPTIMIZERS
 from fastmlp.network import Network
+from fastmlp.optimizers import OPTIMIZERS
 from fastmlp.regularization import Regularization
 from fastmlp.schedules import Constant
-from fastmlp.training import Optimizer
+from fastmlp.training import OptimizerState
 
 # Every kind with its literature's constant, and those whose constants do something else.
 ACTIVATIONS = [
@@ -110,9 +110,10 @@ def make_parameters(network, dtype, seed=1):
 
 
 def make_optimizer(name, parameters, **settings):
-    moments = np.zeros((2, parameters.size), parameters.dtype)
-    settings = {"learning_rate": 0.01} | settings
-    return Optimizer(name, Constant(0.01), moments=moments, **settings)
+    rule = optimizers.resolve(name)
+    moments = np.zeros((rule.moments, parameters.size), parameters.dtype)
+    settings = {"schedule": Constant(0.01), "learning_rate": 0.01} | settings
+    return OptimizerState(rule, moments=moments, **settings)
 
 
 #: Rows of a batch, and of the data of a law about formulas: the same numbers on every processor.

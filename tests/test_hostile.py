@@ -24,9 +24,11 @@ from fastmlp.devices.compressed import check_indices
 from fastmlp.devices.cpu import single_rows
 from fastmlp.devices.cpu.rows import Sources
 from fastmlp.network import Network
+from fastmlp.optimizers import Adam
 from fastmlp.predictor import PAIR, Predictor
 from fastmlp.regularization import Regularization
-from fastmlp.training import Optimizer
+from fastmlp.schedules import Constant
+from fastmlp.training import OptimizerState
 
 SETTINGS = {"hidden_layer_sizes": (5,), "max_iter": 2, "random_state": 0}
 FAST = [name for name in DEVICES if name != "reference"]
@@ -419,7 +421,7 @@ DATA = np.zeros((6, 3)), np.zeros((6, 2)), np.ones(6)
 def device(**changes):
     parameters = changes.pop("parameters", np.zeros(NETWORK.size))
     moments = changes.pop("moments", np.zeros((2, NETWORK.size)))
-    optimizer = Optimizer("adam", None, 0.01, moments)
+    optimizer = OptimizerState(Adam(), Constant(0.01), 0.01, moments)
     return cpu.CpuDevice(NETWORK, parameters, optimizer=optimizer, **{"batch_size": 4} | changes)
 
 

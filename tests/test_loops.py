@@ -29,7 +29,8 @@ from fastmlp import MLPRegressor, activations, devices, losses
 from fastmlp._jit import kernel
 from fastmlp.devices import cpu
 from fastmlp.devices.cpu import loops
-from fastmlp.devices.cpu.loops import Outputs, activation_loop, call_loop, loss_loop
+from fastmlp.devices.cpu.calls import call_loop
+from fastmlp.devices.cpu.loops import Outputs, activation_loop, loss_loop
 from fastmlp.devices.functions import contents
 from fastmlp.devices.reference import threefry
 from fastmlp.formulas.random import at_least

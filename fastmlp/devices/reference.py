@@ -5,6 +5,7 @@ baseline. It shares no formula with them on purpose: an oracle that shares code 
 proves nothing.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -161,6 +162,25 @@ def output_loss(network, p, t):
     return over_outputs(axis=1), slope(p, t, constants).astype(p.dtype, copy=False)
 
 
+def sgd(g, moments, rate, rule):
+    """The parameters' change, and the new velocity."""
+    velocity = rule.momentum * moments[0] - rate * g
+    change = rule.momentum * velocity - rate * g if rule.nesterov else velocity
+    return change, velocity[np.newaxis]
+
+
+def adam(g, moments, rate, rule):
+    """The parameters' change, and the new averages of slopes and of their squares."""
+    m = rule.beta_1 * moments[0] + (1 - rule.beta_1) * g
+    v = rule.beta_2 * moments[1] + (1 - rule.beta_2) * g**2
+    return -rate * m / (np.sqrt(v) + rule.epsilon), np.stack([m, v])
+
+
+# A step from the slopes g, the moments of shape (moments, size), the learning rate, and the
+# optimiser with its hyperparameters.
+OPTIMIZERS = {"sgd": sgd, "adam": adam}
+
+
 def threefry(key, counter):
     """The first word of Threefry-2x32 with 20 rounds, of two keys and two counters below 2^32.
 
@@ -221,7 +241,9 @@ class ReferenceDevice:
     def train_epoch(self, X, targets, weights, order):
         """One pass over the rows in `order`, batch by batch; returns their mean loss."""
         loss_sum = 0.0
-        for start in range(0, len(order), self.batch_size):
+        starts = range(0, len(order), self.batch_size)
+        rates = self.optimizer.rates(len(starts)).tolist()  # whose type does not widen float32
+        for start, rate in zip(starts, rates, strict=True):
             rows = order[start : start + self.batch_size]
             batch_weights = None if weights is None else weights[rows]
             masks = self._masks(len(rows))
@@ -229,7 +251,7 @@ class ReferenceDevice:
                 self._packed, X[rows], targets[rows], batch_weights, masks
             )
             loss_sum += loss * len(rows)
-            self._update(gradient)
+            self._update(gradient, rate)
         return loss_sum / len(order)
 
     def loss_and_gradient(self, parameters, X, targets, weights):
@@ -342,13 +364,13 @@ class ReferenceDevice:
                 view[...] = each_row.sum(axis=0)
         return loss, gradient / dtype.type(total_weight)
 
-    def _update(self, gradient):
-        optimizer, regularization = self.optimizer, self.regularization
+    def _update(self, gradient, rate):
+        regularization = self.regularization
         norm = np.linalg.norm(gradient.astype(np.float64))
         if norm > regularization.clip_norm:
             gradient = gradient * self.dtype.type(regularization.clip_norm / norm)
-        decay = optimizer.learning_rate * regularization.weight_decay
-        step = self._step(gradient)
+        decay = rate * regularization.weight_decay
+        step = self._step(gradient, rate)
         matrices, _ = self.network.views(self._packed)
         for w in matrices:
             w *= self.dtype.type(1 - decay)
@@ -358,23 +380,15 @@ class ReferenceDevice:
             shrunk = regularization.max_norm / np.maximum(norms, np.finfo(self.dtype).tiny)
             w *= np.where(norms > regularization.max_norm, shrunk, 1).astype(self.dtype)
 
-    def _step(self, gradient):
+    def _step(self, gradient, rate):
         """The parameters' change, from the new moments."""
         optimizer = self.optimizer
         optimizer.step += 1
-        first, second = self._moments
-        if optimizer.name == "sgd":
-            velocity = optimizer.momentum * first - optimizer.learning_rate * gradient
-            first[...] = velocity
-            if optimizer.nesterov:
-                velocity = optimizer.momentum * velocity - optimizer.learning_rate * gradient
-            return velocity
-        beta_1, beta_2 = optimizer.beta_1, optimizer.beta_2
-        first[...] = beta_1 * first + (1 - beta_1) * gradient
-        second[...] = beta_2 * second + (1 - beta_2) * gradient**2
-        correction = np.sqrt(1 - beta_2**optimizer.step) / (1 - beta_1**optimizer.step)
-        rate = optimizer.learning_rate * correction
-        return -rate * first / (np.sqrt(second) + optimizer.epsilon)
+        beta_1, beta_2 = optimizer.rule.decays
+        correction = math.sqrt(1 - beta_2**optimizer.step) / (1 - beta_1**optimizer.step)
+        step_of = OPTIMIZERS[optimizer.rule.name]
+        change, self._moments = step_of(gradient, self._moments, rate * correction, optimizer.rule)
+        return change
 
 
 def _masked(values, mask):

@@ -19,6 +19,7 @@ from .. import activations
 from ..activations import Activation
 from ..losses import CLASSIFICATION, Loss
 from ..losses import resolve as resolve_loss
+from ..optimizers import Optimizer
 from ..predictor import PAIR, PLAIN, SHARES
 from .base import BaseMLP, MatrixLike, all_or_nothing
 from .parameters import OWN_CONSTRAINTS, SHARE, check_parameters
@@ -58,15 +59,17 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         "swish" or "silu", "gelu", "maxout", "step"; or an object from `fastmlp.activations`, where
         the formulas are, with parameters of its own, such as ``LeakyReLU(negative_slope=0.1)``,
         ``Swish(learnable=True)``, ``Maxout(pieces=3)``, or functions of yours.
-    solver : {"adam", "sgd", "lbfgs"}, default="adam"
-        Adam, stochastic gradient descent with momentum, or L-BFGS over all rows.
+    solver : str or Optimizer, default="adam"
+        "adam"; "sgd", stochastic gradient descent with momentum; "lbfgs", L-BFGS over all rows; or
+        an object from `fastmlp.optimizers` with parameters of its own, such as
+        ``SGD(momentum=0.5)``.
     alpha : float, default=0.0001
         L2 penalty: ``alpha / 2`` times the sum of squared weights is added to a batch's summed
         loss, so that its effect depends on the batch size.
     batch_size : int or "auto", default="auto"
         Rows of a batch; "auto" is ``min(200, n_samples)``. Not used by "lbfgs".
     learning_rate : {"constant", "invscaling", "adaptive"}, default="constant"
-        Schedule of the learning rate, for "sgd": constant; with t the rows seen,
+        Schedule of the learning rate, but for "adam": constant; with t the rows seen,
         ``learning_rate_init / (t + 1)**power_t``; or divided by 5 whenever training stalls.
     learning_rate_init : float, default=0.001
         First learning rate.
@@ -217,7 +220,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         hidden_layer_sizes: ArrayLike | int = (100,),
         activation: str | Activation | Sequence = "relu",
         *,
-        solver: str = "adam",
+        solver: str | Optimizer = "adam",
         alpha: float = 0.0001,
         batch_size: int | str = "auto",
         learning_rate: str = "constant",

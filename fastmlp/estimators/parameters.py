@@ -12,6 +12,7 @@ from .. import activations, devices, initializers
 from ..activations import Activation
 from ..losses import Loss
 from ..notices import warn
+from ..optimizers import OPTIMIZERS, Optimizer
 
 _THEIRS = sklearn.neural_network.MLPClassifier._parameter_constraints
 _AT_LEAST_0, _ABOVE_0 = _THEIRS["alpha"], _THEIRS["epsilon"]
@@ -21,6 +22,7 @@ SHARE = _THEIRS["validation_fraction"]  # at least 0, below 1
 OWN_CONSTRAINTS = {
     "activation": [str, Activation, list, tuple],
     "loss": [str, Loss],
+    "solver": [str, Optimizer],
     "output_activation": [str, Activation, None],
     "weight_init": [str, list, tuple],
     "l1": _AT_LEAST_0,
@@ -53,6 +55,7 @@ def check_parameters(estimator) -> None:
     _check_name(estimator, "activation", activations.HIDDEN)
     _check_name(estimator, "output_activation", activations.OUTPUT)
     _check_name(estimator, "loss", estimator._losses)
+    _check_name(estimator, "solver", {"lbfgs", *OPTIMIZERS})
     _check_name(estimator, "weight_init", initializers.NAMES)
     _check_name(estimator, "device", {"auto", *devices.DEVICES})
     if estimator.n_jobs == 0:

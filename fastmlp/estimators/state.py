@@ -4,19 +4,21 @@ from copy import copy
 
 import numpy as np
 
+from .. import optimizers
 from ..notices import warn
 from ..schedules import schedule
-from ..training import Optimizer, Progress
+from ..training import OptimizerState, Progress
 from .parameters import hidden_units
 
-#: The parameters that an optimiser is made from, by solver.
-MADE_FROM = {
-    "adam": ("solver", "learning_rate_init", "beta_1", "beta_2", "epsilon"),
-    "sgd": (
-        "solver", "learning_rate", "learning_rate_init", "power_t", "momentum",
-        "nesterovs_momentum",
-    ),
-}  # fmt: skip
+
+def made_from(solver) -> tuple[str, ...]:
+    """The parameters that the optimiser of this solver is made from."""
+    if solver == "lbfgs" or solver is None:
+        return ()
+    rule = optimizers.resolve(solver)
+    scheduled = ("learning_rate", "power_t") if rule.follows_schedule else ()
+    named = rule.parameters.values() if isinstance(solver, str) else ()
+    return "solver", "learning_rate_init", *scheduled, *named
 
 
 def begin(estimator) -> None:
@@ -24,25 +26,20 @@ def begin(estimator) -> None:
     estimator._in_use = {"hidden_layer_sizes": estimator.hidden_layer_sizes}
 
 
-def next_optimizer(estimator, parameters, incremental) -> Optimizer:
+def next_optimizer(estimator, parameters, incremental) -> OptimizerState:
     """A new optimiser, or in `partial_fit` a copy of the last one to go on with."""
     last = getattr(estimator, "_optimizer", None)
     if incremental and last is not None and not _weights_were_replaced(estimator, parameters):
         return copy(last)
-    solver = estimator.solver
-    made_from = {name: getattr(estimator, name) for name in MADE_FROM[solver]}
-    estimator._in_use = getattr(estimator, "_in_use", {}) | made_from
-    name = estimator.learning_rate if solver == "sgd" else "constant"
-    return Optimizer(
-        name=solver,
+    used = {name: getattr(estimator, name) for name in made_from(estimator.solver)}
+    estimator._in_use = getattr(estimator, "_in_use", {}) | used
+    rule = optimizers.resolve(estimator.solver, **used)
+    name = estimator.learning_rate if rule.follows_schedule else "constant"
+    return OptimizerState(
+        rule=rule,
         schedule=schedule(name, estimator.learning_rate_init, estimator.power_t),
         learning_rate=estimator.learning_rate_init,
-        moments=np.zeros((2, parameters.size), parameters.dtype),
-        nesterov=estimator.nesterovs_momentum,
-        momentum=estimator.momentum,
-        beta_1=estimator.beta_1,
-        beta_2=estimator.beta_2,
-        epsilon=estimator.epsilon,
+        moments=np.zeros((rule.moments, parameters.size), parameters.dtype),
     )
 
 
@@ -60,7 +57,7 @@ def warn_of_unused(estimator, incremental: bool) -> None:
     in_use = getattr(estimator, "_in_use", {})
     names = ["hidden_layer_sizes"]
     if incremental and estimator.solver != "lbfgs":
-        names += MADE_FROM.get(in_use.get("solver"), ())
+        names += made_from(in_use.get("solver"))
     changed = {
         name: getattr(estimator, name)
         for name in names

@@ -5,13 +5,15 @@ from numbers import Integral
 
 import numpy as np
 
-from ...formulas.optimizers import OPTIMIZERS
+from ...optimizers import MOST_NUMBERS
 from ...regularization import Regularization
 from . import loops, team
 from .blocks import CHUNK
 from .ending import present
 from .epoch import SETTINGS, add_gradient, apply_gradient, train, transpose
 from .layout import Layout, exchange, layout
+from .optimizer import ENTRIES as UPDATES
+from .optimizer import update_loop
 from .pace import Pace
 from .prediction import predict
 from .rows import Sources
@@ -21,7 +23,7 @@ from .team import ALONE, Team
 #: All that Python calls: what compiling ahead compiles.
 ENTRIES = (
     exchange, transpose, train, add_gradient, apply_gradient, predict, predict_rows,
-    predict_sources, *loops.ENTRIES, *team.ENTRIES,
+    predict_sources, *loops.ENTRIES, *UPDATES, *team.ENTRIES,
 )  # fmt: skip
 # Batches of more rows are cut into blocks: their work memory stays bounded, and Ctrl-C is heard.
 LONGEST_BATCH = 4096
@@ -97,7 +99,8 @@ class CpuDevice:
         self._layout = make(network, self.dtype, max(rows, CHUNK), sparse)
         dropout = self.regularization.dropout
         self._drop = loops.drop_loop(self.dtype) if any(dropout) else None
-        self._buffers = self._layout.buffers(moments=optimizer is not None, dropout=dropout)
+        moments = 0 if optimizer is None else optimizer.rule.moments
+        self._buffers = self._layout.buffers(moments, dropout)
         self._gradient = self._described = None
         # A team pays where a batch's arithmetic is long beside the meetings of its threads.
         heavy = batch_size is not None and self._size * rows > TEAM_WORK
@@ -108,7 +111,7 @@ class CpuDevice:
         if optimizer is not None:
             transpose(self._layout.layers, self._buffers)
             moments = optimizer.packed_moments(network, self.dtype)
-            for buffer, moment in zip(self._buffers[2:4], moments, strict=True):
+            for buffer, moment in zip(self._moments, moments, strict=True):
                 self._fill(buffer, moment)
 
     def _fill(self, buffer, parameters):
@@ -123,9 +126,10 @@ class CpuDevice:
 
     @cached_property
     def _fixed_settings(self):
-        """The settings that stay as they are, and first values of the others, by name."""
+        """The settings that stay as they are, and first values of the others."""
         network, regularization = self.network, self.regularization
         values = dict.fromkeys(SETTINGS.names, 0) | {
+            "numbers": (0.0,) * MOST_NUMBERS,
             "batch_size": self.batch_size,
             "loss": self._layout.loss_loop.address,
             "canonical": network.canonical,
@@ -137,13 +141,22 @@ class CpuDevice:
         for name in ("seed", "l2", "l1", "weight_decay", "clip_norm", "max_norm"):
             values[name] = getattr(regularization, name)
         if self.optimizer is not None:
-            values["optimizer"] = OPTIMIZERS[self.optimizer.name]
-        return values
+            rule = self.optimizer.rule
+            values["update"] = update_loop(rule, self.dtype).address
+            values["beta_1"], values["beta_2"] = rule.decays
+            values["numbers"] = (*rule.numbers, *[0.0] * (MOST_NUMBERS - len(rule.numbers)))
+        return np.array([tuple(values.values())], SETTINGS)
 
     def _settings(self):
-        names = () if self.optimizer is None else self.optimizer.hyperparameters
-        values = self._fixed_settings | {name: getattr(self.optimizer, name) for name in names}
-        return np.array([tuple(values.values())], SETTINGS)
+        settings = self._fixed_settings.copy()
+        if self.optimizer is not None:
+            settings["step"] = self.optimizer.step
+        return settings
+
+    @property
+    def _moments(self):
+        """The buffers of the moments that the optimiser carries."""
+        return self._buffers[2:4][: self.optimizer.rule.moments]
 
     def _sources_of(self, X, targets, weights, order=None):
         """Descriptions of the rows; those of the epoch before, where it had the same arrays."""
@@ -168,6 +181,8 @@ class CpuDevice:
         """
         sources = self._sources_of(X, targets, weights, order)
         settings = self._settings()
+        rates = self.optimizer.rates(-(-len(order) // self.batch_size))
+        self._buffers = self._buffers._replace(rates=rates)
         if self._needs_whole_gradient:
             self._train_in_blocks(sources, settings, len(order))
         else:
@@ -267,7 +282,7 @@ class CpuDevice:
         def work(member):
             buffers = self._buffers
             if member.rank > 0:  # each member's own, but for the weights
-                more = self._layout.buffers(moments=False)
+                more = self._layout.buffers(moments=0)
                 buffers = more._replace(weights=buffers.weights)
             while predict(self._layout.layers, buffers, sources.table, out, member, most):
                 pass
@@ -291,4 +306,4 @@ class CpuDevice:
     @present
     def moments(self):
         """The optimiser's moments now, each packed."""
-        return np.stack([self._packed(self._buffers.first), self._packed(self._buffers.second)])
+        return np.stack([self._packed(buffer) for buffer in self._moments])

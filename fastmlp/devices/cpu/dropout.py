@@ -5,7 +5,8 @@ from typing import NamedTuple
 from ..._jit import formula, kernel
 from ...formulas import dropout
 from ...formulas.dropout import kept_scale, threshold
-from .loops import Masked, call_loop
+from .calls import call_loop
+from .loops import Masked
 from .products import panel_count, panel_width
 
 

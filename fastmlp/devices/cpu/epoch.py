@@ -8,6 +8,7 @@ its gradient over the whole batch and its update at once; a layer's gradient is 
 import numpy as np
 
 from ..._jit import entry, glue, kernel
+from ...optimizers import MOST_NUMBERS
 from .blocks import CHUNK
 from .dropout import Dropping, drop_inputs, drop_outputs
 from .head import output_backward, output_forward
@@ -50,19 +51,16 @@ SETTINGS = np.dtype(
         ("dropping", np.int64),  # address of the loop of dropout, or 0
         ("seed", np.int64),
         ("batch_begin", np.int64),  # of a batch whose gradient is summed block by block
-        ("optimizer", np.int64),
-        ("nesterov", np.int64),
+        ("update", np.int64),  # address of the optimiser's loop
         ("step", np.int64),
         ("l2", np.float64),
         ("l1", np.float64),
         ("weight_decay", np.float64),
         ("clip_norm", np.float64),
         ("max_norm", np.float64),
-        ("learning_rate", np.float64),
-        ("momentum", np.float64),
-        ("beta_1", np.float64),
+        ("numbers", np.float64, MOST_NUMBERS),  # of the optimiser's formula
+        ("beta_1", np.float64),  # what its learning rate is corrected by
         ("beta_2", np.float64),
-        ("epsilon", np.float64),
         ("clip", np.float64),  # machine epsilon: how near to 0 and 1 a log loss sees probabilities
         ("loss_sum", np.float64),  # over the batches done, of loss times rows, or weight times loss
         ("weight_sum", np.float64),  # over the batches done, where their gradients are added up
@@ -208,7 +206,8 @@ def train(layers, buffers, sources, settings, member, begin, end):
         loss, weight = batch_sums(layers, buffers, settings, rows)
         if weight == 0.0:
             return False
-        step = next_step(settings, weight, buffers.weights[0])
+        rate = buffers.rates[position // settings["batch_size"]]
+        step = next_step(settings, rate, weight, buffers.weights[0])
         for index in range(layers.size):
             layer = layers[index]
             for unit in range(layer["units"]):
@@ -259,7 +258,8 @@ def apply_gradient(layers, buffers, settings, weight):
     """One update from the stored gradient; returns the penalty before it."""
     buffers = pointers(buffers)
     settings = settings[0]
-    step = next_step(settings, weight, buffers.weights[0])
+    rate = buffers.rates[settings["batch_begin"] // settings["batch_size"]]
+    step = next_step(settings, rate, weight, buffers.weights[0])
     if settings["clip_norm"] < np.inf:
         squares = 0.0
         for index in range(layers.size):

@@ -9,7 +9,8 @@ import numpy as np
 
 from ..._jit import kernel, whole_vectors
 from ...formulas.elementary import exp
-from .loops import Outputs, Units, call_loop
+from .calls import call_loop
+from .loops import Outputs, Units
 from .microkernel import ZERO
 from .products import column_start
 

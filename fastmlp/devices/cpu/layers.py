@@ -8,9 +8,10 @@ import numpy as np
 
 from ..._jit import glue, kernel
 from .blocks import DEPTH, GROUP
+from .calls import call_loop
 from .dropout import kept
 from .layout import UPSTREAM_ROWS
-from .loops import Units, call_loop
+from .loops import Units
 from .microkernel import ADD, MULTIPLY, STORE, ZERO, Panels
 from .narrow import apply_narrow, multiply_narrow, narrow_gradient, narrow_start, rows_of
 from .optimizer import FREE, PENALISED, squared_slopes, update

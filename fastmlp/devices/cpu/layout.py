@@ -91,6 +91,7 @@ class Buffers(NamedTuple):
     gradient: np.ndarray
     partial: np.ndarray  # float64: sums of single units of work, added up in a fixed order
     dropout: np.ndarray  # float64: of each layer's inputs, the share that is left out
+    rates: np.ndarray  # float64: the learning rate of each of an epoch's steps
 
 
 @formula
@@ -114,6 +115,7 @@ def pointers(buffers):
         pointer(buffers.gradient),
         pointer(buffers.partial),
         pointer(buffers.dropout),
+        pointer(buffers.rates),
     )
 
 
@@ -141,7 +143,7 @@ class Layout:
         for index in range(len(network.shapes)):
             self._place(index)
         self._partial_sums = self._units + 2 * -(-batch_rows // CHUNK)
-        self._places = {moments: self._cut(moments) for moments in (False, True)}
+        self._places = [self._cut(moments) for moments in range(3)]
         self._no_dropout = (0.0,) * len(self.layers)
         self._loss_constants = network.loss.constants(network.units[-1])
         self._ones = [self._constant_input(layer) for layer in self.layers[sparse:]]
@@ -210,29 +212,33 @@ class Layout:
             self._scratch = max(self._scratch, (fan_in + 1) * VECTORS * one_vector)
         self._upstream = max(self._upstream, -(-outputs // full) * UPSTREAM_ROWS * full)
 
-    def buffers(self, moments: bool, dropout=()) -> Buffers:
-        """Buffers of zeros, but for what is constant; nearly all are parts of one array."""
+    def buffers(self, moments: int, dropout=()) -> Buffers:
+        """Buffers of zeros, but for what is constant; nearly all are parts of one array.
+
+        There is room for 0, 1 or 2 moments.
+        """
         places = self._places[moments]
         whole = aligned_zeros(places[-1].stop, self.dtype)
         buffers = Buffers(
             *(whole[place] for place in places),
             partial=np.zeros(self._partial_sums),
             dropout=np.array(dropout or self._no_dropout),
+            rates=np.empty(0),
         )
         for column in self._ones:
             buffers.inputs[column] = 1
         buffers.loss_constants[:] = self._loss_constants
         return buffers
 
-    def _cut(self, moments: bool) -> list[slice]:
+    def _cut(self, moments: int) -> list[slice]:
         """Where each of the buffers lies in the array that holds them all."""
         rows, weights = self.batch_rows, self._sizes["weights"]
         outputs = rows * self.network.units[-1]
         sizes = {
             "weights": weights,
             "transposed": self._sizes["transposed"],
-            "first": weights if moments else 0,
-            "second": weights if moments else 0,
+            "first": weights if moments > 0 else 0,
+            "second": weights if moments > 1 else 0,
             "inputs": self._sizes["inputs"],
             "deltas": self._sizes["deltas"],
             "learning": self._sizes["deltas"] if any(self.network.learned) else 0,

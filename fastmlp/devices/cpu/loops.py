@@ -1,17 +1,15 @@
-"""Loops over activations, losses and masks, each compiled by itself and called by its address.
+"""Loops over activations, losses and masks, each compiled by itself.
 
 A loop is compiled, or loaded from the disk cache, when a network first needs it: nobody waits for
 what he does not use, and a user's own functions are no different from ours. An epoch's code holds
 none of them, and is the same for all.
 """
 
-from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-from numba import from_dtype, jit, types
-from numba.core import cgutils
+from numba import jit, types
 from numba.core.errors import NumbaTypeError
 
 from ... import activations, losses
@@ -29,6 +27,7 @@ from ...formulas.activations import LEARNING, PAIRS
 from ...formulas.losses import FORMULAS, canonical_delta
 from ...formulas.random import at_least
 from ..functions import Own
+from .calls import Loop, kept_as
 from .products import panel_width
 
 
@@ -90,60 +89,6 @@ class Masked(NamedTuple):
     scale: float
 
 
-def _type_of(work, dtype):
-    """What Numba calls the tuple `work` for networks of `dtype`."""
-    number = from_dtype(dtype)
-    kinds = {np.ndarray: types.CPointer(number), int: types.int64, float: number}
-    return types.NamedTuple([kinds[kind] for kind in work.__annotations__.values()], work)
-
-
-#: Where the JIT is off, addresses are places in this list; 0 is no address.
-_PLAIN: list[Callable | None] = [None]
-
-
-class Loop:
-    """A loop compiled for one dtype.
-
-    Attributes
-    ----------
-    address : int
-        Where it is, in this process; its code stays there for as long as the process lives.
-    """
-
-    def __init__(self, function, work, dtype):
-        if JIT_DISABLED:
-            _PLAIN.append(function)
-            self.address = len(_PLAIN) - 1
-            return
-        signature = types.void(_type_of(work, dtype))
-        function.compile(signature)
-        compiled = function.overloads[signature.args]
-        name = compiled.fndesc.llvm_func_name
-        self.address = compiled.library.get_pointer_to_function(name)
-
-
-@intrinsic(lambda address, work: _PLAIN[address](work))
-def call_loop(typingctx, address, work):
-    """Call the loop at this address with the kind of work that it was compiled for.
-
-    An exception of a user's function goes on to the caller.
-    """
-    dtype = np.dtype(work.types[0].dtype.name)
-    if work != _type_of(work.instance_class, dtype):  # it would read other memory than is meant
-        raise NumbaTypeError(f"a loop cannot be called with {work}")
-
-    def build(context, builder, signature, values):
-        convention = context.call_conv
-        function_type = convention.get_function_type(types.void, (work,))
-        target = builder.inttoptr(values[0], function_type.as_pointer())
-        status, _ = convention.call_function(builder, target, types.void, (work,), (values[1],))
-        with cgutils.if_unlikely(builder, status.is_error):
-            convention.return_status_propagate(builder, status)
-        return context.get_dummy_value()
-
-    return types.void(address, work), build
-
-
 # ---- activations ---------------------------------------------------------------------------------
 
 
@@ -195,22 +140,12 @@ def _maxout(work):
                 slopes[start + i] = zero if slopes[before + i] == one else slopes[start + i]
 
 
-def _kept(name):
-    """An `entry` whose file in the disk cache has this name."""
-
-    def compiler(loop):
-        loop.__qualname__ = name
-        return entry(loop)
-
-    return compiler
-
-
 _FUNCTIONS = {
-    **{name: elementwise(pair, _kept(f"activation_{name}")) for name, pair in PAIRS.items()},
+    **{name: elementwise(pair, kept_as(f"activation_{name}")) for name, pair in PAIRS.items()},
     "maxout": entry(_maxout),
 }
 _LEARNING = {
-    name: _learning(PAIRS[name], slope, _kept(f"activation_{name}_learning"))
+    name: _learning(PAIRS[name], slope, kept_as(f"activation_{name}_learning"))
     for name, slope in LEARNING.items()
 }
 
@@ -343,9 +278,9 @@ def _canonical(formula_of):
     return both
 
 
-_LOSSES = {name: _loss(formula, _kept(f"loss_{name}")) for name, formula in FORMULAS.items()}
+_LOSSES = {name: _loss(formula, kept_as(f"loss_{name}")) for name, formula in FORMULAS.items()}
 _CANONICAL = {
-    name: _loss(_canonical(FORMULAS[name]), _kept(f"loss_{name}_canonical"))
+    name: _loss(_canonical(FORMULAS[name]), kept_as(f"loss_{name}_canonical"))
     for name, loss in losses.LOSSES.items()
     if loss.canonical
 }

@@ -1,20 +1,18 @@
-"""The update of a run of parameters, from their gradient's sum over the batch."""
+"""The update of a run of parameters, from their gradient's sum over the batch.
 
+Each optimiser's loop over parameters is compiled by itself, and called by its address.
+"""
+
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
+from numba import types
 
 from ..._jit import kernel
-from ...formulas.optimizers import (
-    ADAM,
-    adam_learning_rate,
-    adam_step,
-    moving_average,
-    penalty_slope,
-    sgd_step,
-    sgd_velocity,
-    twice_penalty,
-)
+from ...formulas.optimizers import FORMULAS, corrected, penalty_slope, twice_penalty
+from ...optimizers import OPTIMIZERS, Optimizer
+from .calls import Loop, call_sum, kept_as
 
 #: Whether penalties act on parameters; no literals, for each of which kernels would be compiled.
 PENALISED, FREE = np.arange(2, dtype=np.int64)
@@ -23,43 +21,122 @@ PENALISED, FREE = np.arange(2, dtype=np.int64)
 class Step(NamedTuple):
     """What one step's updates have in common; the numbers have the parameters' dtype."""
 
-    optimizer: int
-    nesterov: bool
+    update: int  # address of the optimiser's loop
     learning_rate: float
-    momentum: float
-    beta_1: float
-    share_1: float  # 1 - beta_1
-    beta_2: float
-    share_2: float
-    epsilon: float
+    numbers: tuple  # of the optimiser
     l2: float
     l1: float
     decay: float  # what a weight is multiplied by
     scale: float  # 1 / the batch's total weight, less where the gradient is clipped
 
 
+class Update(NamedTuple):
+    """What an optimiser's loop works on: the parameters [begin, end).
+
+    Their gradient's sum over the batch lies in `gradient`, `shift` numbers further. The loop
+    returns twice the penalty before the update.
+    """
+
+    weights: np.ndarray
+    gradient: np.ndarray
+    first: np.ndarray
+    second: np.ndarray
+    begin: int
+    end: int
+    shift: int
+    learning_rate: float
+    numbers: tuple
+    l2: float
+    l1: float
+    decay: float
+    scale: float
+
+
+def _with_one_moment(formula, compiler):
+    def loop(work):
+        w, gradient, first, shift = work.weights, work.gradient, work.first, work.shift
+        learning_rate, numbers = work.learning_rate, work.numbers
+        l2, l1, decay, scale = work.l2, work.l1, work.decay, work.scale
+        penalty = type(scale)(0)
+        for i in range(work.begin, work.end):
+            old = w[i]
+            slope = (gradient[shift + i] + penalty_slope(old, l2, l1)) * scale
+            change, first[i] = formula(slope, first[i], learning_rate, numbers)
+            w[i] = old * decay + change
+            penalty += twice_penalty(old, l2, l1)
+        return np.float64(penalty)
+
+    return compiler(loop)
+
+
+def _with_two_moments(formula, compiler):
+    def loop(work):
+        w, gradient, shift = work.weights, work.gradient, work.shift
+        first, second = work.first, work.second
+        learning_rate, numbers = work.learning_rate, work.numbers
+        l2, l1, decay, scale = work.l2, work.l1, work.decay, work.scale
+        penalty = type(scale)(0)
+        for i in range(work.begin, work.end):
+            old = w[i]
+            slope = (gradient[shift + i] + penalty_slope(old, l2, l1)) * scale
+            change, m, v = formula(slope, first[i], second[i], learning_rate, numbers)
+            first[i] = m
+            second[i] = v
+            w[i] = old * decay + change
+            penalty += twice_penalty(old, l2, l1)
+        return np.float64(penalty)
+
+    return compiler(loop)
+
+
+def updating(name, compiler):
+    """The loop over an optimiser's formula, compiled by `kernel` or kept on disk."""
+    make = {1: _with_one_moment, 2: _with_two_moments}[OPTIMIZERS[name].moments]
+    return make(FORMULAS[name], compiler)
+
+
+_UPDATES = {name: updating(name, kept_as(f"optimizer_{name}")) for name in OPTIMIZERS}
+#: All that may be compiled ahead.
+ENTRIES = tuple(_UPDATES.values())
+
+
+def update_loop(optimizer: Optimizer, dtype: np.dtype) -> Loop:
+    """The loop of an optimiser."""
+    return _update_loop(optimizer.name, dtype)
+
+
+@lru_cache
+def _update_loop(name, dtype):
+    return Loop(_UPDATES[name], Update, dtype, returns=types.float64)
+
+
+def compile_all(dtype: np.dtype) -> None:
+    """Compile every optimiser's loop."""
+    for kind in OPTIMIZERS.values():
+        update_loop(kind(), dtype)
+
+
 @kernel
-def next_step(settings, weight, like):
+def next_step(settings, learning_rate, weight, like):
     """Count one step, and gather what its updates need in the dtype of `like`."""
     settings["step"] += 1
-    learning_rate = settings["learning_rate"]
-    if settings["optimizer"] == ADAM:
-        learning_rate = adam_learning_rate(
-            learning_rate, settings["beta_1"], settings["beta_2"], settings["step"]
-        )
+    numbers = settings["numbers"]
+    corrected_rate = corrected(
+        learning_rate, settings["beta_1"], settings["beta_2"], settings["step"]
+    )
     return Step(
-        settings["optimizer"],
-        settings["nesterov"] != 0,
-        type(like)(learning_rate),
-        type(like)(settings["momentum"]),
-        type(like)(settings["beta_1"]),
-        type(like)(1.0 - settings["beta_1"]),
-        type(like)(settings["beta_2"]),
-        type(like)(1.0 - settings["beta_2"]),
-        type(like)(settings["epsilon"]),
+        settings["update"],
+        type(like)(corrected_rate),
+        (
+            type(like)(numbers[0]),
+            type(like)(numbers[1]),
+            type(like)(numbers[2]),
+            type(like)(numbers[3]),
+            type(like)(numbers[4]),
+        ),
         type(like)(settings["l2"]),
         type(like)(settings["l1"]),
-        type(like)(1.0 - settings["learning_rate"] * settings["weight_decay"]),
+        type(like)(1.0 - learning_rate * settings["weight_decay"]),
         type(like)(1.0 / weight),
     )
 
@@ -67,21 +144,7 @@ def next_step(settings, weight, like):
 @kernel
 def with_scale(step, scale):
     """The same step for gradients scaled otherwise."""
-    return Step(
-        step.optimizer,
-        step.nesterov,
-        step.learning_rate,
-        step.momentum,
-        step.beta_1,
-        step.share_1,
-        step.beta_2,
-        step.share_2,
-        step.epsilon,
-        step.l2,
-        step.l1,
-        step.decay,
-        scale,
-    )
+    return Step(step.update, step.learning_rate, step.numbers, step.l2, step.l1, step.decay, scale)
 
 
 @kernel
@@ -91,38 +154,26 @@ def update(step, buffers, begin, end, g, free):
     Neither penalty nor decay acts on parameters that are `free`: biases, and what activations
     learn. Returns their share of the penalty before the update.
     """
-    w, gradient = buffers.weights, buffers.gradient
-    first, second = buffers.first, buffers.second
-    shift = g - begin
-    scale = step.scale
-    zero = type(scale)(0)
     l2, l1, decay = step.l2, step.l1, step.decay
     if free:
-        l2, l1, decay = zero, zero, type(scale)(1)
-    penalty = zero
-    if step.optimizer == ADAM:
-        learning_rate, epsilon = step.learning_rate, step.epsilon
-        beta_1, share_1 = step.beta_1, step.share_1
-        beta_2, share_2 = step.beta_2, step.share_2
-        for i in range(begin, end):
-            old = w[i]
-            slope = (gradient[shift + i] + penalty_slope(old, l2, l1)) * scale
-            m = moving_average(first[i], slope, beta_1, share_1)
-            v = moving_average(second[i], slope * slope, beta_2, share_2)
-            first[i] = m
-            second[i] = v
-            w[i] = old * decay + adam_step(m, v, learning_rate, epsilon)
-            penalty += twice_penalty(old, l2, l1)
-    else:
-        learning_rate, momentum, nesterov = step.learning_rate, step.momentum, step.nesterov
-        for i in range(begin, end):
-            old = w[i]
-            slope = (gradient[shift + i] + penalty_slope(old, l2, l1)) * scale
-            velocity = sgd_velocity(first[i], slope, learning_rate, momentum)
-            first[i] = velocity
-            w[i] = old * decay + sgd_step(velocity, slope, learning_rate, momentum, nesterov)
-            penalty += twice_penalty(old, l2, l1)
-    return 0.5 * np.float64(penalty)
+        l2 = l1 = type(step.scale)(0)
+        decay = type(step.scale)(1)
+    work = Update(
+        buffers.weights,
+        buffers.gradient,
+        buffers.first,
+        buffers.second,
+        np.int64(begin),
+        np.int64(end),
+        np.int64(g - begin),
+        step.learning_rate,
+        step.numbers,
+        l2,
+        l1,
+        decay,
+        step.scale,
+    )
+    return 0.5 * call_sum(step.update, work)
 
 
 @kernel

@@ -9,9 +9,10 @@ import numpy as np
 from numba import types
 
 from ..._jit import entry, intrinsic, kernel
+from .calls import call_loop
 from .ending import present
 from .head import softmax
-from .loops import Units, call_loop, layer_loops
+from .loops import Units, layer_loops
 from .microkernel import ZERO, pointer
 from .products import panel_width
 from .rows import FEATURES, Sources, gather, stored, stored_column, stored_value

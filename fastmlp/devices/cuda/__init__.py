@@ -95,7 +95,7 @@ class CudaDevice:
             loss=Own.of(network.loss) if network.loss.custom else network.loss.name,
             canonical=network.canonical,
             dropping=any(self.regularization.dropout),
-            optimizer="adam" if self.optimizer is None else self.optimizer.name,
+            optimizer="adam" if self.optimizer is None else self.optimizer.rule.name,
         )
 
     # ---- training --------------------------------------------------------------------------------
@@ -225,5 +225,4 @@ class CudaDevice:
 
     def moments(self):
         """The optimiser's moments now, each packed."""
-        memory = self._memory
-        return np.stack([memory.download(memory.first), memory.download(memory.second)])
+        return np.stack([self._memory.download(moment) for moment in self._memory.moments])

@@ -16,14 +16,9 @@ from ...formulas import dropout
 from ...formulas.activations import LEARNING, PAIRS
 from ...formulas.elementary import exp
 from ...formulas.losses import FORMULAS, canonical_delta
-from ...formulas.optimizers import (
-    adam_step,
-    moving_average,
-    penalty_slope,
-    sgd_step,
-    sgd_velocity,
-    twice_penalty,
-)
+from ...formulas.optimizers import FORMULAS as OPTIMIZER_FORMULAS
+from ...formulas.optimizers import penalty_slope, twice_penalty
+from ...optimizers import MOST_NUMBERS, OPTIMIZERS
 from ..functions import Own
 from .layout import NOWHERE
 from .target import device
@@ -291,14 +286,9 @@ def weight_of(weights, row, weighted):
 # ---- parameters ----------------------------------------------------------------------------------
 
 #: What one update needs, in the network's dtype: places of a step's numbers.
-STEP_FIELDS = (
-    "LEARNING_RATE", "SCALE", "DECAY", "L2", "L1", "MOMENTUM", "NESTEROV",
-    "BETA_1", "SHARE_1", "BETA_2", "SHARE_2", "EPSILON", "CLIP_NORM",
-)  # fmt: skip
-(
-    LEARNING_RATE, SCALE, DECAY, L2, L1, MOMENTUM, NESTEROV,
-    BETA_1, SHARE_1, BETA_2, SHARE_2, EPSILON, CLIP_NORM,
-) = range(len(STEP_FIELDS))  # fmt: skip
+LEARNING_RATE, SCALE, DECAY, L2, L1, CLIP_NORM, NUMBERS = range(7)
+#: How many there are: the optimiser's own are the last.
+STEP_NUMBERS = NUMBERS + MOST_NUMBERS
 
 
 @device
@@ -317,31 +307,42 @@ def twice_penalty_of(step, w, penalised):
 
 
 @device
-def _adam(step, w, slope, decay, first, second, i):
-    m = moving_average(first[i], slope, step[BETA_1], step[SHARE_1])
-    v = moving_average(second[i], slope * slope, step[BETA_2], step[SHARE_2])
-    first[i], second[i] = m, v
-    return w * decay + adam_step(m, v, step[LEARNING_RATE], step[EPSILON])
+def _numbers(step):
+    return (
+        step[NUMBERS], step[NUMBERS + 1], step[NUMBERS + 2], step[NUMBERS + 3], step[NUMBERS + 4],
+    )  # fmt: skip
 
 
-@device
-def _sgd(step, w, slope, decay, first, second, i):
-    rate, momentum = step[LEARNING_RATE], step[MOMENTUM]
-    velocity = sgd_velocity(first[i], slope, rate, momentum)
-    first[i] = velocity
-    return w * decay + sgd_step(velocity, slope, rate, momentum, step[NESTEROV] != 0)
+def _with_one_moment(formula):
+    @device
+    def change_of(step, slope, first, second, i):
+        change, first[i] = formula(slope, first[i], step[LEARNING_RATE], _numbers(step))
+        return change
+
+    return change_of
+
+
+def _with_two_moments(formula):
+    @device
+    def change_of(step, slope, first, second, i):
+        change, m, v = formula(slope, first[i], second[i], step[LEARNING_RATE], _numbers(step))
+        first[i], second[i] = m, v
+        return change
+
+    return change_of
 
 
 def updater(optimizer: str) -> Callable:
     """The function that updates parameter i, and returns twice its penalty before."""
-    step_of = {"adam": _adam, "sgd": _sgd}[optimizer]
+    make = {1: _with_one_moment, 2: _with_two_moments}[OPTIMIZERS[optimizer].moments]
+    change_of = make(OPTIMIZER_FORMULAS[optimizer])
 
     @device
     def update(step, parameters, first, second, i, gradient, penalised, scale):
         w = parameters[i]
         slope = slope_of(step, w, gradient, penalised) * scale
         decay = step[DECAY] if penalised else type(w)(1)
-        parameters[i] = step_of(step, w, slope, decay, first, second, i)
+        parameters[i] = w * decay + change_of(step, slope, first, second, i)
         return twice_penalty_of(step, w, penalised)
 
     return update

@@ -156,7 +156,7 @@ class Layered:
             program.append(measure)
         update = self._launch(
             kernels.update, blocks, THREADS,
-            cursor, memory.parameters, memory.first, memory.second, *sums, run.penalties,
+            cursor, memory.parameters, *memory.first_and_second, *sums, run.penalties,
         )  # fmt: skip
         program.append(update)
         if most < np.inf:
@@ -176,7 +176,7 @@ class Layered:
             if self._gradient is None:
                 self._gradient = self._memory.empty(self._copies * self._size)
             blocks = [self._add_gradient(run, cursor, adds) for adds in (False, True)]
-            trains = self._memory.first is not None
+            trains = bool(self._memory.moments)
             self._programs[run] = *blocks, self._update(run, cursor) if trains else []
         return self._programs[run]
 

@@ -40,8 +40,8 @@ class Memory:
     ----------
     parameters : ndarray of shape (size,)
         Packed.
-    moments : ndarray of shape (2, size) or None
-        Of the optimiser; without one, nothing is trained.
+    moments : list of ndarray of shape (size,) or None
+        Of the optimiser, one or two; without it, nothing is trained.
     constants : tuple of float
         Of the loss, for each output.
     """
@@ -51,11 +51,14 @@ class Memory:
         #: For what comes back while the next run is at work.
         self.downloads = new_stream()
         self.parameters = self.upload(parameters)
-        self.first = self.second = None
-        if moments is not None:
-            self.first, self.second = self.upload(moments[0]), self.upload(moments[1])
+        self.moments = [self.upload(moment) for moment in moments or ()]
         self.constants = self.upload(np.array(constants, self.dtype))
         self.epsilon = np.finfo(self.dtype).eps
+
+    @property
+    def first_and_second(self):
+        """Both moments, as kernels take them; of an optimiser with one, that twice."""
+        return self.moments[0], self.moments[-1]
 
     def upload(self, array):
         """A copy on the GPU, in C order."""

@@ -3,10 +3,10 @@
 import numpy as np
 
 from ..._jit import plain
-from ...formulas.optimizers import adam_learning_rate
+from ...formulas.optimizers import corrected
 from ..presence import is_on_gpu
 from . import cursor
-from .elements import STEP_FIELDS
+from .elements import CLIP_NORM, DECAY, L1, L2, LEARNING_RATE, NUMBERS, SCALE, STEP_NUMBERS
 from .memory import BLOCK_BYTES, SHARE, in_place
 from .target import cuda, free_memory, new_stream, release_memory
 
@@ -30,30 +30,19 @@ def batch_weights(weights, order, batch_rows) -> np.ndarray:
 
 def step_numbers(optimizer, regularization, totals, dtype) -> np.ndarray:
     """What the update of each batch needs, (batches, numbers), computed in float64."""
-    rate_at = plain(adam_learning_rate)
-    rate, beta_1, beta_2 = optimizer.learning_rate, optimizer.beta_1, optimizer.beta_2
-    rates = rate
-    if optimizer.name == "adam":
-        steps = range(optimizer.step + 1, optimizer.step + 1 + len(totals))
-        rates = [rate_at(rate, beta_1, beta_2, step) for step in steps]
-    values = {
-        "LEARNING_RATE": rates,
-        "SCALE": 1.0 / totals,
-        "DECAY": 1.0 - rate * regularization.weight_decay,
-        "L2": regularization.l2,
-        "L1": regularization.l1,
-        "MOMENTUM": optimizer.momentum,
-        "NESTEROV": optimizer.nesterov,
-        "BETA_1": beta_1,
-        "SHARE_1": 1.0 - beta_1,
-        "BETA_2": beta_2,
-        "SHARE_2": 1.0 - beta_2,
-        "EPSILON": optimizer.epsilon,
-        "CLIP_NORM": regularization.clip_norm,
-    }
-    numbers = np.empty((len(totals), len(STEP_FIELDS)), dtype)
-    for place, name in enumerate(STEP_FIELDS):
-        numbers[:, place] = values[name]
+    rates, rule = optimizer.rates(len(totals)), optimizer.rule
+    steps = range(optimizer.step + 1, optimizer.step + 1 + len(totals))
+    rate_at = plain(corrected)
+    numbers = np.zeros((len(totals), STEP_NUMBERS), dtype)
+    numbers[:, LEARNING_RATE] = [
+        rate_at(rate, *rule.decays, step) for rate, step in zip(rates, steps, strict=True)
+    ]
+    numbers[:, SCALE] = 1.0 / totals
+    numbers[:, DECAY] = 1.0 - rates * regularization.weight_decay
+    numbers[:, L2] = regularization.l2
+    numbers[:, L1] = regularization.l1
+    numbers[:, CLIP_NORM] = regularization.clip_norm
+    numbers[:, NUMBERS : NUMBERS + len(rule.numbers)] = rule.numbers
     return numbers
 
 
@@ -66,7 +55,7 @@ class Run:
     def __init__(self, memory, rows, batches, penalty_parts):
         self.memory = memory
         self.order = memory.empty(rows, np.int64)
-        self.steps = memory.empty((batches, len(STEP_FIELDS)))
+        self.steps = memory.empty((batches, STEP_NUMBERS))
         self.losses = memory.empty(rows)
         self.penalties = memory.empty((batches, penalty_parts))
         self._cursor = memory.empty(cursor.LENGTH, np.int64)

@@ -283,7 +283,7 @@ class SingleBlock:
         cursor = run.cursor(self._batch_rows, self._block_rows)
         memory = self._memory
         arguments = (
-            cursor, *self._tables, memory.parameters, memory.first, memory.second, run.steps,
+            cursor, *self._tables, memory.parameters, *memory.first_and_second, run.steps,
             self._max_norm, memory.epsilon, run.X, run.targets, run.weights, run.order,
             memory.constants, run.losses, run.penalties,
         )  # fmt: skip

@@ -1,0 +1,179 @@
+"""Optimisers: how a parameter follows its gradient, as small frozen objects.
+
+An optimiser says what it is made of: its hyperparameters, how many moments it carries for each
+parameter, and the numbers that its formula takes. The formula itself is in
+`fastmlp.formulas.optimizers`, and in NumPy in `fastmlp.devices.reference`.
+
+The estimators' parameter `solver` takes a name or an object::
+
+    MLPClassifier(solver="sgd", momentum=0.5)
+    GridSearchCV(MLPClassifier(), {"solver": ["adam", SGD(momentum=0.5), SGD(nesterov=False)]})
+"""
+
+import math
+from dataclasses import dataclass
+from numbers import Real
+from typing import ClassVar
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """Attributes of all optimisers; see the subclasses.
+
+    Attributes
+    ----------
+    name : str
+        The string that stands for it, and names its formula.
+    moments : int
+        Numbers that it carries for each parameter from step to step: 1 or 2.
+    follows_schedule : bool
+        Whether the estimators' parameter `learning_rate` acts on it, as scikit-learn says.
+    parameters : dict
+        The estimators' parameters that its fields are taken from, where a name stands for it.
+    """
+
+    name = ""
+    moments = 2
+    follows_schedule = True
+    parameters: ClassVar[dict[str, str]] = {}
+
+    @property
+    def decays(self) -> tuple[float, float]:
+        """(β₁, β₂): moments that start at 0 are corrected by a factor of the learning rate.
+
+        The factor of step t = 1, 2, ... is √(1 - β₂^t) / (1 - β₁^t), 1 where both are 0.
+        """
+        return 0.0, 0.0
+
+    @property
+    def numbers(self) -> tuple[float, ...]:
+        """The numbers that its formula takes besides the learning rate, in its order."""
+        raise NotImplementedError
+
+
+def _check(optimizer, field, least, most, closed=False):
+    """Whether a field is a number in [least, most), or in [least, most] if closed.
+
+    Raises
+    ------
+    ValueError
+        If it is not.
+    """
+    value = getattr(optimizer, field)
+    if isinstance(value, Real) and (least <= value < most or (closed and value == most)):
+        return
+    bound = f"[{least}, {most}{']' if closed else ')'}"
+    raise ValueError(f"{optimizer!r}: {field} must be a number in {bound}.")
+
+
+@dataclass(frozen=True)
+class SGD(Optimizer):
+    """Stochastic gradient descent with momentum.
+
+    Sutskever, Martens, Dahl and Hinton, "On the importance of initialization and momentum in deep
+    learning", 2013.
+
+    Parameters
+    ----------
+    momentum : float, default=0.9
+        μ, the share of the last velocity that is kept, in [0, 1].
+    nesterov : bool, default=True
+        Whether the step looks ahead along the new velocity.
+    """
+
+    momentum: float = 0.9
+    nesterov: bool = True
+    name, moments = "sgd", 1
+    parameters: ClassVar = {"momentum": "momentum", "nesterov": "nesterovs_momentum"}
+
+    def __post_init__(self):
+        _check(self, "momentum", 0, 1, closed=True)
+
+    @property
+    def numbers(self) -> tuple[float, ...]:
+        """μ, and 1 with Nesterov's look-ahead, else 0."""
+        return float(self.momentum), float(self.nesterov)
+
+
+@dataclass(frozen=True)
+class Adam(Optimizer):
+    """Adaptive moments: each parameter's step is scaled by the size of its gradients.
+
+    Kingma and Ba, "Adam: a method for stochastic optimization", 2015.
+
+    Parameters
+    ----------
+    beta_1 : float, default=0.9
+        β₁, the decay of the gradients' average, in [0, 1).
+    beta_2 : float, default=0.999
+        β₂, the decay of their squares' average, in [0, 1).
+    epsilon : float, default=1e-8
+        ε, added to the root of that average, at least 0.
+    """
+
+    beta_1: float = 0.9
+    beta_2: float = 0.999
+    epsilon: float = 1e-8
+    name = "adam"
+    follows_schedule = False
+    parameters: ClassVar = {"beta_1": "beta_1", "beta_2": "beta_2", "epsilon": "epsilon"}
+
+    def __post_init__(self):
+        _check(self, "beta_1", 0, 1)
+        _check(self, "beta_2", 0, 1)
+        _check(self, "epsilon", 0, math.inf)
+
+    @property
+    def decays(self) -> tuple[float, float]:
+        """(β₁, β₂)."""
+        return float(self.beta_1), float(self.beta_2)
+
+    @property
+    def numbers(self) -> tuple[float, ...]:
+        """β₁, 1 - β₁, β₂, 1 - β₂, ε.
+
+        The differences are taken in float64: in float32, 1 - 0.999 has lost three digits, and every
+        second moment would be too large by as much.
+        """
+        beta_1, beta_2 = self.decays
+        return beta_1, 1.0 - beta_1, beta_2, 1.0 - beta_2, float(self.epsilon)
+
+
+#: By name.
+OPTIMIZERS = {kind.name: kind for kind in (SGD, Adam)}
+#: Room for an optimiser's numbers in a device's tables.
+MOST_NUMBERS = 5
+
+
+def resolve(optimizer: str | Optimizer, **parameters) -> Optimizer:
+    """The object that a name stands for, or the object itself.
+
+    Parameters
+    ----------
+    optimizer : str or Optimizer
+        One of `OPTIMIZERS`, or an object of one of their classes.
+    **parameters : dict
+        Parameters of an estimator, from which a name's object takes its fields.
+
+    Raises
+    ------
+    ValueError
+        If there is no such optimiser.
+
+    Examples
+    --------
+    >>> resolve("sgd", momentum=0.5)
+    SGD(momentum=0.5, nesterov=True)
+    """
+    if isinstance(optimizer, str) and optimizer in OPTIMIZERS:
+        kind = OPTIMIZERS[optimizer]
+        given = {
+            field: parameters[name] for field, name in kind.parameters.items() if name in parameters
+        }
+        return kind(**given)
+    if isinstance(optimizer, tuple(OPTIMIZERS.values())):
+        return optimizer
+    raise ValueError(
+        f"Unknown optimizer: {optimizer!r}. Expected one of {sorted(OPTIMIZERS)}, or an object "
+        "from fastmlp.optimizers."
+    )
