@@ -139,8 +139,37 @@ class Adam(Optimizer):
         return beta_1, 1.0 - beta_1, beta_2, 1.0 - beta_2, float(self.epsilon)
 
 
+@dataclass(frozen=True)
+class RMSprop(Optimizer):
+    """Each parameter's slope is divided by the root of an average of its squares.
+
+    Tieleman and Hinton, "Lecture 6.5: rmsprop", Coursera: Neural networks for machine learning,
+    2012.
+
+    Parameters
+    ----------
+    rho : float, default=0.9
+        ρ, the decay of the squares' average, in [0, 1).
+    epsilon : float, default=1e-8
+        ε, added to the root of that average, at least 0.
+    """
+
+    rho: float = 0.9
+    epsilon: float = 1e-8
+    name, moments = "rmsprop", 1
+
+    def __post_init__(self):
+        _check(self, "rho", 0, 1)
+        _check(self, "epsilon", 0, math.inf)
+
+    @property
+    def numbers(self) -> tuple[float, ...]:
+        """ρ, 1 - ρ, ε."""
+        return float(self.rho), 1.0 - float(self.rho), float(self.epsilon)
+
+
 #: By name.
-OPTIMIZERS = {kind.name: kind for kind in (SGD, Adam)}
+OPTIMIZERS = {kind.name: kind for kind in (SGD, Adam, RMSprop)}
 #: Room for an optimiser's numbers in a device's tables.
 MOST_NUMBERS = 5
 

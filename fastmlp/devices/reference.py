@@ -176,9 +176,15 @@ def adam(g, moments, rate, rule):
     return -rate * m / (np.sqrt(v) + rule.epsilon), np.stack([m, v])
 
 
+def rmsprop(g, moments, rate, rule):
+    """The parameters' change, and the new average of the squared slopes."""
+    v = rule.rho * moments[0] + (1 - rule.rho) * g**2
+    return -rate * g / (np.sqrt(v) + rule.epsilon), v[np.newaxis]
+
+
 # A step from the slopes g, the moments of shape (moments, size), the learning rate, and the
 # optimiser with its hyperparameters.
-OPTIMIZERS = {"sgd": sgd, "adam": adam}
+OPTIMIZERS = {"sgd": sgd, "adam": adam, "rmsprop": rmsprop}
 
 
 def threefry(key, counter):

@@ -60,8 +60,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         the formulas are, with parameters of its own, such as ``LeakyReLU(negative_slope=0.1)``,
         ``Swish(learnable=True)``, ``Maxout(pieces=3)``, or functions of yours.
     solver : str or Optimizer, default="adam"
-        "adam"; "sgd", stochastic gradient descent with momentum; "lbfgs", L-BFGS over all rows; or
-        an object from `fastmlp.optimizers` with parameters of its own, such as
+        "adam"; "sgd", stochastic gradient descent with momentum; "rmsprop"; "lbfgs", L-BFGS over
+        all rows; or an object from `fastmlp.optimizers` with parameters of its own, such as
         ``SGD(momentum=0.5)``.
     alpha : float, default=0.0001
         L2 penalty: ``alpha / 2`` times the sum of squared weights is added to a batch's summed

@@ -36,6 +36,18 @@ def adam(g, m, v, learning_rate, numbers):
 
 
 @formula
+def rmsprop(g, v, learning_rate, numbers):
+    """v ← ρ v + (1 - ρ) g²; w ← w - η g / (√v + ε).
+
+    Tieleman and Hinton, "Lecture 6.5: rmsprop", Coursera: Neural networks for machine learning,
+    2012.
+    """
+    rho, share, epsilon = numbers[0], numbers[1], numbers[2]
+    v = rho * v + share * (g * g)
+    return -learning_rate * g / (math.sqrt(v) + epsilon), v
+
+
+@formula
 def corrected(learning_rate, beta_1, beta_2, step):
     """η_t = η √(1 - β₂^t) / (1 - β₁^t), for step t = 1, 2, ..."""
     return learning_rate * math.sqrt(1.0 - beta_2**step) / (1.0 - beta_1**step)
@@ -56,4 +68,4 @@ def twice_penalty(w, l2, l1):
 
 
 #: By the names of `fastmlp.optimizers`.
-FORMULAS = {"sgd": sgd, "adam": adam}
+FORMULAS = {"sgd": sgd, "adam": adam, "rmsprop": rmsprop}
