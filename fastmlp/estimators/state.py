@@ -1,6 +1,7 @@
 """What a fit carries on: the optimiser of `partial_fit`, the progress of warm starts."""
 
 from copy import copy
+from functools import lru_cache
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from ..training import OptimizerState, Progress
 from .parameters import hidden_units
 
 
+@lru_cache(maxsize=64)
 def made_from(solver) -> tuple[str, ...]:
     """The parameters that the optimiser of this solver is made from."""
     if solver == "lbfgs" or solver is None:
