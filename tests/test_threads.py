@@ -13,8 +13,8 @@ from functools import partial
 
 import numpy as np
 import pytest
+from laws import make_data, make_optimizer, make_parameters
 from scipy import sparse
-from test_devices import make_data, make_optimizer, make_parameters
 
 from fastmlp.activations import Maxout, Swish
 from fastmlp.devices import cpu
