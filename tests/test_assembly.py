@@ -276,6 +276,7 @@ def start(processor, cache):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not X86, reason="only x86 has narrower processors of its kind")
 def test_narrower_processors_fit_the_same(tmp_path):
     able = [p for p in NARROWER if p.vector_bytes <= VECTOR_BYTES]

@@ -68,6 +68,7 @@ print(bool(recorder.buffer), bits.hexdigest())
 """
 
 
+@pytest.mark.slow
 def test_code_compiled_now_and_the_same_code_loaded_give_the_same_bits(tmp_path):
     environment = os.environ | {"FASTMLP_CACHE_DIR": str(tmp_path)}
     printed = [

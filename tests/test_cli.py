@@ -130,6 +130,7 @@ def test_info_tells_why_a_device_is_not_usable(capsys, monkeypatch):
 # ---- warmup -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.compiled
 def test_warmup(capsys):
     output_of(capsys, "warmup")
@@ -137,6 +138,7 @@ def test_warmup(capsys):
     assert re.fullmatch(r"float32 +\d+\.\d s  was there already\nkept in \S.*\n", text)
 
 
+@pytest.mark.slow
 @pytest.mark.compiled
 def test_nothing_compiles_after_warmup():
     """A process that is warmed up compiles no more, whatever the task."""
@@ -180,6 +182,7 @@ def test_gallery(capsys, monkeypatch, tmp_path):
         assert path.read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 @pytest.mark.compiled
 def test_whole_gallery(tmp_path):
     pytest.importorskip("matplotlib", reason="draws with matplotlib")

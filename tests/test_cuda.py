@@ -37,7 +37,7 @@ from fastmlp.devices import cuda
 from fastmlp.devices.cuda import layered, memory, runs
 from fastmlp.devices.cuda.target import cuda as numba_cuda
 
-pytestmark = pytest.mark.gpu
+pytestmark = [pytest.mark.gpu, pytest.mark.slow]
 SIMULATED = bool(config.ENABLE_CUDASIM)
 SMALL, LARGE = layered.SMALL[8], layered.LARGE[8]
 

@@ -340,6 +340,7 @@ def test_divergence_is_an_error(device):
     assert state(estimator) == before
 
 
+@pytest.mark.slow
 @pytest.mark.compiled
 def test_ctrl_c_keeps_the_weights():
     """A long fit stops within a second, warns, and can be used."""

@@ -19,6 +19,7 @@ from fastmlp.network import Network
 LACKING = "the simulator is no GPU" if config.ENABLE_CUDASIM else devices.presence.lacking()
 pytestmark = [
     pytest.mark.gpu,
+    pytest.mark.slow,
     pytest.mark.skipif(bool(LACKING), reason=f"no GPU: {LACKING}"),
 ]
 CASES = {

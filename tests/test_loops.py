@@ -404,6 +404,7 @@ assert sum(compiled > 0 for compiled, _ in results) <= 2, results
 """
 
 
+@pytest.mark.slow
 @pytest.mark.compiled
 def test_functions_of_a_script_are_compiled_once_by_each_worker(tmp_path):
     """They are sent by value, anew with each task."""

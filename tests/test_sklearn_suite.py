@@ -69,6 +69,7 @@ def check_name(value):
     return getattr(value, "func", value).__name__ if callable(value) else type(value).__name__
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("estimator", "check"), CHECKS, ids=check_name)
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.SkipTestWarning")
