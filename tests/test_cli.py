@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import fastmlp
-from fastmlp import _cache, _jit, demo, gallery, info, warmup
+from fastmlp import _cache, demo, gallery, info, warmup
 from fastmlp.__main__ import main
 
 
@@ -110,9 +110,9 @@ def test_info(capsys):
         assert re.search(rf"^  {line}", text, re.MULTILINE), line
 
 
+@pytest.mark.compiled
 def test_info_tells_why_there_is_no_cache(capsys, nowhere):
-    if not _jit.JIT_DISABLED:
-        assert "no folder can be written" in output_of(capsys, "info")
+    assert "no folder can be written" in output_of(capsys, "info")
 
 
 def test_info_with_the_jit_off(capsys, jit_disabled):
