@@ -9,7 +9,7 @@ from sklearn.utils.estimator_checks import estimator_checks_generator
 
 import fastmlp
 
-pytestmark = pytest.mark.compiled
+pytestmark = [pytest.mark.compiled, pytest.mark.slow]
 
 #: Tests that read scikit-learn's private names, each with the name it needs.
 PRIVATE = {
@@ -69,7 +69,6 @@ def check_name(value):
     return getattr(value, "func", value).__name__ if callable(value) else type(value).__name__
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("estimator", "check"), CHECKS, ids=check_name)
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.SkipTestWarning")
