@@ -39,6 +39,7 @@ ARM = platform.machine() in {"aarch64", "arm64"}
 
 pytestmark = [
     pytest.mark.compiled,
+    pytest.mark.slow,
     pytest.mark.skipif(not (X86 or ARM), reason="reads the assembly of x86 and ARM"),
     pytest.mark.skipif(not FUSED, reason="the processor compiled for has no fused vectors"),
 ]
@@ -276,7 +277,6 @@ def start(processor, cache):
     )
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not X86, reason="only x86 has narrower processors of its kind")
 def test_narrower_processors_fit_the_same(tmp_path):
     able = [p for p in NARROWER if p.vector_bytes <= VECTOR_BYTES]
