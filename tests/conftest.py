@@ -15,11 +15,8 @@ if config.ENABLE_CUDASIM:
     sys.setswitchinterval(2e-5)
 
 
-def pytest_configure(config):
-    config.addinivalue_line(
-        "markers", "compiled: about compiled code, or too slow with kernels run as plain Python"
-    )
-    config.addinivalue_line("markers", "gpu: about the CUDA device, on a GPU or in the simulator")
+#: Fixtures whose tests start processes that compile a package of their own.
+PROCESSES = {"fresh", "warmed_once"}
 
 
 def pytest_collection_modifyitems(items):
@@ -29,6 +26,8 @@ def pytest_collection_modifyitems(items):
         parameters = item.callspec.params if hasattr(item, "callspec") else {}
         if parameters.get("device") == "cuda":
             item.add_marker("gpu")
+        if not PROCESSES.isdisjoint(getattr(item, "fixturenames", ())):
+            item.add_marker("slow")
         if JIT_DISABLED and item.get_closest_marker("compiled"):
             item.add_marker(compiled)
         elif JIT_DISABLED and parameters.get("device") == "reference":

@@ -36,8 +36,8 @@ def guarded(array):
 
 
 def main():
+    from laws import EVERYTHING, make_data, make_optimizer, make_parameters
     from scipy import sparse
-    from test_devices import EVERYTHING, make_data, make_optimizer, make_parameters
 
     from fastmlp.activations import Maxout, Swish
     from fastmlp.devices import cpu

@@ -1,15 +1,20 @@
-"""Small data sets of every kind of target, and how to compare two fitted estimators."""
+"""What several test modules share about estimators: small data of every kind of target, and fits.
+
+`laws.py` has the same for devices.
+"""
 
 import re
+import warnings
 from typing import NamedTuple
 
 import numpy as np
 import sklearn.neural_network as sk
+from sklearn.exceptions import ConvergenceWarning
 
 import fastmlp
 from fastmlp._jit import JIT_DISABLED
 
-#: Where the compiled kernels would run as plain Python, test_devices.py alone tries them.
+#: Where the compiled kernels would run as plain Python, the laws of devices alone try them.
 DEVICES = ["reference"] if JIT_DISABLED else fastmlp.devices.present()
 #: Those that take a sparse X.
 SPARSE_DEVICES = [name for name in DEVICES if name != "cuda"]
@@ -94,3 +99,25 @@ def assert_same_fit(ours, theirs, X, **tolerance):
     assert own.dtype == expected.dtype
     assert own.shape == expected.shape
     np.testing.assert_allclose(own, expected, **tolerance)
+
+
+# ---- fits that a test repeats in another process -------------------------------------------------
+
+
+def weights_after_a_fit(device):
+    """The weights of a small network that was trained on this device."""
+    X = np.random.default_rng(0).standard_normal((40, 5))
+    settings = {"activation": "tanh", "max_iter": 5, "random_state": 0, "device": device}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model = fastmlp.MLPRegressor(hidden_layer_sizes=(20,), **settings)
+        model.fit(X, X[:, :3] * X[:, 3:4])
+    return np.concatenate([weights.ravel() for weights in model.coefs_])
+
+
+def outputs_of_a_gpu(seed):
+    """Probabilities after a fit on the GPU, with every other seed in the other of its regimes."""
+    X = np.random.default_rng(0).standard_normal((2000, 20))
+    hidden = (10 * seed,) if seed % 2 else (200, 100)
+    settings = {"max_iter": 5, "n_iter_no_change": 5, "random_state": seed, "device": "cuda"}
+    return fastmlp.MLPClassifier(hidden, **settings).fit(X, X[:, 0] > 0).predict_proba(X)

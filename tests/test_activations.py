@@ -215,7 +215,9 @@ def test_one_for_each_layer(device):
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("solver", ["adam", "sgd", "lbfgs"])
+@pytest.mark.parametrize(
+    "solver", ["adam", *(pytest.param(name, marks=pytest.mark.slow) for name in ("sgd", "lbfgs"))]
+)
 @pytest.mark.parametrize("activation", ALL, ids=named)
 def test_every_solver_learns_with_it(activation, solver, dtype, device):
     """The loss falls, the dtype stays, and what activations learn is learned."""

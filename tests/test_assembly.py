@@ -11,11 +11,10 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+from laws import DTYPES, FUSED, LOOPS, X86, computed
 from numba import from_dtype, types
-from sklearn.exceptions import ConvergenceWarning
-from test_elementary import DTYPES, FUSED, LOOPS, X86, computed
+from tasks import weights_after_a_fit
 
-from fastmlp import MLPRegressor
 from fastmlp._jit import kernel
 from fastmlp.devices.cpu import loops
 from fastmlp.devices.cpu.calls import Loop
@@ -37,6 +36,7 @@ ARM = platform.machine() in {"aarch64", "arm64"}
 
 pytestmark = [
     pytest.mark.compiled,
+    pytest.mark.slow,
     pytest.mark.skipif(not (X86 or ARM), reason="reads the assembly of x86 and ARM"),
     pytest.mark.skipif(not FUSED, reason="the processor compiled for has no fused vectors"),
 ]
@@ -248,19 +248,10 @@ NARROWER = [
 PROGRAM = """
 import json, sys
 sys.path.insert(0, {folder!r})
-from test_assembly import VECTOR_BYTES, fitted_weights
-print(json.dumps([VECTOR_BYTES, fitted_weights("cpu").tolist()]))
+from tasks import weights_after_a_fit
+from fastmlp.devices.cpu.microkernel import VECTOR_BYTES
+print(json.dumps([VECTOR_BYTES, weights_after_a_fit("cpu").tolist()]))
 """
-
-
-def fitted_weights(device):
-    X = np.random.default_rng(0).standard_normal((40, 5))
-    model = MLPRegressor(
-        hidden_layer_sizes=(20,), activation="tanh", max_iter=5, random_state=0, device=device
-    )
-    with pytest.warns(ConvergenceWarning):
-        model.fit(X, X[:, :3] * X[:, 3:4])
-    return np.concatenate([weights.ravel() for weights in model.coefs_])
 
 
 def start(processor, cache):
@@ -279,7 +270,7 @@ def start(processor, cache):
 def test_narrower_processors_fit_the_same(tmp_path):
     able = [p for p in NARROWER if p.vector_bytes <= VECTOR_BYTES]
     children = [start(processor, tmp_path) for processor in able]
-    expected = fitted_weights("reference")
+    expected = weights_after_a_fit("reference")
     try:
         for processor, child in zip(able, children, strict=True):
             output, _ = child.communicate(timeout=300)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import fastmlp
-from fastmlp import _cache, _jit, demo, gallery, info, warmup
+from fastmlp import _cache, demo, gallery, info, warmup
 from fastmlp.__main__ import main
 
 
@@ -110,9 +110,9 @@ def test_info(capsys):
         assert re.search(rf"^  {line}", text, re.MULTILINE), line
 
 
+@pytest.mark.compiled
 def test_info_tells_why_there_is_no_cache(capsys, nowhere):
-    if not _jit.JIT_DISABLED:
-        assert "no folder can be written" in output_of(capsys, "info")
+    assert "no folder can be written" in output_of(capsys, "info")
 
 
 def test_info_with_the_jit_off(capsys, jit_disabled):
@@ -130,6 +130,7 @@ def test_info_tells_why_a_device_is_not_usable(capsys, monkeypatch):
 # ---- warmup -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.compiled
 def test_warmup(capsys):
     output_of(capsys, "warmup")
@@ -137,6 +138,7 @@ def test_warmup(capsys):
     assert re.fullmatch(r"float32 +\d+\.\d s  was there already\nkept in \S.*\n", text)
 
 
+@pytest.mark.slow
 @pytest.mark.compiled
 def test_nothing_compiles_after_warmup():
     """A process that is warmed up compiles no more, whatever the task."""
@@ -180,6 +182,7 @@ def test_gallery(capsys, monkeypatch, tmp_path):
         assert path.read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 @pytest.mark.compiled
 def test_whole_gallery(tmp_path):
     pytest.importorskip("matplotlib", reason="draws with matplotlib")

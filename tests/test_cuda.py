@@ -9,9 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from numba.core import config
-from scipy import sparse
-from test_devices import (
+from laws import (
     ACTIVATIONS,
     CLOSE,
     DTYPES,
@@ -24,6 +22,8 @@ from test_devices import (
     make_parameters,
     run_epochs,
 )
+from numba.core import config
+from scipy import sparse
 
 from fastmlp import MLPClassifier, MLPRegressor, activations, devices, losses
 from fastmlp.network import Network
@@ -37,7 +37,7 @@ from fastmlp.devices import cuda
 from fastmlp.devices.cuda import layered, memory, runs
 from fastmlp.devices.cuda.target import cuda as numba_cuda
 
-pytestmark = pytest.mark.gpu
+pytestmark = [pytest.mark.gpu, pytest.mark.slow]
 SIMULATED = bool(config.ENABLE_CUDASIM)
 SMALL, LARGE = layered.SMALL[8], layered.LARGE[8]
 

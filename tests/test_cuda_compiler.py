@@ -4,7 +4,11 @@ import pytest
 from cuda_compiler import AMPERE, HOPPER, compiled, missing
 from numba import types
 
-pytestmark = [pytest.mark.compiled, pytest.mark.skipif(bool(missing()), reason=missing())]
+pytestmark = [
+    pytest.mark.compiled,
+    pytest.mark.slow,
+    pytest.mark.skipif(bool(missing()), reason=missing()),
+]
 
 if not missing():
     from fastmlp.devices.cuda.target import cuda

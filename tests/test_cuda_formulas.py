@@ -8,7 +8,11 @@ from numba import types
 
 from fastmlp.formulas import activations, elementary, losses, optimizers, random
 
-pytestmark = [pytest.mark.compiled, pytest.mark.skipif(bool(missing()), reason=missing())]
+pytestmark = [
+    pytest.mark.compiled,
+    pytest.mark.slow,
+    pytest.mark.skipif(bool(missing()), reason=missing()),
+]
 
 if not missing():
     from fastmlp.devices.cuda.target import cuda

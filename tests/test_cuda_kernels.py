@@ -12,7 +12,11 @@ from fastmlp import _cache
 from fastmlp.activations import Custom
 from fastmlp.devices.functions import Own
 
-pytestmark = [pytest.mark.compiled, pytest.mark.skipif(bool(missing()), reason=missing())]
+pytestmark = [
+    pytest.mark.compiled,
+    pytest.mark.slow,
+    pytest.mark.skipif(bool(missing()), reason=missing()),
+]
 
 if not missing():
     from numba.cuda.dispatcher import _Kernel as Kernel

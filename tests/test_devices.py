@@ -5,44 +5,33 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from laws import (
+    ACTIVATIONS,
+    CLOSE,
+    DTYPES,
+    EVERYTHING,
+    FAST,
+    FEW,
+    LOSSES,
+    PAIRS,
+    WIDE,
+    assert_equals_reference,
+    make_data,
+    make_optimizer,
+    make_parameters,
+    run_epochs,
+)
 from scipy import sparse
 
-from fastmlp import activations, devices, losses, optimizers
+from fastmlp import activations, devices
 from fastmlp._jit import JIT_DISABLED
 from fastmlp.devices import cpu
 from fastmlp.devices.cpu.blocks import DEPTH, GROUP
-from fastmlp.devices.cpu.microkernel import ROWS, VECTORS, lanes
+from fastmlp.devices.cpu.microkernel import ROWS
 from fastmlp.network import Network
 from fastmlp.optimizers import OPTIMIZERS
 from fastmlp.regularization import Regularization
-from fastmlp.schedules import Constant
-from fastmlp.training import OptimizerState
 
-# Every kind with its literature's constant, and those whose constants do something else.
-ACTIVATIONS = [
-    *(kind() for kind in dict.fromkeys(activations.HIDDEN.values())),
-    activations.LeakyReLU(0.3),
-    activations.ELU(0.5),
-    activations.Swish(beta=1.7, learnable=True),
-    activations.Maxout(pieces=3),
-]
-LOSSES = [*(kind() for kind in losses.LOSSES.values()), losses.Quantile((0.1, 0.5, 0.9))]
-#: Pairs that are not canonical.
-PAIRS = [
-    ("squared_error", "logistic"),
-    ("squared_error", "softmax"),
-    ("squared_error", "gelu"),
-    ("absolute_error", "tanh"),
-    ("huber", "softmax"),
-    ("poisson", "softplus"),
-    ("gamma", "softplus"),
-    ("binary_log_loss", "hard_sigmoid"),
-]
-
-
-EVERYTHING = Regularization(
-    l2=0.1, l1=0.02, weight_decay=0.1, clip_norm=0.3, max_norm=0.9, dropout=(0.2, 0.5, 0.1), seed=7
-)
 #: The table that the laws below go through.
 TABLE = list(itertools.product(ACTIVATIONS, LOSSES))
 if JIT_DISABLED:  # the whole of it takes half an hour then: each activation and each loss once
@@ -51,7 +40,6 @@ if JIT_DISABLED:  # the whole of it takes half an hour then: each activation and
 SMOOTH = [pair for pair in TABLE if pair[0].name != "step"]
 every_activation = pytest.mark.parametrize("activation", ACTIVATIONS, ids=str)
 every_loss = pytest.mark.parametrize("loss", LOSSES, ids=str)
-FAST = [name for name in devices.present() if name != "reference"]
 # For laws that need thousands of evaluations: where the JIT is off, the others show the same.
 QUICK = [] if JIT_DISABLED else FAST
 #: Of every device the forms that X may have; the CUDA device takes no sparse one.
@@ -61,10 +49,7 @@ FORMS = [
     for form in (np.asarray, sparse.csr_matrix)
     if device != "cuda" or form is np.asarray
 ]
-DTYPES = [np.float32, np.float64]
-CLOSE = {np.float32: {"rtol": 1e-4, "atol": 1e-5}, np.float64: {"rtol": 1e-10, "atol": 1e-12}}
 # One panel of float32, one row of tiles, and their neighbours; primes.
-WIDE = VECTORS * lanes(np.float32)
 SHAPES = [
     (1, 1),
     (3, 2, 1),
@@ -78,80 +63,6 @@ SHAPES = [
 BATCHES = [1, ROWS, 5 * ROWS + 1]
 if JIT_DISABLED:  # a kernel in plain Python takes a microsecond for what is a nanosecond compiled
     SHAPES, BATCHES = [(1, 1), (3, 2, 1), (4, ROWS, 3), (3, WIDE + 1, 2, 2)], [1, ROWS + 2]
-
-
-def make_data(network, rows, dtype, seed=0):
-    rng = np.random.default_rng(seed)
-    X = rng.standard_normal((rows, network.units[0])).astype(dtype)
-    outputs = network.units[-1]
-    if network.loss.name == "log_loss":
-        targets = np.eye(outputs, dtype=bool)[rng.integers(0, outputs, rows)]
-    elif network.loss.name == "binary_log_loss":
-        targets = rng.random((rows, outputs)) < 0.5
-    elif network.loss.name == "poisson":
-        targets = rng.poisson(1.5, (rows, outputs)).astype(dtype)
-    elif network.loss.name == "gamma":
-        targets = rng.gamma(2, size=(rows, outputs)).astype(dtype)
-    else:
-        targets = rng.standard_normal((rows, outputs)).astype(dtype)
-    return X, targets, (rng.random(rows) + 0.5).astype(dtype)
-
-
-def make_parameters(network, dtype, seed=1):
-    rng = np.random.default_rng(seed)
-    parameters = np.empty(network.size)
-    for weights, biases in zip(*network.views(parameters), strict=True):
-        weights[...] = rng.standard_normal(weights.shape) / np.sqrt(len(weights))
-        biases[...] = 0.3 * rng.standard_normal(biases.shape)
-    for view in network.activation_views(parameters):
-        if view is not None:
-            view[...] = rng.uniform(-0.5, 1.5, view.shape)
-    return parameters.astype(dtype)
-
-
-def make_optimizer(name, parameters, **settings):
-    rule = optimizers.resolve(name)
-    moments = np.zeros((rule.moments, parameters.size), parameters.dtype)
-    settings = {"schedule": Constant(0.01), "learning_rate": 0.01} | settings
-    return OptimizerState(rule, moments=moments, **settings)
-
-
-#: Rows of a batch, and of the data of a law about formulas: the same numbers on every processor.
-BATCH, FEW = 8, 21
-
-
-def run_epochs(
-    device_name, network, data, optimizer="adam", batch_size=BATCH, epochs=2, **settings
-):
-    """Losses, parameters, moments and outputs after a few epochs in a shuffled order."""
-    X, targets, weights = data
-    dtype = settings.pop("dtype", X.dtype)
-    parameters = make_parameters(network, dtype)
-    settings = {"regularization": Regularization(l2=0.01), "sparse": sparse.issparse(X)} | settings
-    device = devices.load(device_name)(
-        network,
-        parameters,
-        optimizer=make_optimizer(optimizer, parameters),
-        batch_size=min(batch_size, X.shape[0]),
-        **settings,
-    )
-    rng = np.random.default_rng(3)
-    losses = [
-        device.train_epoch(X, targets, weights, rng.permutation(X.shape[0])) for _ in range(epochs)
-    ]
-    outputs = device.forward(X, np.empty((X.shape[0], network.units[-1]), dtype))
-    return losses, device.parameters(), device.moments(), outputs
-
-
-def assert_equals_reference(device, network, data, close, **settings):
-    results = run_epochs(device, network, data, **settings)
-    expected = run_epochs("reference", network, data, **settings)
-    for name, own, theirs in zip(
-        ("losses", "parameters", "moments", "outputs"), results, expected, strict=True
-    ):
-        np.testing.assert_allclose(own, theirs, err_msg=name, **close)
-        if name != "losses":
-            assert own.dtype == theirs.dtype
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -272,70 +183,6 @@ def test_whole_gradient_equals_reference(device, rows, loss, dtype):
     np.testing.assert_allclose(results[0][0], results[1][0], rtol=1e-5)
     np.testing.assert_allclose(results[0][1], results[1][1], **CLOSE[dtype])
     assert results[0][1].dtype == dtype
-
-
-def read_only(X):
-    X = X.copy()
-    X.setflags(write=False)
-    return X
-
-
-def strided(X):
-    wide = np.full((3 * len(X), 2 * X.shape[1]), np.nan, X.dtype)
-    wide[1::3, ::2] = X
-    return wide[1::3, ::2]
-
-
-WAYS_IN = {
-    "C": np.ascontiguousarray,
-    "Fortran": np.asfortranarray,
-    "read_only": read_only,
-    "strided": strided,
-    "reversed": lambda X: X[::-1, ::-1].copy()[::-1, ::-1],
-    "other_dtype": lambda X: X.astype(np.float32 if X.dtype == np.float64 else np.float64),
-    "strided_other_dtype": lambda X: strided(
-        X.astype(np.float32 if X.dtype == np.float64 else np.float64)
-    ),
-    "byte_order": lambda X: X.astype(X.dtype.newbyteorder()),
-    "unaligned": lambda X: unaligned(X),
-    "csr": sparse.csr_matrix,
-    "csr_array": sparse.csr_array,
-    "csr_other_dtype": lambda X: sparse.csr_matrix(
-        X.astype(np.float32 if X.dtype == np.float64 else np.float64)
-    ),
-    "csr_64_bit": lambda X: wide_indices(sparse.csr_matrix(X)),
-}
-
-
-def unaligned(X):
-    raw = np.empty(X.nbytes + 1, np.uint8)
-    view = raw[1:].view(X.dtype).reshape(X.shape)
-    view[...] = X
-    return view
-
-
-def wide_indices(matrix):
-    matrix.indices, matrix.indptr = matrix.indices.astype("i8"), matrix.indptr.astype("i8")
-    return matrix
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(
-    ("device", "way"),
-    [(d, way) for d in FAST for way in WAYS_IN if d != "cuda" or not way.startswith("csr")],
-)
-def test_every_way_in(device, way, dtype):
-    network = Network((5, 4, 1), "relu", "binary_log_loss")
-    X, targets, weights = make_data(network, 3 * ROWS, dtype)
-    X = np.where(X > 0.5, 0, X).astype(np.float32).astype(dtype)  # the same numbers in both dtypes
-    before = X.copy()
-    expected = run_epochs(device, network, (X, targets, weights))
-    data = WAYS_IN[way](X), np.asfortranarray(targets), weights[::-1].copy()[::-1]
-    results = run_epochs(device, network, data, dtype=dtype)
-    close = CLOSE[dtype] if way.startswith("csr") else {"rtol": 0, "atol": 0}
-    for own, theirs in zip(results, expected, strict=True):
-        np.testing.assert_allclose(own, theirs, **close)
-    np.testing.assert_array_equal(X, before)
 
 
 @pytest.mark.parametrize(("device", "form"), FORMS)

@@ -1,6 +1,5 @@
 """One table of functions and dtypes under the same laws."""
 
-import platform
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -8,21 +7,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from llvmlite import binding
+from laws import DTYPES, FUSED, computed
 from numba import from_dtype
-from numba.core import config
 
-from fastmlp._jit import JIT_DISABLED, kernel
+from fastmlp._jit import JIT_DISABLED
 from fastmlp.formulas import elementary
 
 INF, NAN = np.inf, np.nan
 # Plain Python rounds its fma through integers, ten thousand times as slowly.
 COUNT = 200 if JIT_DISABLED else 100_000
-X86 = platform.machine() in {"x86_64", "AMD64"}
-FEATURES = config.CPU_FEATURES
-if FEATURES is None:
-    FEATURES = binding.get_host_cpu_features().flatten()
-FUSED = JIT_DISABLED or not X86 or "+fma" in FEATURES
 EXAMPLES = settings(max_examples=30 if JIT_DISABLED else 200, deadline=None)
 
 
@@ -88,29 +81,8 @@ LAWS = {
         normal_cdf, 9, {0: 0.5, INF: 1, -INF: 0, 1e4: 1, -1e4: 0, NAN: NAN}, unfused=600
     ),
 }
-DTYPES = (np.float32, np.float64)
-
-
-def _loop(function):
-    @kernel
-    def loop(x, y):
-        for i in range(x.size):
-            y[i] = function(x[i])
-
-    return loop
-
-
-LOOPS = {name: _loop(getattr(elementary, name)) for name in LAWS}
-
 every_function = pytest.mark.parametrize("name", LAWS)
 every_dtype = pytest.mark.parametrize("dtype", DTYPES)
-
-
-def computed(name, x):
-    y = np.full_like(x, 7)
-    with np.errstate(all="ignore"):
-        LOOPS[name](x, y)
-    return y
 
 
 def ulps(name, x):

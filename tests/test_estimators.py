@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import time
+import tracemalloc
 
 import numpy as np
 import pandas as pd
@@ -129,7 +130,8 @@ def test_wrong_parameters(ours, theirs, wrong):
 
 def test_validation_can_be_skipped():
     with sklearn.config_context(skip_parameter_validation=True):
-        MLPRegressor(**NUMPY, tol=-1).fit(np.eye(6), np.arange(6.0))
+        fitted = MLPRegressor(**NUMPY, tol=-1).fit(np.eye(6), np.arange(6.0))
+    assert fitted.n_iter_ == 3
 
 
 @pytest.mark.parametrize(
@@ -340,38 +342,39 @@ def test_divergence_is_an_error(device):
     assert state(estimator) == before
 
 
+@pytest.mark.slow
 @pytest.mark.compiled
-def test_ctrl_c_keeps_the_weights():
-    """A long fit stops within a second, warns, and can be used."""
+def test_ctrl_c_is_heard_within_an_epoch():
+    """An epoch of minutes ends with a warning, and the estimator can be used."""
     program = """
-        import os, signal, sys, threading, time, warnings
+        import signal, warnings
         signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs ignore it
         import numpy as np
         from fastmlp import MLPClassifier
         rng = np.random.default_rng(0)
-        X, y = rng.standard_normal((40_000, 50)), rng.integers(0, 2, 40_000)
-        model = MLPClassifier((200, 200), max_iter=1000, random_state=0, n_iter_no_change=1000)
+        rows = 5_000_000
+        X, y = rng.standard_normal((rows, 4), np.float32), rng.integers(0, 2, rows)
+        model = MLPClassifier((200, 200), batch_size=1, max_iter=2, random_state=0, device="cpu")
         model.partial_fit(X[:10], y[:10], classes=[0, 1])  # compiles
         print("go", flush=True)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             model.fit(X, y)
-        print(time.time(), [str(w.message) for w in caught], flush=True)
-        model.predict(X[:5])
-        assert model.n_iter_ < 1000 and all(np.isfinite(w).all() for w in model.coefs_)
+        print([str(w.message) for w in caught], model.n_iter_, flush=True)
+        assert np.isfinite(model.predict_proba(X[:5])).all()
         """
     with subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(program)], stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout.readline() == "go\n"
         time.sleep(1.5)
-        sent = time.time()
         process.send_signal(signal.SIGINT)
-        said = process.stdout.readline()
-        assert process.wait(60) == 0
-    stopped, warned = said.split(" ", 1)
-    assert warned.strip() == "['Training interrupted by user.']"
-    assert float(stopped) - sent < 1 + 4  # a second, and the patience that a busy machine needs
+        try:
+            said, _ = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert said == "['Training interrupted by user.'] 0\n"
+    assert process.returncode == 0
 
 
 def test_interruption_between_epochs_keeps_attributes(monkeypatch):
@@ -463,17 +466,39 @@ def test_any_dtype(device, dtype):
     assert narrow.predict_proba(wide).dtype == np.float64  # as NumPy promotes
 
 
+def mapped(X, folder):
+    np.save(folder / "X.npy", X)
+    return np.load(folder / "X.npy", mmap_mode="r")
+
+
+#: Forms of X, and whether they are used where they lie.
+FORMS = {
+    "array": (lambda X, folder: X, True),
+    "Fortran order": (lambda X, folder: np.asfortranarray(X), True),
+    "every other row": (lambda X, folder: np.repeat(X, 2, axis=0)[::2], True),
+    "memory map": (mapped, True),
+    "sparse": (lambda X, folder: sparse.csr_matrix(X), True),
+    "integers": (lambda X, folder: X.astype(np.int32), False),
+}
+
+
 @pytest.mark.compiled
-def test_memory_map_is_read_in_place(tmp_path):
-    rng = np.random.default_rng(0)
-    X, y = rng.standard_normal((300, 5)).astype(np.float32), rng.standard_normal(300)
-    np.save(tmp_path / "X.npy", X)
-    mapped = np.load(tmp_path / "X.npy", mmap_mode="r")
-    settings = NUMPY | {"device": "cpu"}
-    np.testing.assert_array_equal(
-        MLPRegressor(**settings).fit(mapped, y).predict(mapped),
-        MLPRegressor(**settings).fit(X, y).predict(X),
-    )
+@pytest.mark.parametrize("form", FORMS)
+def test_rows_are_read_in_place(form, tmp_path):
+    """Neither a fit nor a prediction takes as much memory as a copy of them would."""
+    make, in_place = FORMS[form]
+    X = make(np.random.default_rng(0).integers(-9, 9, (20_000, 60)).astype(np.float32), tmp_path)
+    y = np.arange(20_000, dtype=np.float32) % 7
+    estimator = MLPRegressor(**NUMPY | {"device": "cpu", "max_iter": 1}, batch_size=500)
+    estimator.fit(X, y).predict(X)  # compiles
+    for action in (lambda: estimator.fit(X, y), lambda: estimator.predict(X)):
+        tracemalloc.start()
+        try:
+            action()
+            _, most = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert (most < 20_000 * 60 * 4 / 2) is in_place
 
 
 def test_batch_larger_than_the_data():

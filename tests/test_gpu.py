@@ -9,15 +9,17 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from laws import EVERYTHING, make_data, make_optimizer, make_parameters, run_epochs
 from numba.core import config
-from test_devices import EVERYTHING, make_data, make_optimizer, make_parameters, run_epochs
+from tasks import outputs_of_a_gpu
 
-from fastmlp import MLPClassifier, MLPRegressor, devices
+from fastmlp import MLPRegressor, devices
 from fastmlp.network import Network
 
 LACKING = "the simulator is no GPU" if config.ENABLE_CUDASIM else devices.presence.lacking()
 pytestmark = [
     pytest.mark.gpu,
+    pytest.mark.slow,
     pytest.mark.skipif(bool(LACKING), reason=f"no GPU: {LACKING}"),
 ]
 CASES = {
@@ -71,30 +73,19 @@ EVERYTHING_FOR = {
 }
 
 
-def fit_one(seed):
-    rng = np.random.default_rng(0)
-    X = rng.standard_normal((2000, 20))
-    hidden = (10 * seed,) if seed % 2 else (200, 100)  # both regimes
-    settings = {"max_iter": 5, "n_iter_no_change": 5, "random_state": seed, "device": "cuda"}
-    return MLPClassifier(hidden, **settings).fit(X, X[:, 0] > 0).predict_proba(X)
-
-
 @pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
 def test_several_estimators_at_once():
-    expected = [fit_one(seed) for seed in range(6)]
+    expected = [outputs_of_a_gpu(seed) for seed in range(6)]
     with ThreadPoolExecutor(6) as pool:
-        for own, other in zip(pool.map(fit_one, range(6)), expected, strict=True):
+        for own, other in zip(pool.map(outputs_of_a_gpu, range(6)), expected, strict=True):
             np.testing.assert_array_equal(own, other)
 
 
 SECOND = """
-import sys, time
-import numpy as np
+import sys
 sys.path.insert(0, {tests!r})
-from test_gpu import fit_one
-start = time.perf_counter()
-print(fit_one({seed})[:3, 0].tolist())
-print(time.perf_counter() - start, file=sys.stderr)
+from tasks import outputs_of_a_gpu
+print(outputs_of_a_gpu({seed})[:3, 0].tolist())
 """
 
 
@@ -112,13 +103,13 @@ def test_several_processes_at_once():
     for seed, process in enumerate(processes):
         printed, said = process.communicate(timeout=300)
         assert process.returncode == 0, said
-        assert printed.strip() == str(fit_one(seed)[:3, 0].tolist())
+        assert printed.strip() == str(outputs_of_a_gpu(seed)[:3, 0].tolist())
 
 
 @pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
 def test_kernels_of_before_are_found_on_disk():
     """A second process compiles nothing."""
-    fit_one(1)
+    outputs_of_a_gpu(1)
     script = """
 import sys
 sys.path.insert(0, {tests!r})
@@ -126,8 +117,8 @@ from numba.cuda.dispatcher import _Kernel
 def no_more(*arguments, **settings):
     raise AssertionError("compiled")
 _Kernel.__init__ = no_more
-from test_gpu import fit_one
-fit_one(1)
+from tasks import outputs_of_a_gpu
+outputs_of_a_gpu(1)
 """.format(tests=__file__.rpartition("/")[0])
     subprocess.run([sys.executable, "-W", "ignore", "-c", script], check=True)
 

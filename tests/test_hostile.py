@@ -227,13 +227,6 @@ def test_other_formats(form):
             MLPRegressor(**SETTINGS).fit(damaged, y)
 
 
-def test_more_columns_than_32_bits_can_name():
-    matrix = sparse.csr_matrix((1, 2**31), dtype=np.float64)
-    network = Network((2**31, 1), "relu", "squared_error")
-    with pytest.raises(ValueError, match="2147483648 columns, more than 2147483647"):
-        Sources(network, matrix)
-
-
 # ---- what a fit goes on with ---------------------------------------------------------------------
 
 SIZE = Network((7, 5, 1), "relu", "squared_error").size
@@ -482,6 +475,7 @@ def run_guarded(*arguments):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 @posix
 @pytest.mark.compiled
 def test_no_number_beyond_any_array_is_touched():

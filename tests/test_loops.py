@@ -11,19 +11,19 @@ from functools import partial
 
 import numpy as np
 import pytest
-from numba import njit, types
-from numba.core import event
-from numba.core.errors import TypingError
-from scipy import sparse
-from sklearn.base import clone
-from tasks import named
-from test_devices import (
+from laws import (
     CLOSE,
     WIDE,
     assert_equals_reference,
     make_data,
     make_parameters,
 )
+from numba import njit, types
+from numba.core import event
+from numba.core.errors import TypingError
+from scipy import sparse
+from sklearn.base import clone
+from tasks import named
 
 from fastmlp import MLPRegressor, activations, devices, losses
 from fastmlp._jit import kernel
@@ -405,6 +405,7 @@ assert sum(compiled > 0 for compiled, _ in results) <= 2, results
 """
 
 
+@pytest.mark.slow
 @pytest.mark.compiled
 def test_functions_of_a_script_are_compiled_once_by_each_worker(tmp_path):
     """They are sent by value, anew with each task."""

@@ -40,6 +40,8 @@ CALLS = ["fit", "warm_start", "partial_fit"]
 FORMATS = {"dense": np.asarray, "csr": sparse.csr_matrix, "csc": sparse.csc_array}
 # L-BFGS near its minimum follows rounding errors: fewer iterations where it is called again.
 LBFGS_ITERATIONS = {"fit": 20, "warm_start": 10, "partial_fit": 3}
+#: One of so many combinations is not marked as slow: a number that divides none of the table's.
+QUICK_SHARE = 7
 
 
 def train(estimator, calls, X, y, weights):
@@ -63,6 +65,7 @@ def cases():
     flags = (False, True)
     table = itertools.product(SOLVERS, ACTIVATIONS, CALLS, flags, flags, flags)
     tasks, formats = itertools.cycle(TASKS), itertools.cycle(("csr", "csc"))
+    numbers = itertools.count()
     for solver, activation, calls, early_stopping, is_sparse, weighted in table:
         if early_stopping and (calls == "partial_fit" or solver == "lbfgs"):
             continue  # an error, and an ignored parameter, in scikit-learn
@@ -70,11 +73,13 @@ def cases():
         form = next(formats) if is_sparse else "dense"
         if solver == "lbfgs" and calls == "partial_fit" and task[:5] in ("binar", "multi"):
             continue  # scikit-learn's classifier has none
+        marks = [] if next(numbers) % QUICK_SHARE == 0 else pytest.mark.slow
         names = [task, solver, activation, calls, form]
         names += ["early_stopping"] * early_stopping + ["weighted"] * weighted
         yield pytest.param(
-            task, solver, activation, calls, early_stopping, form, weighted, id="-".join(names)
-        )
+            task, solver, activation, calls, early_stopping, form, weighted,
+            id="-".join(names), marks=marks,
+        )  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from scipy import sparse
 from tasks import DEVICES, SPARSE_DEVICES, TASKS, outputs
 
 from fastmlp import MLPRegressor
-from fastmlp.regularization import Regularization
+from fastmlp.inspect import numerical_gradients
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -61,6 +61,18 @@ def test_each_changes_the_result(task, kind, solver, device):
     plain = TASKS[task].ours(**settings).fit(X, y, sample_weight)
     changed = TASKS[task].ours(**settings | {kind: KINDS[kind]}).fit(X, y, sample_weight)
     assert not np.allclose(outputs(plain, X), outputs(changed, X), rtol=1e-3)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_by_default_a_step_is_the_gradient_alone(device):
+    """Of the loss, without a penalty; and nothing is left out, shortened or shrunk."""
+    X, y, _ = TASKS["squared_error"].data()
+    fitted = MLPRegressor(**ONE_STEP, device=device).fit(X, y)
+    start = MLPRegressor(**ONE_STEP | {"learning_rate_init": 1e-300}, device=device).fit(X, y)
+    layers = numerical_gradients(start, X, y)
+    slopes = [layer.coefs.ravel() for layer in layers] + [layer.intercepts for layer in layers]
+    step = parameters(start) - parameters(fitted)
+    np.testing.assert_allclose(step, np.concatenate(slopes), rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -268,9 +280,3 @@ def test_dropout_of_sparse_inputs(device):
     dense = MLPRegressor(**settings).fit(X, y)
     loose = MLPRegressor(**settings).fit(sparse.csr_matrix(X), y)
     np.testing.assert_allclose(parameters(loose), parameters(dense), rtol=1e-9, atol=1e-12)
-
-
-def test_off_by_default():
-    assert Regularization() == Regularization(l2=0.0, l1=0.0, weight_decay=0.0, dropout=())
-    assert Regularization().dropped(0) == 0.0
-    assert Regularization(dropout=(0.1, 0.2)).dropped(1) == 0.2

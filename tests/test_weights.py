@@ -12,7 +12,6 @@ from tasks import DEVICES, TASKS
 
 from fastmlp import MLPClassifier, MLPRegressor
 from fastmlp.estimators.base import BaseMLP
-from fastmlp.training import batches_with_weight
 
 pytestmark = pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
 SETTINGS = {"hidden_layer_sizes": (5,), "random_state": 0, "shuffle": False, "batch_size": 10}
@@ -107,11 +106,3 @@ def test_only_rows_without_weight_to_train_on(device, held_out):
     with pytest.raises(ValueError, match="All rows that are left to train on have weight 0"):
         estimator.fit(X, y, weights)
     assert not hasattr(estimator, "coefs_")
-
-
-def test_batches_with_weight():
-    order = np.array([4, 0, 3, 1, 2, 5, 6])
-    weights = np.array([0.0, 0, 0, 0, 1, 0, 2])
-    assert batches_with_weight(order, weights, 2).tolist() == [4, 0, 6]
-    assert batches_with_weight(order, weights, 3).tolist() == [4, 0, 3, 6]
-    assert batches_with_weight(order, weights, 10).tolist() == order.tolist()

@@ -123,6 +123,7 @@ def test_first_step(device):
     assert error(network) == pytest.approx(0.2910278, abs=5e-8)
 
 
+@pytest.mark.slow
 def test_ten_thousand_steps_with_biases_held(device):
     network = example(device)
     for _ in range(10_000):

@@ -1,0 +1,204 @@
+"""The fit loops, with devices that only pretend to train."""
+
+import numpy as np
+import pytest
+
+from fastmlp.schedules import schedule
+from fastmlp.training import (
+    OptimizerState,
+    Plan,
+    Progress,
+    Rows,
+    batches_with_weight,
+    fit_epochs,
+    fit_lbfgs,
+)
+
+DATA = Rows(np.zeros((12, 1)), np.zeros((12, 1)), None)
+ALL = np.arange(12)
+PLAN = Plan(max_iter=9, tol=0.1, n_iter_no_change=2)
+
+
+class Losses:
+    """A device whose epochs have these losses: it notes which rows it was to visit."""
+
+    batch_size = 4
+
+    def __init__(self, *losses):
+        self.losses, self.visited = iter(losses), []
+        self.optimizer = OptimizerState(
+            "sgd", schedule("constant", 0.1, 0.5), 0.1, np.zeros((1, 1))
+        )
+
+    def train_epoch(self, X, targets, weights, order):
+        self.visited.append(order.tolist())
+        loss = next(self.losses)
+        if isinstance(loss, BaseException):
+            raise loss
+        return loss
+
+    def parameters(self):
+        return len(self.visited)
+
+
+def fit(device, plan=PLAN, rows=DATA, score=None):
+    progress = Progress() if score is None else Progress(scores=[], best_score=-np.inf)
+    best, exhausted = fit_epochs(device, rows, ALL, plan, progress, np.random.RandomState(0), score)
+    return progress, best, exhausted
+
+
+# ---- how long ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("losses", "epochs", "best"),
+    [
+        (range(9, 0, -1), 9, 1),  # all fall
+        ([1.0] * 9, 4, 1.0),  # two epochs without improvement are let pass, the third one ends it
+        ([1.0, 0.95, 0.91, 0.9, 0.89], 4, 0.9),  # by too little
+        ([3, 3, 3, 2, 2, 2, 2], 7, 2),  # an improvement begins the count anew
+        ([1.0, np.nan, np.nan, np.nan] + [np.nan] * 5, 9, 1.0),  # a NaN is no stall
+    ],
+)
+def test_training_goes_on_while_the_loss_falls(losses, epochs, best):
+    progress, _, exhausted = fit(Losses(*losses))
+    assert progress.epochs == len(progress.loss_curve) == epochs
+    assert progress.rows_seen == 12 * epochs
+    assert progress.best_loss == best
+    assert exhausted is (epochs == PLAN.max_iter)
+
+
+@pytest.mark.parametrize(
+    ("scores", "epochs", "best"),
+    [
+        ([1, 2, 3, 4, 5, 6, 7, 8, 9], 9, 9),
+        ([1, 1, 1, 1, 1], 4, 1),
+        ([1, 1.05, 1.06, 1.07], 4, 4),  # better, but by too little to go on
+        ([5, 1, 4, 3], 4, 1),
+    ],
+)
+def test_with_a_score_that_decides(scores, epochs, best):
+    """And the parameters of the epoch with the best score are given back."""
+    device, given = Losses(*range(9)), iter(scores)  # losses that rise are no matter
+    progress, kept, _ = fit(device, score=lambda: next(given))
+    assert progress.epochs == epochs
+    assert progress.scores == scores[:epochs]
+    assert progress.best_score == max(scores)
+    assert kept == best
+
+
+def test_progress_goes_on_from_fit_to_fit():
+    progress = Progress()
+    for losses in ([3, 2], [1.95, 1.94, 9]):
+        device = Losses(*losses)
+        plan = Plan(max_iter=len(losses), tol=0.1, n_iter_no_change=2)
+        fit_epochs(device, DATA, ALL, plan, progress, np.random.RandomState(0))
+    assert progress.epochs == 3  # of the last fit
+    assert progress.loss_curve == [3, 2, 1.95, 1.94, 9]
+    assert progress.rows_seen == 5 * 12
+    assert progress.stalled == 3
+
+
+def test_a_single_epoch_is_no_failure_to_converge():
+    progress, _, exhausted = fit(Losses(1), Plan(1, 0.1, 2, one_epoch=True))
+    assert (progress.epochs, exhausted) == (1, False)
+
+
+# ---- which rows ----------------------------------------------------------------------------------
+
+
+def test_each_epoch_shuffles_the_order_of_the_one_before():
+    device, random_state, order = Losses(3, 2, 1), np.random.RandomState(0), ALL
+    fit(device, Plan(3, 0.1, 2))
+    for visited in device.visited:
+        order = order[random_state.permutation(12)]
+        assert visited == order.tolist()
+    device = Losses(3, 2, 1)
+    fit(device, Plan(3, 0.1, 2, shuffle=False))
+    assert device.visited == [ALL.tolist()] * 3
+
+
+def test_batches_without_weight_are_not_visited():
+    """But their rows count as seen."""
+    weights = np.ones(12)
+    weights[4:8] = 0
+    device = Losses(1)
+    progress, _, _ = fit(device, Plan(1, 0.1, 2, shuffle=False), DATA._replace(weights=weights))
+    assert device.visited == [[0, 1, 2, 3, 8, 9, 10, 11]]
+    assert progress.rows_seen == 12
+
+
+def test_batches_with_weight():
+    order = np.array([4, 0, 3, 1, 2, 5, 6])
+    weights = np.array([0.0, 0, 0, 0, 1, 0, 2])
+    assert batches_with_weight(order, weights, 2).tolist() == [4, 0, 6]
+    assert batches_with_weight(order, weights, 3).tolist() == [4, 0, 3, 6]
+    assert batches_with_weight(order, weights, 10).tolist() == order.tolist()
+
+
+# ---- L-BFGS --------------------------------------------------------------------------------------
+
+
+class Bowl:
+    """A device whose loss is Σ (p - 3)², in float32."""
+
+    dtype = np.dtype(np.float32)
+
+    def __init__(self, interrupted_at=None):
+        self.seen, self.interrupted_at = [], interrupted_at
+
+    def loss_and_gradient(self, parameters, X, targets, weights):
+        if len(self.seen) == self.interrupted_at:
+            raise KeyboardInterrupt
+        error = np.array([1, 30, 900]) ** 0.5 * (parameters - 3)
+        self.seen.append(float(error @ error))
+        return self.seen[-1], 2 * np.array([1, 30, 900]) ** 0.5 * error
+
+
+def minimise(device, **settings):
+    settings = {"max_iter": 100, "max_fun": 1000, "tol": 1e-9} | settings
+    return fit_lbfgs(device, np.zeros(3, np.float32), DATA, **settings)
+
+
+def test_lbfgs_finds_the_minimum():
+    found = minimise(Bowl())
+    np.testing.assert_allclose(found.x, 3, rtol=1e-6)
+    assert found.nit < 100
+
+
+@pytest.mark.parametrize("limit", [{"max_iter": 3}, {"max_fun": 3}, {"tol": 1e9}], ids=str)
+def test_lbfgs_stops_at_its_limits(limit):
+    device = Bowl()
+    found = minimise(device, **limit)
+    assert found.nit <= 3
+    assert found.fun > 1e-3
+    assert len(device.seen) < 12
+
+
+def test_an_interrupt_of_lbfgs_keeps_the_least_loss():
+    device = Bowl(interrupted_at=5)
+    with pytest.warns(UserWarning, match="Training interrupted by user"):
+        found = minimise(device)
+    assert found.fun == min(device.seen) < device.seen[0]
+    assert found.x.dtype == device.dtype
+    assert Bowl().loss_and_gradient(found.x, *DATA)[0] == pytest.approx(found.fun, rel=1e-5)
+
+
+def test_an_interrupt_before_there_is_anything_to_keep():
+    with pytest.raises(KeyboardInterrupt):
+        minimise(Bowl(interrupted_at=0))
+
+
+# ---- interrupts of epochs ------------------------------------------------------------------------
+
+
+def test_an_interrupt_keeps_what_was_reached():
+    with pytest.warns(UserWarning, match="Training interrupted by user"):
+        progress, _, exhausted = fit(Losses(3, 2, KeyboardInterrupt()))
+    assert progress.loss_curve == [3, 2]
+    assert not exhausted
+
+
+def test_other_errors_are_not_held_back():
+    with pytest.raises(MemoryError):
+        fit(Losses(3, MemoryError()))
