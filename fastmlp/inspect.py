@@ -35,6 +35,7 @@ from .estimators.base import BaseMLP, MatrixLike, _check_weights, _row_access
 from .estimators.fitted import model_of
 from .estimators.shortcuts import validated
 from .regularization import Regularization
+from .training import Rows, loss_and_gradient
 
 #: Step of central differences at which truncation, ~h², and rounding, ~ε/h, are about the same.
 STEP = float(np.cbrt(np.finfo(np.float64).eps))
@@ -490,7 +491,7 @@ def trace(estimator: BaseMLP, x: ArrayLike, y) -> Trace:
     passed = device.propagate(parameters, X)
     losses, delta = device.output_delta(passed, targets)
     deltas, _ = device.deltas(parameters, passed, delta)
-    _, gradient = device.backprop(parameters, X, targets, None)
+    _, gradient = loss_and_gradient(device, parameters, Rows(X, targets, None))
     values = [*passed.inputs[1:], passed.outputs]
     layers = (
         LayerTrace(inputs[0], z[0], a[0], delta[0], gradient)
@@ -557,7 +558,7 @@ def _reverse_mode(estimator, problem):
         regularization=_penalties(estimator, network),
         batch_size=min(X.shape[0], 1024),
     )
-    _, gradient = device.loss_and_gradient(parameters, X, targets, weights)
+    _, gradient = loss_and_gradient(device, parameters, Rows(X, targets, weights))
     return gradient
 
 
