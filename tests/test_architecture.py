@@ -124,7 +124,7 @@ def test_a_question_for_a_kind_is_seen():
     assert not asks_for_a_kind(ast.parse("isinstance(loss, Loss)", mode="eval").body)
 
 
-#: Rooms that see of others, estimators above all, what anybody may see.
+#: Rooms that use only public names of other objects, estimators above all.
 GUESTS = ("cli", "displays", "inspect", "inspection", "predictor")
 
 
@@ -135,7 +135,7 @@ def private(name):
 
 
 def private_accesses(tree):
-    """What a file takes of others that is private: attributes of all but self, and imports."""
+    """Private attributes that a file reads, except of self and cls, and private imports."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and private(node.attr):
             if getattr(node.value, "id", "") not in ("self", "cls"):

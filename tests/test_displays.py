@@ -229,6 +229,15 @@ def test_small_network_shows_weights_and_slopes(rows):
                 assert f"{sign} {value:.3g}".replace("-", "−") in written
 
 
+def test_network_with_biases_set_by_hand(rows):
+    """Biases that broadcast to a row, as a prediction takes them."""
+    X, y = rows
+    network = classifier().set_params(hidden_layer_sizes=(2,)).fit(X, y)
+    expected = texts(NetworkDisplay.from_estimator(network, X[5], y[5]).ax_)
+    network.intercepts_ = [biases[np.newaxis] for biases in network.intercepts_]
+    assert texts(NetworkDisplay.from_estimator(network, X[5], y[5]).ax_) == expected
+
+
 def test_wide_network_is_abridged():
     X, y, _ = TASKS["binary"].data(features=30)
     network = classifier().set_params(hidden_layer_sizes=(20,)).fit(X, y)
