@@ -244,10 +244,12 @@ def test_names_are_imported_when_they_are_used():
         assert not {"numba", "sklearn", "numpy"} & sys.modules.keys()
         assert {"MLPClassifier", "losses", "__version__"} <= set(dir(fastmlp))
         assert fastmlp.losses.Huber().name == "huber"
-        assert fastmlp.inspect.gradients and fastmlp.displays.NetworkDisplay
+        assert fastmlp.inspection.gradients and fastmlp.displays.NetworkDisplay
         from fastmlp import *
         assert MLPRegressor is fastmlp.MLPRegressor is fastmlp.estimators.MLPRegressor
-        assert show_versions is fastmlp.info.show_versions
+        assert show_versions is fastmlp.cli.info.show_versions
+        from fastmlp import demo, gallery, info, warmup
+        assert info is fastmlp.info is fastmlp.cli.info and warmup is fastmlp.cli.warmup
         try:
             fastmlp.nonsense
         except AttributeError as error:
