@@ -8,6 +8,8 @@ may even have the same name for two functions. Copies that only their own entry 
 nothing to choose.
 """
 
+import contextlib
+
 from llvmlite.binding import Linkage
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import CompilerBase, DefaultPassBuilder
@@ -19,9 +21,10 @@ class _OwnCopies(JITCodeLibrary):
     """A library of machine code that hides the functions linked into it."""
 
     def _finalize_final_module(self):
-        for function in self._final_module.functions:
-            if not function.is_declaration and function.linkage == Linkage.linkonce_odr:
-                function.linkage = Linkage.internal
+        with contextlib.suppress(Exception):  # a Numba that has changed inside binds as it does
+            for function in self._final_module.functions:
+                if not function.is_declaration and function.linkage == Linkage.linkonce_odr:
+                    function.linkage = Linkage.internal
         super()._finalize_final_module()
 
 
@@ -35,8 +38,10 @@ class _MakeLibrary(AnalysisPass):
         AnalysisPass.__init__(self)
 
     def run_pass(self, state):
-        state.library = _OwnCopies(state.targetctx.codegen(), state.func_id.func_qualname)
-        state.library.enable_object_caching()
+        with contextlib.suppress(Exception):  # lowering then makes its own
+            library = _OwnCopies(state.targetctx.codegen(), state.func_id.func_qualname)
+            library.enable_object_caching()
+            state.library = library
         return False
 
 

@@ -21,7 +21,7 @@ from numba.core.caching import NullCache
 from numba.core.errors import TypingError
 from tiny import FULL, LIMIT, OWNER, ROOT, STRANGER, THIEF, Installation, outcome, public_folder
 
-from fastmlp import _cache, _jit
+from fastmlp import _binding, _cache, _jit
 from fastmlp._cache import DiskCache, folder, installation, keep, lock
 from fastmlp._cache.folder import Folder
 from fastmlp._cache.installation import PRIVATE, SHARED, Place
@@ -123,6 +123,14 @@ def test_an_edit_in_another_file_is_seen(warm):
     after = warm.run()
     assert after[:3] == (24, 0, 1)
     assert before.path != after.path
+
+
+def test_an_edit_of_what_is_not_compiled_keeps_the_code(warm):
+    for name in ("__init__.py", "displays.py"):
+        file = warm.package / name
+        text = file.read_text() if file.exists() else ""
+        file.write_text(text + '"""Another docstring."""\n')
+    assert warm.run()[:3] == (16, 1, 0)
 
 
 def test_code_from_before_an_edit_is_not_kept_as_the_new_codes(fresh):
@@ -412,7 +420,7 @@ def test_code_is_the_same_in_another_place_and_differs_in_what_it_does():
 
 @compiled
 def test_code_that_a_loader_does_not_show_means_no_cache(cache, monkeypatch):
-    hidden = ModuleSpec("fastmlp.hidden", SimpleNamespace(get_code=lambda name: None))
+    hidden = ModuleSpec("fastmlp.devices.hidden", SimpleNamespace(get_code=lambda name: None))
     with pytest.raises(ImportError):
         installation._content(hidden)
     monkeypatch.setattr(installation, "_submodules", lambda package: [hidden])
@@ -509,6 +517,13 @@ def test_a_numba_that_has_changed_inside_compiles_without_the_cache(
     # Code that may hold addresses is not kept.
     assert len(cache.files()) == (name == "_rebuild")
     assert not leftovers(cache)
+
+
+@compiled
+@pytest.mark.parametrize("name", ["Linkage", "_OwnCopies"])
+def test_a_numba_that_links_otherwise_compiles(monkeypatch, name):
+    monkeypatch.setattr(_binding, name, property(gone))  # neither called, nor has attributes
+    assert _jit.entry(largest)(X) == 4
 
 
 @compiled
@@ -615,10 +630,10 @@ logging.getLogger("fastmlp").addHandler(handler)
 logging.getLogger("fastmlp").setLevel("INFO")
 kernels.total(x, 4)
 (record,) = records
-assert "tiny.kernels.total" in record.getMessage()
+assert "tiny.devices.total" in record.getMessage()
 """
     processes = race(waiter=log)
-    assert "waiting for another process that is compiling tiny.kernels.total" in processes.said
+    assert "waiting for another process that is compiling tiny.devices.total" in processes.said
     assert "FASTMLP_CACHE_DIR" in processes.said
     processes.tell("go")
     assert outcome(processes.holder)[:3] == (16, 0, 1)

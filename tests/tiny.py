@@ -36,7 +36,7 @@ PACKAGE = {
         def weigh(x):
             return twice(x) * type(x)(FACTOR)
         """,
-    "kernels.py": """
+    "devices.py": """
         from ._jit import entry
         from .formulas import weigh
 
@@ -60,7 +60,7 @@ PACKAGE = {
 PROGRAM = """
 import contextlib, json, os, pathlib, shutil, sys, tempfile, numba, numpy as np
 {before}
-from tiny import _cache, _jit, kernels
+from tiny import _cache, _jit, devices as kernels
 x = np.ones(4)
 count = lambda table: sum(table.values())
 {after}

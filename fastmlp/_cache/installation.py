@@ -27,8 +27,13 @@ INSTALLED = Path(sys.executable) if FROZEN and sys.executable else PACKAGE
 # What the code is
 
 
+#: The modules and packages that end in machine code, or in the files of the cache. An edit of any
+#: other one, of a docstring of the estimators say, costs nobody the compiled code.
+COMPILED = ("_binding", "_cache", "_jit", "devices", "formulas", "optimizers")
+
+
 def fingerprint() -> str:
-    """Digest of the package's code and of the compilers' versions.
+    """Digest of the code that is compiled, and of the compilers' versions.
 
     Numba's own cache looks at the file of the cached function alone: after an edit of a formula in
     another file it would continue to run the old one.
@@ -42,7 +47,9 @@ def fingerprint() -> str:
     for part in (sys.version, numba.__version__, llvmlite.__version__, np.__version__):
         digest.update(part.encode())
     package = sys.modules[_NAME].__spec__
-    for spec in (package, *_submodules(package)):
+    for spec in _submodules(package):
+        if spec.name.split(".")[1] not in COMPILED:
+            continue
         digest.update(spec.name.encode())
         digest.update(_content(spec))
     return digest.hexdigest()[:16]
