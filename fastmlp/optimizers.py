@@ -51,7 +51,9 @@ class Optimizer:
         raise NotImplementedError
 
 
-def _check(optimizer, field, least, most, closed=False):
+def _check(
+    optimizer: Optimizer, field: str, least: float, most: float, closed: bool = False
+) -> None:
     """Whether a field is a number in [least, most), or in [least, most] if closed.
 
     Raises
@@ -169,12 +171,12 @@ class RMSprop(Optimizer):
 
 
 #: By name.
-OPTIMIZERS = {kind.name: kind for kind in (SGD, Adam, RMSprop)}
+OPTIMIZERS: dict[str, type[Optimizer]] = {kind.name: kind for kind in (SGD, Adam, RMSprop)}
 #: Room for an optimiser's numbers in a device's tables.
 MOST_NUMBERS = 5
 
 
-def resolve(optimizer: str | Optimizer, **parameters) -> Optimizer:
+def resolve(optimizer: str | Optimizer, **parameters: object) -> Optimizer:
     """The object that a name stands for, or the object itself.
 
     Parameters

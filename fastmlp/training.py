@@ -7,8 +7,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.optimize
+from numpy.typing import DTypeLike
 
 from . import optimizers
+from .network import Network
 from .notices import warn
 from .schedules import Schedule
 
@@ -53,7 +55,7 @@ class OptimizerState:
             state |= fields
         self.__dict__.update(state)
 
-    def packed_moments(self, network, dtype) -> list[np.ndarray]:
+    def packed_moments(self, network: Network, dtype: DTypeLike) -> list[np.ndarray]:
         """The moments as packed vectors, as a device takes them over.
 
         Raises
@@ -106,12 +108,15 @@ class Progress:
         self.loss = loss
         self.loss_curve.append(loss)
         if self.scores is None:
+            assert self.best_loss is not None  # it is given up only where there are scores
             self.stalled = self.stalled + 1 if loss > self.best_loss - tol else 0
             if loss < self.best_loss:
                 self.best_loss = loss
 
     def record_score(self, score: float, tol: float) -> bool:
         """Keep a validation score; returns whether it is the best so far."""
+        assert self.scores is not None
+        assert self.best_score is not None
         self.scores.append(score)
         self.stalled = self.stalled + 1 if score < self.best_score + tol else 0
         best = score > self.best_score
@@ -148,7 +153,7 @@ def batches_with_weight(order: np.ndarray, weights: np.ndarray, batch_size: int)
 
 
 def fit_epochs(
-    device,
+    device: Any,
     rows: Rows,
     order: np.ndarray,
     plan: Plan,
@@ -185,21 +190,24 @@ def fit_epochs(
     """
     best = None
     progress.epochs = 0
-    some_have_none = rows.weights is not None and not rows.weights.all()
+    weights = rows.weights
+    if weights is not None and weights.all():
+        weights = None  # no batch is without
     try:
         for _ in range(plan.max_iter):
             if plan.shuffle:
                 order = order[random_state.permutation(len(order))]
             visited = order
-            if some_have_none:
-                visited = batches_with_weight(order, rows.weights, device.batch_size)
+            if weights is not None:
+                visited = batches_with_weight(order, weights, device.batch_size)
             loss = device.train_epoch(*rows, visited)
             progress.record_loss(loss, len(order), plan.tol)
             plan.say(f"Iteration {progress.epochs}, loss = {loss:.8f}", progress.epochs)
             if score is not None:
-                if progress.record_score(score(), plan.tol):
+                reached = score()
+                if progress.record_score(reached, plan.tol):
                     best = device.parameters()
-                plan.say(f"Validation score: {progress.scores[-1]:f}", progress.epochs)
+                plan.say(f"Validation score: {reached:f}", progress.epochs)
             if not _go_on(device.optimizer, plan, progress):
                 return best, False
             if plan.one_epoch:
@@ -232,7 +240,7 @@ def _go_on(optimizer: OptimizerState, plan: Plan, progress: Progress) -> bool:
 
 
 def fit_lbfgs(
-    device, parameters: np.ndarray, rows: Rows, *, max_iter: int, max_fun: int, tol: float
+    device: Any, parameters: np.ndarray, rows: Rows, *, max_iter: int, max_fun: int, tol: float
 ) -> scipy.optimize.OptimizeResult:
     """Minimise the loss over all rows by L-BFGS-B, from `parameters`.
 

@@ -5,6 +5,9 @@ A device holds one network's parameters where it computes, and has a handful of 
 `fastmlp.devices.cpu.CpuDevice` and defined by `fastmlp.devices.reference.ReferenceDevice`.
 """
 
+from typing import Any
+
+import numpy as np
 from scipy.sparse import issparse
 
 from . import costs, presence
@@ -35,7 +38,7 @@ def choose(name: str, work: Work | None = None) -> str:
     return "cuda" if pays and not presence.lacking() else "cpu"
 
 
-def load(name: str) -> type:
+def load(name: str) -> type[Any]:
     """The class of the device called `name`.
 
     Raises
@@ -63,7 +66,9 @@ def load(name: str) -> type:
     raise ValueError(f"there is no device {name!r}")
 
 
-def forward(name: str, model, X, out, n_jobs: int | None = None):
+def forward(
+    name: str, model: Any, X: Any, out: np.ndarray, n_jobs: int | None = None
+) -> np.ndarray:
     """out = the outputs of a fitted network for the rows of X, by the device called `name`.
 
     Parameters
