@@ -19,6 +19,9 @@ Examples
 >>> display.ax_.set_yscale("log")  # doctest: +SKIP
 """
 
+from collections.abc import Sequence
+from typing import Any, Self
+
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import clone, is_classifier
@@ -26,8 +29,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from .activations import Activation, resolve
 from .devices.reference import activate
-from .estimators.base import BaseMLP, MatrixLike
+from .estimators.base import BaseMLP
 from .estimators.fitted import model_of
+from .estimators.types import LabelsLike, MatrixLike, WeightsLike
 from .inspect import STEP, Trace, gradients, numerical_gradients, trace
 
 # Okabe and Ito's colours, which readers with any kind of colour vision tell apart.
@@ -69,17 +73,20 @@ class LossCurveDisplay:
         The curves, and the mark of the best score; the latter two are None without scores.
     """
 
+    ax_: Any
+    figure_: Any
+
     def __init__(
         self,
-        loss_curve: ArrayLike,
-        validation_scores: ArrayLike | None = None,
+        loss_curve: Sequence[float],
+        validation_scores: Sequence[float] | None = None,
         score_name: str = "score",
     ):
         self.loss_curve, self.validation_scores = loss_curve, validation_scores
         self.score_name = score_name
 
     @classmethod
-    def from_estimator(cls, estimator: BaseMLP, *, ax=None, **kwargs):
+    def from_estimator(cls, estimator: BaseMLP, *, ax: Any = None, **kwargs: Any) -> Self:
         """Draw the curves of a fitted estimator.
 
         Parameters
@@ -119,19 +126,19 @@ class LossCurveDisplay:
         ax.set(xlabel="epoch", ylabel="training loss", xlim=(1, max(2, len(epochs))))
         self.score_ax_ = self.score_line_ = self.best_ = None
         if self.validation_scores is not None:
-            self._plot_scores(ax, epochs)
+            self._plot_scores(ax, epochs, self.validation_scores)
         return self
 
-    def _plot_scores(self, ax, epochs):
+    def _plot_scores(self, ax, epochs, validation_scores):
         self.score_ax_ = scores = ax.twinx()
         what = f"validation {self.score_name}"
         (self.score_line_,) = scores.plot(
-            epochs, self.validation_scores, color=ORANGE, linestyle="--", label=what
+            epochs, validation_scores, color=ORANGE, linestyle="--", label=what
         )
-        best = int(np.nanargmax(self.validation_scores))
+        best = int(np.nanargmax(validation_scores))
         (self.best_,) = scores.plot(
             epochs[best],
-            self.validation_scores[best],
+            validation_scores[best],
             color=ORANGE,
             marker="o",
             linestyle="",
@@ -175,7 +182,12 @@ class ActivationDisplay:
         The curves of the values, then those of the slopes.
     """
 
-    def __init__(self, activation: Activation, constants: ArrayLike | None = None):
+    ax_: Any
+    figure_: Any
+
+    def __init__(
+        self, activation: Activation, constants: Sequence[float] | np.ndarray | None = None
+    ):
         self.activation, self.constants = activation, constants
         self.z, self.pieces = np.linspace(-4, 4, 2001), None
         units = 1 if constants is None else len(constants)
@@ -189,7 +201,9 @@ class ActivationDisplay:
             self.slopes = (self.slopes * touching).sum(axis=1, keepdims=True)
 
     @classmethod
-    def from_activation(cls, activation: str | Activation, *, ax=None, **kwargs):
+    def from_activation(
+        cls, activation: str | Activation, *, ax: Any = None, **kwargs: Any
+    ) -> Self:
         """Draw an activation.
 
         Parameters
@@ -210,7 +224,9 @@ class ActivationDisplay:
         return cls(resolve(activation)).plot(ax, **kwargs)
 
     @classmethod
-    def from_estimator(cls, estimator: BaseMLP, *, layer: int = 0, ax=None, **kwargs):
+    def from_estimator(
+        cls, estimator: BaseMLP, *, layer: int = 0, ax: Any = None, **kwargs: Any
+    ) -> Self:
         """Draw the activation of a hidden layer, of each unit as it has been learned.
 
         Parameters
@@ -315,6 +331,9 @@ class NetworkDisplay:
     #: Most units of a layer for which there is room to write everything.
     roomy = 3
 
+    ax_: Any
+    figure_: Any
+
     def __init__(
         self,
         trace: Trace,
@@ -329,7 +348,9 @@ class NetworkDisplay:
         self.input_names = input_names or [f"x{j + 1}" for j in range(count)]
 
     @classmethod
-    def from_estimator(cls, estimator: BaseMLP, x: ArrayLike, y, *, max_units: int = 8, ax=None):
+    def from_estimator(
+        cls, estimator: BaseMLP, x: ArrayLike, y: ArrayLike, *, max_units: int = 8, ax: Any = None
+    ) -> Self:
         """Draw a fitted network and one sample.
 
         Parameters
@@ -513,6 +534,9 @@ class GradientFlowDisplay:
         A curve for each layer.
     """
 
+    ax_: Any
+    figure_: Any
+
     def __init__(self, norms: np.ndarray):
         self.norms = norms
 
@@ -521,13 +545,13 @@ class GradientFlowDisplay:
         cls,
         estimator: BaseMLP,
         X: MatrixLike,
-        y: MatrixLike,
-        sample_weight: ArrayLike | None = None,
+        y: LabelsLike,
+        sample_weight: WeightsLike | None = None,
         *,
         epochs: int = 50,
-        ax=None,
-        **kwargs,
-    ):
+        ax: Any = None,
+        **kwargs: Any,
+    ) -> Self:
         """Train a clone epoch by epoch, and draw its gradients.
 
         Parameters
@@ -621,6 +645,9 @@ class GradientErrorDisplay:
         The errors.
     """
 
+    ax_: Any
+    figure_: Any
+
     def __init__(self, steps: np.ndarray, errors: np.ndarray):
         self.steps, self.errors = steps, errors
 
@@ -629,13 +656,13 @@ class GradientErrorDisplay:
         cls,
         estimator: BaseMLP,
         X: MatrixLike,
-        y: MatrixLike,
-        sample_weight: ArrayLike | None = None,
+        y: LabelsLike,
+        sample_weight: WeightsLike | None = None,
         *,
         steps: ArrayLike | None = None,
-        ax=None,
-        **kwargs,
-    ):
+        ax: Any = None,
+        **kwargs: Any,
+    ) -> Self:
         """Compare gradients at the fitted parameters, and draw the errors.
 
         Parameters

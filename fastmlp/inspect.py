@@ -31,9 +31,10 @@ from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
 from .devices.reference import ReferenceDevice
-from .estimators.base import BaseMLP, MatrixLike, _check_weights, _row_access
+from .estimators.base import BaseMLP, _check_weights, _row_access
 from .estimators.fitted import model_of
 from .estimators.shortcuts import validated
+from .estimators.types import LabelsLike, MatrixLike, WeightsLike
 from .regularization import Regularization
 
 #: Step of central differences at which truncation, ~h², and rounding, ~ε/h, are about the same.
@@ -192,7 +193,7 @@ class GradientCheck:
 
 
 def gradients(
-    estimator: BaseMLP, X: MatrixLike, y: MatrixLike, sample_weight: ArrayLike | None = None
+    estimator: BaseMLP, X: MatrixLike, y: LabelsLike, sample_weight: WeightsLike | None = None
 ) -> tuple[Gradient, ...]:
     """The gradient of the objective at the fitted parameters, by reverse mode.
 
@@ -241,8 +242,8 @@ def gradients(
 def numerical_gradients(
     estimator: BaseMLP,
     X: MatrixLike,
-    y: MatrixLike,
-    sample_weight: ArrayLike | None = None,
+    y: LabelsLike,
+    sample_weight: WeightsLike | None = None,
     *,
     step: float = STEP,
 ) -> tuple[Gradient, ...]:
@@ -289,8 +290,8 @@ def numerical_gradients(
 def check_gradients(
     estimator: BaseMLP,
     X: MatrixLike,
-    y: MatrixLike,
-    sample_weight: ArrayLike | None = None,
+    y: LabelsLike,
+    sample_weight: WeightsLike | None = None,
     *,
     step: float = STEP,
     tolerance: float | None = None,
@@ -401,20 +402,20 @@ def input_gradients(estimator: BaseMLP, X: MatrixLike) -> np.ndarray:
     array([[[ 3., -1.]]])
     """
     _check_estimator(estimator)
-    X = _row_access(validated(estimator, X, reset=False))
+    rows = _row_access(validated(estimator, X, reset=False))
     model = model_of(estimator)
     network, parameters = model.network, model.packed()
     device = ReferenceDevice(network, parameters)
-    passed = device.propagate(parameters, X.astype(parameters.dtype, copy=False))
+    passed = device.propagate(parameters, rows.astype(parameters.dtype, copy=False))
     first_weights = network.views(parameters)[0][0]
-    result = np.empty((X.shape[0], network.units[-1], network.units[0]), parameters.dtype)
+    result = np.empty((rows.shape[0], network.units[-1], network.units[0]), parameters.dtype)
     for k in range(network.units[-1]):
         deltas, _ = device.deltas(parameters, passed, _output_slopes(network, passed, k))
         result[:, k] = deltas[0] @ first_weights.T
     return result
 
 
-def trace(estimator: BaseMLP, x: ArrayLike, y) -> Trace:
+def trace(estimator: BaseMLP, x: ArrayLike, y: ArrayLike) -> Trace:
     """Follow one sample through the network and its error back: every z, a, delta and gradient.
 
     Parameters

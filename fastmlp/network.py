@@ -73,7 +73,9 @@ class Network:
     @property
     def custom(self) -> bool:
         """Whether a user's own functions are part of it."""
-        parts = *self.activation, self.output_activation, self.loss
+        parts: tuple[Activation | Loss, ...] = (
+            *self.activation, self.output_activation, self.loss,
+        )  # fmt: skip
         return any(part.custom for part in parts)
 
     @property

@@ -51,9 +51,7 @@ class Optimizer:
         raise NotImplementedError
 
 
-def _check(
-    optimizer: Optimizer, field: str, least: float, most: float, closed: bool = False
-) -> None:
+def _check(optimizer, field, least, most, closed=False):
     """Whether a field is a number in [least, most), or in [least, most] if closed.
 
     Raises
@@ -202,7 +200,8 @@ def resolve(optimizer: str | Optimizer, **parameters: object) -> Optimizer:
             field: parameters[name] for field, name in kind.parameters.items() if name in parameters
         }
         return kind(**given)
-    if isinstance(optimizer, tuple(OPTIMIZERS.values())):
+    kinds: tuple[type[Optimizer], ...] = tuple(OPTIMIZERS.values())
+    if isinstance(optimizer, kinds):
         return optimizer
     raise ValueError(
         f"Unknown optimizer: {optimizer!r}. Expected one of {sorted(OPTIMIZERS)}, or an object "
