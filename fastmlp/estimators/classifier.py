@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Self
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Self, TypeVar
 
 import numpy as np
 import sklearn.neural_network
@@ -33,6 +33,14 @@ def _is_stochastic(estimator):
             f"{estimator.solver} is not stochastic."
         )
     return True
+
+
+_Method = TypeVar("_Method", bound=Callable)
+
+
+def _if_stochastic(method: _Method) -> _Method:
+    """A method that only estimators with such a solver have; scikit-learn forgets its types."""
+    return available_if(_is_stochastic)(method)
 
 
 def _normalised(outputs):
@@ -321,7 +329,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         """
         return self._fit(X, y, sample_weight, incremental=False)
 
-    @available_if(_is_stochastic)
+    @_if_stochastic
     def partial_fit(
         self,
         X: MatrixLike,

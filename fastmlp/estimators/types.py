@@ -7,13 +7,14 @@ and polars, tensors and memory maps give a NumPy array, sparse matrices of every
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Protocol, SupportsFloat, TypeAlias, runtime_checkable
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol, SupportsFloat, SupportsIndex, TypeAlias, TypeVar
 
 import numpy as np
 
+_Item = TypeVar("_Item", covariant=True)
 
-@runtime_checkable
+
 class SupportsArray(Protocol):
     """An array, tensor, frame or series: it has a length and gives a NumPy array."""
 
@@ -24,7 +25,6 @@ class SupportsArray(Protocol):
         """The NumPy array."""
 
 
-@runtime_checkable
 class SupportsCudaArray(Protocol):
     """An array on a GPU."""
 
@@ -33,7 +33,6 @@ class SupportsCudaArray(Protocol):
         """Where it lies."""
 
 
-@runtime_checkable
 class SparseMatrix(Protocol):
     """A sparse matrix or array of SciPy's, or one that behaves like these."""
 
@@ -45,21 +44,35 @@ class SparseMatrix(Protocol):
         """The same matrix, by compressed rows."""
 
 
-#: One number for each row.
-VectorLike: TypeAlias = SupportsArray | SupportsCudaArray | Sequence[SupportsFloat]
-#: Rows of numbers that are all there.
-DenseLike: TypeAlias = (
-    SupportsArray | SupportsCudaArray | Sequence[Sequence[SupportsFloat]] | Sequence[SupportsArray]
-)
+class SequenceNotStr(Protocol[_Item]):
+    """A list, a tuple or the like, but no string, though that is a sequence of strings, too."""
+
+    def __len__(self) -> int:
+        """How many items there are."""
+
+    def __getitem__(self, index: SupportsIndex, /) -> _Item:
+        """One of them."""
+
+    def __iter__(self) -> Iterator[_Item]:
+        """One after the other."""
+
+    def __contains__(self, value: object, /) -> bool:
+        """Whether a value is among them; strings can be asked for strings only."""
+
+
+# A union has one kind of sequence, with a union of items: among several, a type checker finds none
+# for a list that mixes kinds of numbers.
+_Row: TypeAlias = Sequence[SupportsFloat] | SupportsArray
+_Array: TypeAlias = SupportsArray | SupportsCudaArray
+
 #: The features: X.
-MatrixLike: TypeAlias = DenseLike | SparseMatrix
+MatrixLike: TypeAlias = _Array | SparseMatrix | Sequence[_Row]
 #: A regressor's y: a number for each row, or several.
-TargetsLike: TypeAlias = VectorLike | DenseLike
-#: A classifier's y: a label for each row, or which of several labels it has. A string is a sequence
-#: of strings, too: so these come as a list or a tuple.
-LabelsLike: TypeAlias = TargetsLike | SparseMatrix | list[str] | tuple[str, ...]
+TargetsLike: TypeAlias = _Array | Sequence[SupportsFloat | _Row]
+#: A classifier's y: a label for each row, or which of several labels it has.
+LabelsLike: TypeAlias = _Array | SparseMatrix | SequenceNotStr[str | SupportsFloat | _Row]
 #: The weights of rows: one each, or one for all.
-WeightsLike: TypeAlias = VectorLike | float
+WeightsLike: TypeAlias = _Array | Sequence[SupportsFloat] | float
 #: The widths of hidden layers, and shares of their values.
 SizesLike: TypeAlias = int | Sequence[int] | np.ndarray
 SharesLike: TypeAlias = float | Sequence[float] | np.ndarray
