@@ -18,7 +18,7 @@ from fastmlp.initializers import first_parameters
 from fastmlp.network import Network
 from fastmlp.optimizers import Adam
 from fastmlp.schedules import Constant
-from fastmlp.training import OptimizerState
+from fastmlp.training import OptimizerState, Rows
 
 LEARNING_RATE = 1e-3
 #: Training begins as if so many steps had been made: Adam's bias corrections are 1 from then on,
@@ -77,7 +77,7 @@ class OurSide:
 
     def train_epoch(self, order):
         """One pass over the rows in `order`; returns their mean loss, and so waits for it."""
-        return self.device.train_epoch(self.X, self.targets, None, order)
+        return self.device.train(Rows(self.X, self.targets, None), order) / len(order)
 
     def parameters(self):
         """The parameters now, packed."""

@@ -12,8 +12,8 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from timing import once
 
+from fastmlp.cli.info import cpu_name, cpus
 from fastmlp.devices.cpu.microkernel import VECTOR_BYTES
-from fastmlp.info import cpu_name, cpus
 
 PACKAGES = ("fastmlp", "numba", "numpy", "scipy", "scikit-learn", "torch")
 

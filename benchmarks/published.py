@@ -19,6 +19,7 @@ from fastmlp.devices.cpu import CpuDevice
 from fastmlp.devices.reference import ReferenceDevice
 from fastmlp.initializers import first_parameters
 from fastmlp.network import Network
+from fastmlp.training import Rows, loss_and_gradient
 
 
 def measure(options) -> list[dict]:
@@ -42,15 +43,15 @@ def _loss_and_gradient(rounds):
     reference = ReferenceDevice(network, parameters)
     device = CpuDevice(network, parameters, batch_size=200, n_jobs=1)
     compiled = LossAndGradient(network, parameters, X, Y)
-    expected, gradient = reference.loss_and_gradient(parameters, X, Y, None)
-    for loss, slope in (device.loss_and_gradient(parameters, X, Y, None), compiled()):
+    expected, gradient = loss_and_gradient(reference, parameters, Rows(X, Y, None))
+    for loss, slope in (loss_and_gradient(device, parameters, Rows(X, Y, None)), compiled()):
         np.testing.assert_allclose(loss, expected, rtol=1e-12)
         np.testing.assert_allclose(slope, gradient, atol=1e-12)
     times = medians(
         alternate_loops(
             {
                 "compiled": compiled,
-                "python": looped(lambda: device.loss_and_gradient(parameters, X, Y, None)),
+                "python": looped(lambda: loss_and_gradient(device, parameters, Rows(X, Y, None))),
             },
             rounds,
             seconds=0.02,

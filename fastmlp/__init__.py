@@ -4,8 +4,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .cli.info import show_versions
     from .estimators import MLPClassifier, MLPRegressor
-    from .info import show_versions
 
 __version__ = "0.1.0"
 
@@ -16,12 +16,15 @@ __all__ = ["MLPClassifier", "MLPRegressor", "__version__", "show_versions"]
 _PLACES = {
     "MLPClassifier": ".estimators",
     "MLPRegressor": ".estimators",
-    "show_versions": ".info",
+    "show_versions": ".cli.info",
 }
 _MODULES = {
-    "activations", "devices", "displays", "estimators", "formulas", "info", "initializers",
-    "inspect", "losses", "model", "network", "predictor", "regularization", "schedules", "training",
+    "activations", "cli", "devices", "displays", "estimators", "formulas", "initializers",
+    "inspect", "inspection", "losses", "model", "network", "predictor", "regularization",
+    "schedules", "training",
 }  # fmt: skip
+#: Former names of modules, which go on working as attributes: ``fastmlp.info``.
+_FORMER = {name: f".cli.{name}" for name in ("demo", "gallery", "info", "warmup")}
 
 
 def __getattr__(name):
@@ -29,6 +32,8 @@ def __getattr__(name):
         value = getattr(import_module(_PLACES[name], __name__), name)
     elif name in _MODULES:
         value = import_module(f".{name}", __name__)
+    elif name in _FORMER:
+        value = import_module(_FORMER[name], __name__)
     else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     globals()[name] = value

@@ -112,7 +112,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _fill_demo(command):
-    from . import demo, warmup
+    from .cli import demo, warmup
 
     defaults = demo.Settings()
     _add_device(command, defaults.device)
@@ -137,7 +137,7 @@ def _fill_demo(command):
 
 
 def _fill_gallery(command):
-    from . import gallery
+    from .cli import gallery
 
     command.add_argument("folder", metavar="DIR", help="where to; made if it is not there")
     _add_device(command, "auto")
@@ -147,13 +147,13 @@ def _fill_gallery(command):
 
 
 def _fill_info(command):
-    from . import info
+    from .cli import info
 
     command.set_defaults(command=lambda arguments: info.show_versions())
 
 
 def _fill_warmup(command):
-    from . import warmup
+    from .cli import warmup
 
     command.add_argument(
         "--dtype", choices=warmup.DTYPES, help="compile for one precision only (default: both)"

@@ -9,6 +9,8 @@ import sys
 
 import numpy as np
 
+from fastmlp.training import Rows, loss_and_gradient
+
 PAGE = mmap.PAGESIZE
 PROT_NONE, PROT_BOTH = 0, mmap.PROT_READ | mmap.PROT_WRITE
 
@@ -76,9 +78,9 @@ def main():
                     regularization=regularization, batch_size=batch, sparse=sparse.issparse(X),
                     n_jobs=2,
                 )  # fmt: skip
-                device.train_epoch(X, targets, weights, guarded(np.arange(131)[::-1]))
+                device.train(Rows(X, targets, weights), guarded(np.arange(131)[::-1]))
                 device.moments()
-            device.loss_and_gradient(device.parameters(), X, targets, weights)
+            loss_and_gradient(device, device.parameters(), Rows(X, targets, weights))
             out = zeros(131 * network.units[-1], dtype).reshape(131, -1)
             device.forward(X, out)
             views = *network.views(parameters), network.activation_views(parameters)

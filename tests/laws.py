@@ -16,7 +16,7 @@ from fastmlp.devices.cpu.microkernel import VECTORS, lanes
 from fastmlp.formulas import elementary
 from fastmlp.regularization import Regularization
 from fastmlp.schedules import Constant
-from fastmlp.training import OptimizerState
+from fastmlp.training import OptimizerState, Rows
 
 # ---- tables --------------------------------------------------------------------------------------
 
@@ -161,7 +161,7 @@ def run_epochs(
     )
     rng = np.random.default_rng(3)
     losses = [
-        device.train_epoch(X, targets, weights, rng.permutation(X.shape[0])) for _ in range(epochs)
+        device.train(Rows(X, targets, weights), rng.permutation(X.shape[0])) for _ in range(epochs)
     ]
     outputs = device.forward(X, np.empty((X.shape[0], network.units[-1]), dtype))
     return losses, device.parameters(), device.moments(), outputs

@@ -16,11 +16,10 @@ CUDA = [PACKAGE / "devices" / "cuda" / name for name in ("simulator.py", "target
 #: From the roof down; what stands on one floor does not import what stands on a higher one.
 FLOORS = [
     {"__main__"},
-    {"demo", "gallery", "warmup"},
     {"__init__"},
-    {"displays"},
-    {"inspect"},
-    {"info"},
+    {"cli"},
+    {"displays", "inspect"},
+    {"inspection"},
     {"estimators"},
     {"predictor", "training"},
     {"initializers", "schedules"},
@@ -123,6 +122,53 @@ def test_a_question_for_a_kind_is_seen():
     for question in questions:
         assert asks_for_a_kind(ast.parse(question, mode="eval").body)
     assert not asks_for_a_kind(ast.parse("isinstance(loss, Loss)", mode="eval").body)
+
+
+#: Rooms that use only public names of other objects, estimators above all.
+GUESTS = ("cli", "displays", "inspect", "inspection", "predictor")
+
+
+def private(name):
+    """Whether a name begins with an underscore, dunder names and those of named tuples aside."""
+    dunder = name.startswith("__") and name.endswith("__")
+    return name.startswith("_") and not dunder and name != "_fields"
+
+
+def private_accesses(tree):
+    """Private attributes that a file reads, except of self and cls, and private imports."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and private(node.attr):
+            if getattr(node.value, "id", "") not in ("self", "cls"):
+                yield node
+        elif isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("getattr", "hasattr"):
+            name = getattr(node.args[1], "value", None)
+            if isinstance(name, str) and private(name):
+                yield node
+        elif isinstance(node, ast.ImportFrom) and any(private(a.name) for a in node.names):
+            yield node
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in FILES if room(path) in GUESTS],
+    ids=lambda path: str(path.relative_to(PACKAGE)),
+)
+def test_guests_touch_nothing_private(path):
+    for node in private_accesses(ast.parse(path.read_text())):
+        pytest.fail(f"line {node.lineno}: {ast.unparse(node)}")
+
+
+def test_a_private_access_is_seen():
+    for access in (
+        "estimator._encode(X, y)", "a = self.network._widths", "Device()._run", "x[0]._y += 1",
+        "getattr(estimator, '_fitted_as', None)", "from .base import BaseMLP, _check_weights",
+    ):  # fmt: skip
+        assert len(list(private_accesses(ast.parse(access)))) == 1, access
+    for access in (
+        "self._room", "cls._made", "estimator.__dict__", "Gradient._fields", "getattr(x, 'name')",
+        "from ._axes import BLUE",
+    ):  # fmt: skip
+        assert not list(private_accesses(ast.parse(access))), access
 
 
 def test_every_file_has_a_floor():

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 import fastmlp
-from fastmlp import _cache, demo, gallery, info, warmup
+from fastmlp import _cache
 from fastmlp.__main__ import main
+from fastmlp.cli import demo, gallery, info, warmup
 
 
 def output_of(capsys, *argv, status=0):

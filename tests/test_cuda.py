@@ -36,6 +36,7 @@ if lacking := devices.presence.lacking():
 from fastmlp.devices import cuda
 from fastmlp.devices.cuda import layered, memory, runs
 from fastmlp.devices.cuda.target import cuda as numba_cuda
+from fastmlp.training import Rows, loss_and_gradient
 
 pytestmark = [pytest.mark.gpu, pytest.mark.slow]
 SIMULATED = bool(config.ENABLE_CUDASIM)
@@ -176,8 +177,10 @@ def test_loss_and_gradient(rows, weighted):
     for name in ("cuda", "reference"):
         device = devices.load(name)(network, np.zeros_like(parameters), **settings)
         arguments = X, targets, weights if weighted else None
-        device.loss_and_gradient(np.full_like(parameters, 0.01), *arguments)  # no trace
-        results.append(device.loss_and_gradient(parameters, *arguments))
+        loss_and_gradient(device, np.full_like(parameters, 0.01), Rows(*arguments))  # no trace
+        results.append(loss_and_gradient(device, parameters, Rows(*arguments)))
+        sums, alone = (device.sums(Rows(*arguments), gradient=wanted) for wanted in (True, False))
+        assert alone == (sums.loss, sums.weight, None)
     np.testing.assert_allclose(results[0][0], results[1][0], rtol=1e-12)
     np.testing.assert_allclose(results[0][1], results[1][1], rtol=1e-10, atol=1e-14)
 
@@ -240,8 +243,8 @@ def test_both_verbs_on_one_device():
             regularization=Regularization(l2=0.3),
             batch_size=2,
         )
-        loss, gradient = device.loss_and_gradient(parameters, X, targets, weights)
-        losses = [device.train_epoch(X, targets, weights, np.arange(5)) for _ in range(2)]
+        loss, gradient = loss_and_gradient(device, parameters, Rows(X, targets, weights))
+        losses = [device.train(Rows(X, targets, weights), np.arange(5)) for _ in range(2)]
         results.append((loss, gradient, losses, device.parameters()))
     for own, other in zip(*results, strict=True):
         np.testing.assert_allclose(own, other, rtol=1e-10)
@@ -318,7 +321,7 @@ def test_gradient_of_rows_that_do_not_fit(monkeypatch):
         monkeypatch.setattr(cuda, "LONGEST_BLOCK", 4)
         monkeypatch.setattr(runs, "BLOCK_BYTES", 1)
         device = cuda.CudaDevice(network, parameters)
-        results.append(device.loss_and_gradient(parameters, *data))
+        results.append(loss_and_gradient(device, parameters, Rows(*data)))
     np.testing.assert_allclose(results[0][0], results[1][0], rtol=1e-14)
     np.testing.assert_allclose(results[0][1], results[1][1], rtol=1e-12, atol=1e-15)
 
@@ -341,7 +344,7 @@ def test_weights_that_sum_to_zero():
         network, parameters, optimizer=make_optimizer("adam", parameters), batch_size=2
     )
     with pytest.raises(ZeroDivisionError, match="can't be normalized"):
-        device.train_epoch(X, targets, weights, np.arange(4))
+        device.train(Rows(X, targets, weights), np.arange(4))
 
 
 # ---- estimators ----------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 import itertools
 from dataclasses import replace
+from inspect import signature
 
 import numpy as np
 import pytest
@@ -28,9 +29,11 @@ from fastmlp._jit import JIT_DISABLED
 from fastmlp.devices import cpu
 from fastmlp.devices.cpu.blocks import DEPTH, GROUP
 from fastmlp.devices.cpu.microkernel import ROWS
+from fastmlp.devices.device import Device
 from fastmlp.network import Network
 from fastmlp.optimizers import OPTIMIZERS
 from fastmlp.regularization import Regularization
+from fastmlp.training import Rows, loss_and_gradient
 
 #: The table that the laws below go through.
 TABLE = list(itertools.product(ACTIVATIONS, LOSSES))
@@ -116,9 +119,9 @@ def assert_gradient_is_numerical(device, network, weighted):
     device = devices.load(device)(network, parameters, **settings)
 
     def loss_at(p):
-        return device.loss_and_gradient(p, X, targets, weights)[0]
+        return loss_and_gradient(device, p, Rows(X, targets, weights))[0]
 
-    _, gradient = device.loss_and_gradient(parameters, X, targets, weights)
+    _, gradient = loss_and_gradient(device, parameters, Rows(X, targets, weights))
     step = 1e-6
     numerical = np.array(
         [
@@ -156,7 +159,7 @@ def test_step_is_learned_straight_through(device):
         made = devices.load(device)(network, make_parameters(network, np.float64), batch_size=6)
         parameters = make_parameters(network, np.float64)
         parameters[network.views(np.arange(network.size))[1][1]] = 1e6  # the outputs' bias
-        gradient = made.loss_and_gradient(parameters, X, targets, None)[1]
+        gradient = loss_and_gradient(made, parameters, Rows(X, targets, None))[1]
         results.append(network.views(gradient))
     (step, _), (hard, _) = results
     assert np.abs(step[0]).max() > 1e5
@@ -178,8 +181,10 @@ def test_whole_gradient_equals_reference(device, rows, loss, dtype):
     results = []
     for name in (device, "reference"):
         made = devices.load(name)(network, np.zeros_like(parameters), **settings)
-        made.loss_and_gradient(np.full_like(parameters, 0.01), X, targets, weights)  # no trace
-        results.append(made.loss_and_gradient(parameters, X, targets, weights))
+        loss_and_gradient(
+            made, np.full_like(parameters, 0.01), Rows(X, targets, weights)
+        )  # no trace
+        results.append(loss_and_gradient(made, parameters, Rows(X, targets, weights)))
     np.testing.assert_allclose(results[0][0], results[1][0], rtol=1e-5)
     np.testing.assert_allclose(results[0][1], results[1][1], **CLOSE[dtype])
     assert results[0][1].dtype == dtype
@@ -235,9 +240,9 @@ def test_batch_of_zero_weight(device):
         network, parameters, optimizer=make_optimizer("adam", parameters), batch_size=4
     )
     with pytest.raises(ZeroDivisionError, match="Weights sum to zero, can't be normalized"):
-        made.train_epoch(X, targets, weights, np.arange(8))
+        made.train(Rows(X, targets, weights), np.arange(8))
     with pytest.raises(ZeroDivisionError, match="Weights sum to zero, can't be normalized"):
-        made.loss_and_gradient(parameters, X[:4], targets[:4], weights[:4])
+        loss_and_gradient(made, parameters, Rows(X[:4], targets[:4], weights[:4]))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -282,12 +287,52 @@ def test_moments_and_step_continue():
             network, parameters, optimizer=make_optimizer("adam", parameters), batch_size=3
         )
         for _ in range(2):
-            whole.train_epoch(X, targets, weights, order)
+            whole.train(Rows(X, targets, weights), order)
         optimizer = make_optimizer("adam", parameters)
         first = load(network, parameters, optimizer=optimizer, batch_size=3)
-        first.train_epoch(X, targets, weights, order)
+        first.train(Rows(X, targets, weights), order)
         optimizer.moments = first.moments()
         second = load(network, first.parameters(), optimizer=optimizer, batch_size=3)
-        second.train_epoch(X, targets, weights, order)
+        second.train(Rows(X, targets, weights), order)
         assert optimizer.step == 8, name
         np.testing.assert_array_equal(second.parameters(), whole.parameters())
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("device", devices.present())
+def test_sums(device, weighted, dtype):
+    """Plain sums over rows: those of parts add up, and losses alone are the same."""
+    network = Network((5, WIDE + 1, WIDE + 2, 3), "swish", "huber")
+    X, targets, weights = make_data(network, 2 * ROWS + 3, dtype)
+    rows, parameters = (
+        Rows(X, targets, weights if weighted else None),
+        make_parameters(network, dtype),
+    )
+    made = devices.load(device)(network, np.zeros_like(parameters), batch_size=ROWS)
+    whole = made.sums(rows, parameters)
+    assert whole.gradient.dtype == dtype
+    assert whole.weight == pytest.approx(weights.sum() if weighted else len(X), rel=1e-6)
+    alone = made.sums(rows, gradient=False)
+    assert alone.gradient is None
+    assert (alone.loss, alone.weight) == (whole.loss, whole.weight)
+    parts = []
+    for part in (slice(0, ROWS + 1), slice(ROWS + 1, None)):
+        own = Rows(X[part], targets[part], weights[part] if weighted else None)
+        parts.append(devices.load(device)(network, parameters, batch_size=ROWS).sums(own))
+    assert parts[0].loss + parts[1].loss == pytest.approx(whole.loss, rel=1e-5)
+    np.testing.assert_allclose(
+        parts[0].gradient + parts[1].gradient, whole.gradient, rtol=1e-4, atol=1e-4
+    )
+
+
+VERBS = [name for name in vars(Device) if not name.startswith("_") and callable(vars(Device)[name])]
+
+
+@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("device", devices.present())
+def test_every_device_has_the_contracts_verbs(device, verb):
+    own, said = (signature(getattr(kind, verb)) for kind in (devices.load(device), Device))
+    assert [(p.name, p.default) for p in own.parameters.values()] == [
+        (p.name, p.default) for p in said.parameters.values()
+    ]

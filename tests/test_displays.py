@@ -12,7 +12,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.inspection import DecisionBoundaryDisplay
 from tasks import TASKS
 
-from fastmlp import MLPClassifier, MLPRegressor, activations, inspect
+from fastmlp import MLPClassifier, MLPRegressor, activations, inspection
 from fastmlp.displays import (
     ActivationDisplay,
     GradientErrorDisplay,
@@ -91,7 +91,9 @@ def test_without_matplotlib(rows, monkeypatch, make):
 
 
 def test_importing_does_not_import_matplotlib():
-    program = "import fastmlp.displays, fastmlp.gallery, sys; print('matplotlib' in sys.modules)"
+    program = (
+        "import fastmlp.displays, fastmlp.cli.gallery, sys; print('matplotlib' in sys.modules)"
+    )
     assert subprocess.check_output([sys.executable, "-c", program], text=True) == "False\n"
 
 
@@ -204,7 +206,7 @@ def test_network(rows):
         assert all(len(color) <= 1 for color in colors)
         assert not colors[0] & colors[1]
     written = texts(display.ax_)
-    path = inspect.trace(network, X[5], y[5])
+    path = inspection.trace(network, X[5], y[5])
     for value in (*X[5], *path.layers[0].a, *path.layers[2].a):
         assert f"{value:.3g}".replace("-", "−") in written
     for layer in path.layers:
@@ -220,11 +222,20 @@ def test_small_network_shows_weights_and_slopes(rows):
     network = classifier().set_params(hidden_layer_sizes=(2,)).fit(X, y)
     display = NetworkDisplay.from_estimator(network, X[5], y[5])
     written = texts(display.ax_)
-    path = inspect.trace(network, X[5], y[5])
+    path = inspection.trace(network, X[5], y[5])
     for coefs, layer in zip(network.coefs_, path.layers, strict=True):
         for sign, values in (("w", coefs), ("∂", layer.gradient.coefs), ("z", layer.z)):
             for value in values.flat:
                 assert f"{sign} {value:.3g}".replace("-", "−") in written
+
+
+def test_network_with_biases_set_by_hand(rows):
+    """Biases that broadcast to a row, as a prediction takes them."""
+    X, y = rows
+    network = classifier().set_params(hidden_layer_sizes=(2,)).fit(X, y)
+    expected = texts(NetworkDisplay.from_estimator(network, X[5], y[5]).ax_)
+    network.intercepts_ = [biases[np.newaxis] for biases in network.intercepts_]
+    assert texts(NetworkDisplay.from_estimator(network, X[5], y[5]).ax_) == expected
 
 
 def test_wide_network_is_abridged():
@@ -241,7 +252,7 @@ def test_wide_network_is_abridged():
 def test_network_of_maxout_shows_the_pieces_that_win(rows):
     X, y = rows
     network = classifier().set_params(activation=activations.Maxout(2)).fit(X, y)
-    layer = inspect.trace(network, X[0], y[0]).layers[0]
+    layer = inspection.trace(network, X[0], y[0]).layers[0]
     display = NetworkDisplay.from_estimator(network, X[0], y[0])
     columns = display._winners(0)
     np.testing.assert_array_equal(layer.z[columns], layer.a)
@@ -276,7 +287,7 @@ def test_gradient_flow(task):
     for epoch in range(3):
         again.partial_fit(X, y, weights, **known)
         expected = [
-            np.linalg.norm(layer.coefs) for layer in inspect.gradients(again, X, y, weights)
+            np.linalg.norm(layer.coefs) for layer in inspection.gradients(again, X, y, weights)
         ]
         np.testing.assert_array_equal(display.norms[epoch], expected)
     for i, line in enumerate(display.lines_):
@@ -309,7 +320,7 @@ def test_gradient_error(rows):
     assert at[-2.0] / at[-3.0] == pytest.approx(100, rel=0.1)
     assert at[-11.0] / at[-9.0] == pytest.approx(100, rel=0.9)
     best = display.steps[display.errors.argmin()]
-    assert inspect.STEP / 30 < best < inspect.STEP * 30
+    assert inspection.STEP / 30 < best < inspection.STEP * 30
     assert {"default step", "truncation ~ h²", "rounding ~ 1/h"} <= set(texts(display.ax_))
 
 

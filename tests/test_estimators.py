@@ -380,14 +380,14 @@ def test_ctrl_c_is_heard_within_an_epoch():
 def test_interruption_between_epochs_keeps_attributes(monkeypatch):
     from fastmlp.devices.reference import ReferenceDevice
 
-    train_epoch = ReferenceDevice.train_epoch
+    train = ReferenceDevice.train
 
     def interrupted(self, *data):
         if self.optimizer.step >= 2:
             raise KeyboardInterrupt
-        return train_epoch(self, *data)
+        return train(self, *data)
 
-    monkeypatch.setattr(ReferenceDevice, "train_epoch", interrupted)
+    monkeypatch.setattr(ReferenceDevice, "train", interrupted)
     X, y = np.eye(6), np.arange(6.0)
     estimator = MLPRegressor(**NUMPY)
     with pytest.warns(UserWarning, match="Training interrupted by user."):

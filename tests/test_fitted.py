@@ -12,7 +12,7 @@ from sklearn.exceptions import NotFittedError
 from tasks import DEVICES, TASKS, outputs
 
 import fastmlp
-from fastmlp import MLPClassifier, MLPRegressor, activations, inspect, losses
+from fastmlp import MLPClassifier, MLPRegressor, activations, inspection, losses
 from fastmlp.devices.cpu import single_rows
 from fastmlp.model import FittedNetwork
 from fastmlp.network import Network
@@ -82,9 +82,9 @@ def test_own_functions_come_from_the_fit():
 def test_the_gradient_is_that_of_the_fitted_loss():
     X, y, _ = TASKS["poisson"].data()
     fitted = MLPRegressor("poisson", 5, random_state=0, max_iter=2).fit(X, y)
-    expected = inspect.gradients(fitted, X, y)
+    expected = inspection.gradients(fitted, X, y)
     fitted.set_params(loss="squared_error", activation="tanh")
-    for own, other in zip(inspect.gradients(fitted, X, y), expected, strict=True):
+    for own, other in zip(inspection.gradients(fitted, X, y), expected, strict=True):
         np.testing.assert_array_equal(own.coefs, other.coefs)
 
 

@@ -15,6 +15,7 @@ from tasks import outputs_of_a_gpu
 
 from fastmlp import MLPRegressor, devices
 from fastmlp.network import Network
+from fastmlp.training import Rows
 
 LACKING = "the simulator is no GPU" if config.ENABLE_CUDASIM else devices.presence.lacking()
 pytestmark = [
@@ -132,7 +133,7 @@ def test_more_work_than_memory():
     )
     X, targets = np.broadcast_to(np.float32(0), (rows, features)), np.zeros((rows, 1), np.float32)
     with pytest.raises(MemoryError, match=r"GPU has .* GB of memory left, and 52\d\.\d\d GB more"):
-        device.train_epoch(X, targets, None, np.arange(rows))
+        device.train(Rows(X, targets, None), np.arange(rows))
 
 
 def test_streamed_rows_equal_resident_ones(monkeypatch):
@@ -181,6 +182,6 @@ def test_state_survives_many_short_calls():
         )
     for seed in range(10):
         order = np.random.default_rng(seed).permutation(1000)
-        losses = [device.train_epoch(X, targets, weights, order) for device in devices_]
+        losses = [device.train(Rows(X, targets, weights), order) for device in devices_]
         np.testing.assert_allclose(losses[0], losses[1], rtol=1e-10)
     np.testing.assert_allclose(*(device.parameters() for device in devices_), rtol=1e-9, atol=1e-12)

@@ -28,7 +28,7 @@ from fastmlp.optimizers import Adam
 from fastmlp.predictor import PAIR, Predictor
 from fastmlp.regularization import Regularization
 from fastmlp.schedules import Constant
-from fastmlp.training import OptimizerState
+from fastmlp.training import OptimizerState, Rows, loss_and_gradient
 
 SETTINGS = {"hidden_layer_sizes": (5,), "max_iter": 2, "random_state": 0}
 FAST = [name for name in DEVICES if name != "reference"]
@@ -419,7 +419,7 @@ def device(**changes):
 
 
 def epoch(made, X=DATA[0], targets=DATA[1], weights=DATA[2], order=(0, 1, 2, 3, 4, 5)):
-    return made.train_epoch(X, targets, weights, np.array(order))
+    return made.train(Rows(X, targets, weights), np.array(order))
 
 
 BEYOND = {
@@ -435,7 +435,7 @@ BEYOND = {
     "outputs": lambda: device().forward(DATA[0], np.empty((6, 3))),
     "rows of outputs": lambda: device().forward(DATA[0], np.empty((7, 2))),
     "order of outputs": lambda: device().forward(DATA[0], np.empty((6, 2)), np.arange(5)),
-    "gradient": lambda: device().loss_and_gradient(np.zeros(5), *DATA),
+    "gradient": lambda: loss_and_gradient(device(), np.zeros(5), Rows(*DATA)),
     "predictor": lambda: Predictor(NETWORK, np.zeros(5)),
     "predictor of pairs": lambda: Predictor(NETWORK, np.zeros(NETWORK.size), PAIR),
     "predictor of integers": lambda: Predictor(NETWORK, np.zeros(NETWORK.size, int)),

@@ -18,8 +18,9 @@ from sklearn.utils import get_tags
 from tasks import DEVICES, TASKS
 
 import fastmlp
-from fastmlp import MLPClassifier, MLPRegressor, activations, devices, losses
+from fastmlp import MLPClassifier, MLPRegressor, activations, losses
 from fastmlp.devices.reference import ReferenceDevice
+from fastmlp.training import lbfgs
 
 X, Y, _ = TASKS["squared_error"].data()
 LABELS = Y > 0
@@ -134,17 +135,16 @@ def test_in_a_pipeline_a_filter_for_scikit_learn_is_enough(make):
 @pytest.mark.parametrize("device", DEVICES)
 def test_an_interrupt_of_lbfgs_keeps_the_best_weights_so_far(monkeypatch, device):
     seen = []
-    device_class = devices.load(device)
-    evaluate = device_class.loss_and_gradient
+    evaluate = lbfgs.loss_and_gradient
 
-    def interrupted(self, parameters, *rows):
-        loss, gradient = evaluate(self, parameters, *rows)
+    def interrupted(device, parameters, rows):
+        loss, gradient = evaluate(device, parameters, rows)
         seen.append((loss, np.array(parameters)))
         if len(seen) == 7:
             raise KeyboardInterrupt
         return loss, gradient
 
-    monkeypatch.setattr(device_class, "loss_and_gradient", interrupted)
+    monkeypatch.setattr(lbfgs, "loss_and_gradient", interrupted)
     estimator = MLPRegressor(solver="lbfgs", random_state=0, device=device)
     with pytest.warns(UserWarning, match="Training interrupted by user") as told:
         estimator.fit(X, Y)
@@ -160,7 +160,7 @@ def test_an_interrupt_before_there_is_anything_to_keep(monkeypatch):
     def interrupted(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(ReferenceDevice, "loss_and_gradient", interrupted)
+    monkeypatch.setattr(ReferenceDevice, "sums", interrupted)
     estimator = MLPRegressor(solver="lbfgs", device="reference")
     with pytest.raises(KeyboardInterrupt):
         estimator.fit(X, Y)
@@ -244,10 +244,12 @@ def test_names_are_imported_when_they_are_used():
         assert not {"numba", "sklearn", "numpy"} & sys.modules.keys()
         assert {"MLPClassifier", "losses", "__version__"} <= set(dir(fastmlp))
         assert fastmlp.losses.Huber().name == "huber"
-        assert fastmlp.inspect.gradients and fastmlp.displays.NetworkDisplay
+        assert fastmlp.inspection.gradients and fastmlp.displays.NetworkDisplay
         from fastmlp import *
         assert MLPRegressor is fastmlp.MLPRegressor is fastmlp.estimators.MLPRegressor
-        assert show_versions is fastmlp.info.show_versions
+        assert show_versions is fastmlp.cli.info.show_versions
+        from fastmlp import demo, gallery, info, warmup
+        assert info is fastmlp.info is fastmlp.cli.info and warmup is fastmlp.cli.warmup
         try:
             fastmlp.nonsense
         except AttributeError as error:

@@ -16,7 +16,7 @@ from fastmlp.formulas.optimizers import FORMULAS, corrected
 from fastmlp.network import Network
 from fastmlp.optimizers import MOST_NUMBERS, OPTIMIZERS, SGD, Adam, Optimizer, resolve
 from fastmlp.schedules import Constant, Schedule
-from fastmlp.training import OptimizerState
+from fastmlp.training import OptimizerState, Rows
 
 every_kind = pytest.mark.parametrize("kind", OPTIMIZERS.values(), ids=list(OPTIMIZERS))
 X, Y = make_regression(60, 4, n_informative=3, random_state=0)
@@ -131,7 +131,7 @@ def test_a_schedule_by_steps_acts_on_every_device(device, dtype, kind):
         )
         made = devices.load(name)(network, first, optimizer=state, batch_size=16)
         for _ in range(2):  # of four steps each: the second epoch goes on where the first ended
-            made.train_epoch(X.astype(dtype), Y[:, np.newaxis].astype(dtype), None, np.arange(60))
+            made.train(Rows(X.astype(dtype), Y[:, np.newaxis].astype(dtype), None), np.arange(60))
         assert state.step == 8
         results.append(made.parameters())
     close = {"rtol": 1e-10} if dtype == np.float64 else {"rtol": 1e-3, "atol": 1e-5}

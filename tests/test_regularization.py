@@ -8,7 +8,7 @@ from scipy import sparse
 from tasks import DEVICES, SPARSE_DEVICES, TASKS, outputs
 
 from fastmlp import MLPRegressor
-from fastmlp.inspect import numerical_gradients
+from fastmlp.inspection import numerical_gradients
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 

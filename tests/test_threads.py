@@ -24,6 +24,7 @@ from fastmlp.devices.cpu.pace import Pace
 from fastmlp.devices.cpu.team import Team, meet, take, usable_threads
 from fastmlp.network import Network
 from fastmlp.regularization import Regularization
+from fastmlp.training import Rows, loss_and_gradient
 
 pytestmark = pytest.mark.compiled
 
@@ -70,9 +71,9 @@ def everything(network, members, form):
         **settings,
     )
     assert trained._team.size == members
-    losses = [trained.train_epoch(X, targets, weights, np.arange(X.shape[0])) for _ in range(3)]
+    losses = [trained.train(Rows(X, targets, weights), np.arange(X.shape[0])) for _ in range(3)]
     other = cpu.CpuDevice(network, parameters, batch_size=5 * ROWS, **settings)
-    loss, gradient = other.loss_and_gradient(parameters, X, targets, weights)
+    loss, gradient = loss_and_gradient(other, parameters, Rows(X, targets, weights))
     outputs = other.forward(X, np.empty((X.shape[0], network.units[-1]), np.float32))
     return losses, trained.parameters(), trained.moments(), loss, gradient, outputs
 
@@ -110,11 +111,11 @@ def walked(path, clock, members):
         patch.setattr(cpu, "LONGEST_BATCH", 5 * ROWS)
         if path == "L-BFGS":
             device = cpu.CpuDevice(network, parameters, **settings)
-            return device.loss_and_gradient(parameters, X, targets, weights)
+            return loss_and_gradient(device, parameters, Rows(X, targets, weights))
         optimizer = make_optimizer("adam", parameters)
         device = cpu.CpuDevice(network, parameters, optimizer=optimizer, **settings)
         order = np.random.default_rng(3).permutation(len(X))
-        losses = [device.train_epoch(X, targets, weights, order) for _ in range(4)]
+        losses = [device.train(Rows(X, targets, weights), order) for _ in range(4)]
         return losses, device.parameters(), device.moments()
 
 
@@ -148,8 +149,8 @@ def test_a_batch_of_zero_weight_stops_all_threads():
         network, parameters, optimizer=make_optimizer("sgd", parameters), batch_size=4, n_jobs=3
     )
     with pytest.raises(ZeroDivisionError):
-        device.train_epoch(X, targets, np.array([1.0, 1, 1, 1, 1, -1, 2, -2]), np.arange(8))
-    device.train_epoch(X, targets, None, np.arange(8))  # and the team goes on working
+        device.train(Rows(X, targets, np.array([1.0, 1, 1, 1, 1, -1, 2, -2])), np.arange(8))
+    device.train(Rows(X, targets, None), np.arange(8))  # and the team goes on working
 
 
 def test_a_failing_member_does_not_leave_the_others_waiting():

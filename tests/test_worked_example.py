@@ -9,7 +9,13 @@ import numpy as np
 import pytest
 
 from fastmlp import MLPRegressor, devices
-from fastmlp.inspect import check_gradients, gradients, input_gradients, numerical_gradients, trace
+from fastmlp.inspection import (
+    check_gradients,
+    gradients,
+    input_gradients,
+    numerical_gradients,
+    trace,
+)
 
 X, Y = np.array([[0.05, 0.10]]), np.array([[0.01, 0.99]])
 COEFS = [np.array([[0.15, 0.25], [0.20, 0.30]]), np.array([[0.40, 0.50], [0.45, 0.55]])]

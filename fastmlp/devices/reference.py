@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import erf, expit, xlogy
 
-from ..regularization import Regularization
+from .device import ZERO_WEIGHT, Configured, Rows, Sums
 
 SELU_SCALE, SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
 
@@ -216,53 +216,37 @@ class Forward(NamedTuple):
     outputs: np.ndarray
 
 
-class ReferenceDevice:
-    """One network in NumPy; parameters and methods are those of every device.
-
-    See `fastmlp.devices.cpu.CpuDevice`.
-    """
+class ReferenceDevice(Configured):
+    """One network in NumPy; see `Device`."""
 
     name = "reference"
 
-    def __init__(
-        self,
-        network,
-        parameters,
-        *,
-        optimizer=None,
-        regularization=None,
-        batch_size=None,
-        sparse=False,
-        n_jobs=None,
-    ):
-        self.network, self.optimizer = network, optimizer
-        self.regularization = regularization or Regularization()
-        self.regularization.check(network)
-        self.batch_size = batch_size
-        self.dtype = parameters.dtype
-        self._packed = network.checked(parameters, self.dtype).copy()
-        if optimizer is not None:
-            self._moments = np.stack(optimizer.packed_moments(network, self.dtype))
+    def _load(self, parameters, moments):
+        self._packed = parameters.copy()
+        self._moments = None if moments is None else np.stack(moments)
 
-    def train_epoch(self, X, targets, weights, order):
-        """One pass over the rows in `order`, batch by batch; returns their mean loss."""
-        loss_sum = 0.0
+    def train(self, rows, order):
+        """One update for each batch of the rows in `order`; see `Device`."""
+        total = 0.0
         starts = range(0, len(order), self.batch_size)
         rates = self.optimizer.rates(len(starts)).tolist()  # whose type does not widen float32
         for start, rate in zip(starts, rates, strict=True):
-            rows = order[start : start + self.batch_size]
-            batch_weights = None if weights is None else weights[rows]
-            masks = self._masks(len(rows))
-            loss, gradient = self.backprop(
-                self._packed, X[rows], targets[rows], batch_weights, masks
-            )
-            loss_sum += loss * len(rows)
-            self._update(gradient, rate)
-        return loss_sum / len(order)
+            visited = order[start : start + self.batch_size]
+            batch = Rows(*(None if part is None else part[visited] for part in rows))
+            sums = self.backprop(self._packed, batch, self._masks(len(visited)))
+            if sums.weight == 0:
+                raise ZeroDivisionError(ZERO_WEIGHT)
+            total += (sums.loss + self._penalty()) / sums.weight * len(visited)
+            gradient = sums.gradient + self._penalty_slopes()
+            self._update(gradient / self.dtype.type(sums.weight), rate)
+        return total
 
-    def loss_and_gradient(self, parameters, X, targets, weights):
-        """Mean loss over all rows, with penalty, and its gradient, at the given parameters."""
-        return self.backprop(parameters, X, targets, weights)
+    def sums(self, rows, parameters=None, gradient=True):
+        """The sums over all rows; see `Device`."""
+        if parameters is not None:
+            self._packed = self.network.checked(parameters, self.dtype).copy()
+        sums = self.backprop(self._packed, rows)
+        return sums if gradient else sums._replace(gradient=None)
 
     def forward(self, X, out, order=None):
         """out = the network's outputs for the rows in `order`, or for all rows."""
@@ -339,36 +323,39 @@ class ReferenceDevice:
             learning.insert(0, None if constant_slopes is None else upstream * constant_slopes)
         return deltas, learning
 
-    def backprop(self, parameters, X, targets, weights, masks=None):
-        """Mean loss with penalty, and its gradient, over the given rows."""
+    def backprop(self, parameters, rows, masks=None):
+        """The sums over the given rows."""
         dtype = parameters.dtype
-        targets = targets.astype(dtype, copy=False)
-        weights = np.ones(len(targets), dtype) if weights is None else weights.astype(dtype)
-        total_weight = weights.sum(dtype=np.float64)
-        if total_weight == 0:
-            raise ZeroDivisionError("Weights sum to zero, can't be normalized")
-        passed = self.propagate(parameters, X, masks)
+        targets = rows.targets.astype(dtype, copy=False)
+        weights = np.ones(len(targets)) if rows.weights is None else rows.weights
+        weights = weights.astype(dtype)
+        passed = self.propagate(parameters, rows.X, masks)
         losses, delta = self.output_delta(passed, targets)
         deltas, learning = self.deltas(parameters, passed, delta * weights[:, np.newaxis], masks)
-
-        l1, l2 = self.regularization.l1, self.regularization.l2
-        matrices, _ = self.network.views(parameters)
-        penalty = sum(
-            0.5 * l2 * float(np.vdot(w, w)) + l1 * float(np.abs(w).sum()) for w in matrices
-        )
-        loss = (np.dot(weights, losses.astype(np.float64)) + penalty) / total_weight
+        loss = float(np.dot(weights, losses.astype(np.float64)))
 
         gradient = np.empty_like(parameters)
         matrix_gradients, bias_gradients = self.network.views(gradient)
         for layer, inputs in enumerate(passed.inputs):
-            w = matrices[layer]
-            penalty_slope = l2 * w + l1 * np.sign(w)
-            matrix_gradients[layer][...] = inputs.T @ deltas[layer] + penalty_slope
+            matrix_gradients[layer][...] = inputs.T @ deltas[layer]
             bias_gradients[layer][...] = deltas[layer].sum(axis=0)
         for view, each_row in zip(self.network.activation_views(gradient), learning, strict=True):
             if view is not None:
                 view[...] = each_row.sum(axis=0)
-        return loss, gradient / dtype.type(total_weight)
+        return Sums(loss, float(weights.sum(dtype=np.float64)), gradient)
+
+    def _penalty(self):
+        l1, l2 = self.regularization.l1, self.regularization.l2
+        matrices, _ = self.network.views(self._packed)
+        return sum(0.5 * l2 * float(np.vdot(w, w)) + l1 * float(np.abs(w).sum()) for w in matrices)
+
+    def _penalty_slopes(self):
+        l1, l2 = self.regularization.l1, self.regularization.l2
+        slopes = np.zeros_like(self._packed)
+        matrices = self.network.views(self._packed)[0]
+        for slope, w in zip(self.network.views(slopes)[0], matrices, strict=True):
+            slope[...] = l2 * w + l1 * np.sign(w)
+        return slopes
 
     def _update(self, gradient, rate):
         regularization = self.regularization

@@ -1,12 +1,11 @@
 """The CPU device: compiled code over flat buffers, no BLAS."""
 
 from functools import cached_property
-from numbers import Integral
 
 import numpy as np
 
 from ...optimizers import MOST_NUMBERS
-from ...regularization import Regularization
+from ..device import ZERO_WEIGHT, Configured, Sums
 from . import loops, team
 from .blocks import CHUNK
 from .ending import present
@@ -35,89 +34,38 @@ PREDICTION_TEAM_WORK = 150_000_000
 PREDICTION_CALL_WORK = 100_000_000
 
 
-def checked_batch_size(batch_size):
-    """The rows of a batch: compiled code steps through the rows by this number."""
-    if not (isinstance(batch_size, Integral) and batch_size >= 1):
-        raise ValueError(f"batch_size must be an int of at least 1, got {batch_size!r}.")
-    return int(batch_size)
-
-
-def _zero_weight():
-    return ZeroDivisionError("Weights sum to zero, can't be normalized")
-
-
-class CpuDevice:
-    """One network on the CPU: its parameters, moments and work memory.
-
-    Parameters
-    ----------
-    network : Network
-        Shape, activations and loss.
-    parameters : ndarray of shape (network.size,)
-        Packed first parameters; their dtype is the one everything is computed in.
-    optimizer : Optimizer, optional
-        What `train_epoch` updates with; its moments are taken over, its step count is kept current.
-    regularization : Regularization, optional
-        Penalties, bounds and dropout; none by default.
-    batch_size : int, optional
-        Rows of a training batch, or of a block of rows whose gradient is summed; a device that only
-        predicts needs none.
-    sparse : bool, default=False
-        Whether X will be a sparse matrix.
-    n_jobs : int or None, default=None
-        Most threads; None for as many as there are idle cores. Results do not depend on it.
-
-    Raises
-    ------
-    ValueError
-        If parameters, moments, batch size or dropout do not fit the network: compiled code would
-        read or write beyond its memory.
-    """
+class CpuDevice(Configured):
+    """One network on the CPU: its parameters, moments and work memory; see `Device`."""
 
     name = "cpu"
 
     @present
-    def __init__(
-        self,
-        network,
-        parameters,
-        *,
-        optimizer=None,
-        regularization=None,
-        batch_size=None,
-        sparse=False,
-        n_jobs=None,
-    ):
-        self.network, self.optimizer = network, optimizer
-        self.regularization = regularization or Regularization()
-        self.regularization.check(network)
-        self.batch_size = CHUNK if batch_size is None else checked_batch_size(batch_size)
-        self.dtype, self._size, self._n_jobs = parameters.dtype, network.size, n_jobs
+    def _load(self, parameters, moments):
+        network, batch_size = self.network, self.batch_size
+        self.batch_size = batch_size or CHUNK
+        self._size = network.size
         rows = min(self.batch_size, LONGEST_BATCH)
         # Predictions go through whole chunks, however small a batch is.
         make = Layout if network.custom else layout  # whose functions may read other globals now
-        self._layout = make(network, self.dtype, max(rows, CHUNK), sparse)
+        self._layout = make(network, self.dtype, max(rows, CHUNK), self.sparse)
         dropout = self.regularization.dropout
         self._drop = loops.drop_loop(self.dtype) if any(dropout) else None
-        moments = 0 if optimizer is None else optimizer.rule.moments
-        self._buffers = self._layout.buffers(moments, dropout)
+        self._buffers = self._layout.buffers(0 if moments is None else len(moments), dropout)
         self._gradient = self._described = None
         # A team pays where a batch's arithmetic is long beside the meetings of its threads.
         heavy = batch_size is not None and self._size * rows > TEAM_WORK
-        self._team = Team(n_jobs) if heavy else ALONE
+        self._team = Team(self.n_jobs) if heavy else ALONE
         self._pace = Pace(rows, self._team.size)
         self._scratch = []
         self._fill(self._buffers.weights, parameters)
-        if optimizer is not None:
+        if moments is not None:
             transpose(self._layout.layers, self._buffers)
-            moments = optimizer.packed_moments(network, self.dtype)
             for buffer, moment in zip(self._moments, moments, strict=True):
                 self._fill(buffer, moment)
 
     def _fill(self, buffer, parameters):
         """Lay a packed vector out in a buffer."""
-        packed = self.network.checked(parameters, self.dtype)
-        exchange(self._layout.layers, buffer, packed, False)
+        exchange(self._layout.layers, buffer, parameters, False)
 
     def _packed(self, buffer):
         packed = np.empty(self._size, self.dtype)
@@ -133,6 +81,7 @@ class CpuDevice:
             "batch_size": self.batch_size,
             "loss": self._layout.loss_loop.address,
             "canonical": network.canonical,
+            "backward": True,
             "same_constants": len(set(network.loss.constants(network.units[-1]))) == 1,
             "mean_over_outputs": network.loss.mean_over_outputs,
             "clip": np.finfo(self.dtype).eps,
@@ -159,28 +108,21 @@ class CpuDevice:
         """The buffers of the moments that the optimiser carries."""
         return self._buffers[2:4][: self.optimizer.rule.moments]
 
-    def _sources_of(self, X, targets, weights, order=None):
+    def _sources_of(self, rows, order=None):
         """Descriptions of the rows; those of the epoch before, where it had the same arrays."""
-        arrays = X, targets, weights
         if self._described is None or any(
-            own is not other for own, other in zip(arrays, self._described[0], strict=True)
+            own is not other for own, other in zip(rows, self._described[0], strict=True)
         ):
-            self._described = arrays, Sources(self.network, *arrays)
+            self._described = rows, Sources(self.network, *rows)
         sources = self._described[1]
         if order is not None:
             sources.follow(order)
         return sources
 
     @present
-    def train_epoch(self, X, targets, weights, order):
-        """One pass over the rows in `order`, batch by batch; returns their mean loss.
-
-        Raises
-        ------
-        ZeroDivisionError
-            If the weights of a batch sum to zero.
-        """
-        sources = self._sources_of(X, targets, weights, order)
+    def train(self, rows, order):
+        """One update for each batch of the rows in `order`; see `Device`."""
+        sources = self._sources_of(rows, order)
         settings = self._settings()
         rates = self.optimizer.rates(-(-len(order) // self.batch_size))
         self._buffers = self._buffers._replace(rates=rates)
@@ -188,7 +130,7 @@ class CpuDevice:
             self._train_in_blocks(sources, settings, len(order))
         else:
             self._train(sources, settings, len(order))
-        return float(settings[0]["loss_sum"]) / len(order)
+        return float(settings[0]["loss_sum"])
 
     @property
     def _needs_whole_gradient(self):
@@ -202,7 +144,7 @@ class CpuDevice:
             done = self._share(train, self._buffers, sources, settings, members, begin, end)
             self.optimizer.step = int(settings[0]["step"])
             if not done:
-                raise _zero_weight()
+                raise ZeroDivisionError(ZERO_WEIGHT)
 
     def _share(self, walk, buffers, sources, settings, members, begin, end):
         """Let `members` threads do the compiled walk together; returns what the first returned."""
@@ -234,6 +176,8 @@ class CpuDevice:
             end = min(n, begin + self.batch_size)
             settings[0]["batch_begin"] = begin
             loss, weight = self._sum_gradient(sources, settings, begin, end)
+            if weight == 0:
+                raise ZeroDivisionError(ZERO_WEIGHT)
             penalty = apply_gradient(self._layout.layers, self._whole(), settings, weight)
             self.optimizer.step = int(settings[0]["step"])
             settings[0]["loss_sum"] += (loss + penalty) / weight * (end - begin)
@@ -253,22 +197,19 @@ class CpuDevice:
         sums[0]["batch_size"] = min(self.batch_size, LONGEST_BATCH)
         for first, last, members in self._pace.runs(begin, end):
             self._share(add_gradient, buffers, sources, sums, members, first, last)
-        loss, weight = float(sums[0]["loss_sum"]), float(sums[0]["weight_sum"])
-        if weight == 0:
-            raise _zero_weight()
-        return loss, weight
+        return float(sums[0]["loss_sum"]), float(sums[0]["weight_sum"])
 
     @present
-    def loss_and_gradient(self, parameters, X, targets, weights):
-        """Mean loss over all rows, with penalty, and its gradient, at the given parameters."""
-        self._fill(self._buffers.weights, parameters)
-        transpose(self._layout.layers, self._buffers)
-        sources = self._sources_of(X, targets, weights)
-        total, total_weight = self._sum_gradient(sources, self._settings(), 0, X.shape[0])
-        gradient = self._packed(self._gradient)
-        penalty = self.regularization.add_penalty(self.network, parameters, gradient)
-        gradient /= self.dtype.type(total_weight)
-        return (total + penalty) / total_weight, gradient
+    def sums(self, rows, parameters=None, gradient=True):
+        """The sums over all rows; see `Device`."""
+        if parameters is not None:
+            self._fill(self._buffers.weights, self.network.checked(parameters, self.dtype))
+        transpose(self._layout.layers, self._buffers)  # which predictions do without
+        settings = self._settings()
+        settings["backward"] = gradient
+        sources = self._sources_of(rows)
+        loss, weight = self._sum_gradient(sources, settings, 0, len(rows.targets))
+        return Sums(loss, weight, self._packed(self._gradient) if gradient else None)
 
     @present
     def forward(self, X, out, order=None):
@@ -296,7 +237,7 @@ class CpuDevice:
         if self._size * rows < PREDICTION_TEAM_WORK:
             return 1
         if self._team is ALONE:
-            self._team = Team(self._n_jobs)
+            self._team = Team(self.n_jobs)
         return self._team.size
 
     @present

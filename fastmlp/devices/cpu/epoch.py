@@ -46,6 +46,7 @@ SETTINGS = np.dtype(
         ("batch_size", np.int64),
         ("loss", np.int64),  # address of its loop
         ("canonical", np.int64),  # 1 where the loop gives the delta, 0 where ∂L/∂p
+        ("backward", np.int64),  # 0 where losses alone are summed, and no gradient
         ("same_constants", np.int64),  # of the loss, for all outputs
         ("mean_over_outputs", np.int64),
         ("dropping", np.int64),  # address of the loop of dropout, or 0
@@ -140,7 +141,7 @@ def rows_phase(layers, buffers, sources, settings, position, rows, member):
         gather_targets(sources, buffers, position + first, first, count, outputs)
         D = deltas_of(last, buffers, first, count)
         buffers.partial[sums + 2 * chunk] = output_backward(last, settings, D, buffers, first, clip)
-        for index in range(layers.size - 1, 0, -1):
+        for index in range(layers.size - 1 if settings["backward"] else 0, 0, -1):
             backward(layers[index], layers[index - 1], buffers, first, count)
         weight = 0.0
         for r in range(first, first + count):
@@ -244,7 +245,7 @@ def add_gradient(layers, buffers, sources, settings, member, begin, end):
         settings["loss_sum"] += loss
         settings["weight_sum"] += weight
         dropping = dropping_at(settings, position)
-        for index in range(layers.size):
+        for index in range(layers.size if settings["backward"] else 0):
             layer = layers[index]
             for unit in range(layer["units"]):
                 if is_mine(member, layer, unit):

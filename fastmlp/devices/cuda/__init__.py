@@ -4,6 +4,7 @@ import numpy as np
 
 from ...regularization import Regularization
 from ..cpu.loops import layer_loops, loss_loop
+from ..device import ZERO_WEIGHT, Configured, Sums
 from ..functions import Own
 from ..presence import is_on_gpu
 from .elements import Kind
@@ -30,16 +31,16 @@ def regime(kind, network, batch_rows):
     return SingleBlock if small and rows >= min(batch_rows, LEAST_ROWS) else Layered
 
 
-class CudaDevice:
-    """One network on a GPU; parameters and methods are those of every device.
+class CudaDevice(Configured):
+    """One network on a GPU; see `Device`.
 
-    See `fastmlp.devices.cpu.CpuDevice`. X may also be an array on the GPU, of any library that says
-    by ``__cuda_array_interface__`` where it lies: it is used in place.
+    X may also be an array on the GPU, of any library that says by ``__cuda_array_interface__``
+    where it lies: it is used in place.
 
     Raises
     ------
     ValueError
-        If X will be a sparse matrix.
+        If X will be a sparse matrix, or as every device.
     MemoryError
         If the GPU has too little memory for the network's work.
     """
@@ -56,32 +57,17 @@ class CudaDevice:
         synchronize()
         return host
 
-    def __init__(
-        self,
-        network,
-        parameters,
-        *,
-        optimizer=None,
-        regularization=None,
-        batch_size=None,
-        sparse=False,
-        n_jobs=None,
-    ):
-        if sparse:
+    def _load(self, parameters, moments):
+        if self.sparse:
             raise ValueError(
                 "device='cuda' takes no sparse X: pass X.toarray(), or use device='cpu'."
             )
-        self.network, self.optimizer = network, optimizer
-        self.regularization = regularization or Regularization()
-        self.regularization.check(network)
-        self.batch_size, self.dtype = batch_size, parameters.dtype
+        network = self.network
         if network.custom and not SIMULATED:
             # What a user's functions may be is the same for all devices; the CPU's tells it.
             layer_loops(network, self.dtype)
             loss_loop(network.loss, network.canonical, self.dtype)
         self._kind = self._kind_of(network)
-        parameters = network.checked(parameters, self.dtype)
-        moments = None if optimizer is None else optimizer.packed_moments(network, self.dtype)
         constants = network.loss.constants(network.units[-1])
         self._memory = Memory(parameters, moments, constants)
         self._rows = self._arrays = self._regime = self._whole = self._ahead = None
@@ -100,39 +86,35 @@ class CudaDevice:
 
     # ---- training --------------------------------------------------------------------------------
 
-    def train_epoch(self, X, targets, weights, order):
-        """One pass over the rows in `order`, batch by batch; returns their mean loss.
-
-        Raises
-        ------
-        ZeroDivisionError
-            If the weights of a batch sum to zero.
-        """
+    def train(self, rows, order):
+        """One update for each batch of the rows in `order`; see `Device`."""
         if self._regime is None:
             make = regime(self._kind, self.network, self.batch_size)
             settings = self.network, self.regularization, self.batch_size, self._memory
             self._regime = make(self._kind, *settings)
             self._arrays = None  # of rows that were there before, runs have room for no penalties
-        totals = batch_weights(weights, order, self.batch_size)
+        totals = batch_weights(rows.weights, order, self.batch_size)
+        if not totals.all():
+            raise ZeroDivisionError(ZERO_WEIGHT)
         work = 6 * self.batch_size * self.network.size
         most = max(1, int(self._regime.longest_run // work))
-        rows = self._rows_of(X, targets, weights, most, self.batch_size)
+        sent = self._rows_of(rows, most, self.batch_size)
         loss_sum = 0.0
         numbers = step_numbers(self.optimizer, self.regularization, totals, self.dtype)
-        for number, first in enumerate(range(0, len(totals), rows.batches)):
-            run = rows.runs[number % len(rows.runs)]
+        for number, first in enumerate(range(0, len(totals), sent.batches)):
+            run = sent.runs[number % len(sent.runs)]
             loss_sum += self._loss_of(run, totals)
-            batches = slice(first, first + rows.batches)
+            batches = slice(first, first + sent.batches)
             visited = order[first * self.batch_size : batches.stop * self.batch_size]
-            visited = rows.send(run, visited)
+            visited = sent.send(run, visited)
             seed = self.regularization.seed
             run.begin(visited, numbers[batches], first, self.optimizer.step, seed)
             self._regime.launch(run)
             run.launched()
             self.optimizer.step += run.batches
-        for run in rows.runs:
+        for run in sent.runs:
             loss_sum += self._loss_of(run, totals)
-        return loss_sum / len(order)
+        return loss_sum
 
     def _loss_of(self, run, totals):
         """The sum over a run's batches of mean loss, with penalty, times rows; once."""
@@ -150,43 +132,44 @@ class CudaDevice:
         """What a row's loss is divided by: squared error's is the mean over the outputs."""
         return self.network.units[-1] if self.network.loss.mean_over_outputs else 1
 
-    def _rows_of(self, X, targets, weights, run_batches, batch_rows):
+    def _rows_of(self, rows, run_batches, batch_rows):
         """The rows on the GPU; those of the epoch before, where it had the same arrays."""
-        arrays = X, targets, weights
         if self._arrays is None or any(
-            own is not other for own, other in zip(arrays, self._arrays, strict=True)
+            own is not other for own, other in zip(rows, self._arrays, strict=True)
         ):
             parts = 1 if self._regime is None else self._regime.penalty_parts
-            self._arrays, self._rows = arrays, None  # of two fits' rows, one at a time
+            self._arrays, self._rows = rows, None  # of two fits' rows, one at a time
             self._rows = rows_on(
-                self._memory, *arrays,
+                self._memory, *rows,
                 run_batches=run_batches, batch_rows=batch_rows, penalty_parts=parts,
             )  # fmt: skip
         return self._rows
 
-    def loss_and_gradient(self, parameters, X, targets, weights):
-        """Mean loss over all rows, with penalty, and its gradient, at the given parameters."""
-        memory, n = self._memory, len(targets)
-        at = self.network.checked(parameters, self.dtype)
-        memory.parameters.copy_to_device(at, stream=memory.stream)
+    def sums(self, rows, parameters=None, gradient=True):
+        """The sums over all rows; see `Device`."""
+        memory, n = self._memory, len(rows.targets)
+        if parameters is not None:
+            at = self.network.checked(parameters, self.dtype)
+            memory.parameters.copy_to_device(at, stream=memory.stream)
         if self._whole is None:
             self._whole = Layered(self._kind, self.network, self.regularization, n, memory)
-        rows = self._rows_of(X, targets, weights, n, min(n, LONGEST_BLOCK))
+        sent = self._rows_of(rows, n, min(n, LONGEST_BLOCK))
         order = np.arange(n)
-        (total_weight,) = batch_weights(weights, order, n)
-        most, total = len(rows.runs[0].losses), 0.0
+        (weight,) = batch_weights(rows.weights, order, n)
+        most, total = len(sent.runs[0].losses), 0.0
         for number, first in enumerate(range(0, n, most)):
-            run = rows.runs[number % len(rows.runs)]
+            run = sent.runs[number % len(sent.runs)]
             total += self._finished(run)
-            visited = rows.send(run, order[first : first + most])
+            visited = sent.send(run, order[first : first + most])
             run.begin(visited)
-            self._whole.add_gradient(run, adds=first > 0)
+            if gradient:
+                self._whole.add_gradient(run, adds=first > 0)
+            else:
+                self._whole.find_losses(run)
             run.launched()
-        total += sum(self._finished(run) for run in rows.runs)
-        gradient = memory.download(self._whole.collect())
-        penalty = self.regularization.add_penalty(self.network, parameters, gradient)
-        gradient /= self.dtype.type(total_weight)
-        return (total / self._outputs_of_a_mean + penalty) / total_weight, gradient
+        total += sum(self._finished(run) for run in sent.runs)
+        summed = memory.download(self._whole.collect()) if gradient else None
+        return Sums(float(total) / self._outputs_of_a_mean, float(weight), summed)
 
     def _finished(self, run):
         """The summed loss of a run without updates; once."""

@@ -219,6 +219,14 @@ class Layered:
         for block in range(-(-run.rows // self.block_rows)):
             _queue(more if adds or block > 0 else first)
 
+    def find_losses(self, run):
+        """Queue the losses of the rows of a run, without their gradient."""
+        cursor = run.cursor(run.rows, self.block_rows)
+        judge = self._judge(cursor, run.targets, run.weights, run.order, run.losses, True)
+        program = [*self._forward(cursor, run.X, run.order), judge]
+        for _ in range(-(-run.rows // self.block_rows)):
+            _queue(program)
+
     def collect(self):
         """The gradient's sum over all rows since it was begun, on the GPU."""
         collect = self._launch(

@@ -12,20 +12,11 @@ from .target import cuda, free_memory, new_stream, release_memory
 
 
 def batch_weights(weights, order, batch_rows) -> np.ndarray:
-    """The sum of the weights of each batch's rows, in float64.
-
-    Raises
-    ------
-    ZeroDivisionError
-        If one is zero.
-    """
+    """The sum of the weights of each batch's rows, in float64."""
     starts = np.arange(0, len(order), batch_rows)
     if weights is None:
         return np.diff(np.append(starts, len(order))).astype(np.float64)
-    totals = np.add.reduceat(weights[order].astype(np.float64), starts)
-    if not totals.all():
-        raise ZeroDivisionError("Weights sum to zero, can't be normalized")
-    return totals
+    return np.add.reduceat(weights[order].astype(np.float64), starts)
 
 
 def step_numbers(optimizer, regularization, totals, dtype) -> np.ndarray:

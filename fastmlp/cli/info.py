@@ -1,4 +1,4 @@
-"""What fastmlp runs on: versions, processor, threads, cache and devices."""
+"""The surroundings of fastmlp: versions, processor, threads, cache and devices."""
 
 import os
 import platform
@@ -11,16 +11,16 @@ import numba
 from llvmlite import binding
 from threadpoolctl import threadpool_info
 
-from . import devices
-from ._cache import CACHE
-from ._jit import JIT_DISABLED
-from .devices.cpu.microkernel import VECTOR_BYTES
+from .. import devices
+from .._cache import CACHE
+from .._jit import JIT_DISABLED
+from ..devices.cpu.microkernel import VECTOR_BYTES
 
 PACKAGES = ("numpy", "scipy", "scikit-learn", "numba", "llvmlite", "threadpoolctl", "numba-cuda")
 
 
 def show_versions() -> None:
-    """Print what a report of a problem should tell: versions, machine, threads, cache, devices.
+    """Print what belongs in a bug report: versions, machine, threads, cache, devices.
 
     ``python -m fastmlp info`` prints the same.
     """
@@ -41,7 +41,7 @@ def show_versions() -> None:
 def versions() -> dict[str, str]:
     """Versions of fastmlp, Python and the packages that matter to it."""
     # Looked up rather than imported: the package itself imports this module.
-    fastmlp = sys.modules[__package__]
+    fastmlp = sys.modules[__package__.rpartition(".")[0]]
     found = {"fastmlp": fastmlp.__version__, "python": platform.python_version()}
     for package in PACKAGES:
         try:
@@ -117,7 +117,7 @@ def _devices():
 
 
 def _device(name):
-    """What the device is: its GPU, or the first line of its module; or why there is none."""
+    """The device's GPU, or the first line of its module; or why it cannot be used."""
     if name == "cuda" and (lacking := devices.presence.lacking()):
         return f"not usable: {lacking}"
     try:

@@ -11,8 +11,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.inspection import DecisionBoundaryDisplay
 from sklearn.preprocessing import StandardScaler
 
-from . import activations
-from .displays import (
+from .. import activations
+from ..displays import (
     BLUE,
     ORANGE,
     ActivationDisplay,
@@ -21,7 +21,7 @@ from .displays import (
     LossCurveDisplay,
     NetworkDisplay,
 )
-from .estimators import MLPClassifier, MLPRegressor
+from ..estimators import MLPClassifier, MLPRegressor
 
 
 class GalleryError(RuntimeError):

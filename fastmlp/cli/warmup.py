@@ -7,10 +7,10 @@ from collections.abc import Iterable
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from ._cache import CACHE
-from ._jit import JIT_DISABLED
-from .devices.cpu import ENTRIES, LONGEST_BATCH, loops, optimizer, team
-from .estimators import MLPClassifier
+from .._cache import CACHE
+from .._jit import JIT_DISABLED
+from ..devices.cpu import ENTRIES, LONGEST_BATCH, loops, optimizer, team
+from ..estimators import MLPClassifier
 from .info import cache_files
 
 DTYPES = ("float32", "float64")

@@ -17,8 +17,8 @@ from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-from . import devices, estimators
-from ._jit import JIT_DISABLED
+from .. import devices, estimators
+from .._jit import JIT_DISABLED
 from .info import cache_files, cpu_name, cpus, vectors, versions
 from .warmup import fit_or_interrupt
 
@@ -49,7 +49,7 @@ class DemoError(RuntimeError):
 
 
 class Settings(NamedTuple):
-    """What the user may choose."""
+    """The choices of the user."""
 
     device: str = "auto"
     dtype: str = "float64"
@@ -68,7 +68,7 @@ class Data(NamedTuple):
 
 
 class Result(NamedTuple):
-    """What one example has shown; times are in seconds."""
+    """The outcome of one example; times are in seconds."""
 
     ours: sklearn.base.BaseEstimator
     compiling: float

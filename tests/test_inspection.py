@@ -13,7 +13,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from tasks import TASKS
 
-from fastmlp import MLPClassifier, MLPRegressor, activations, devices, inspect, losses
+from fastmlp import MLPClassifier, MLPRegressor, activations, devices, inspection, losses
 
 DEVICES = [
     pytest.param(name, marks=pytest.mark.compiled if name == "cpu" else [])
@@ -52,7 +52,7 @@ def test_every_activation(device, name):
     activation = activations.Swish(learnable=True) if name.startswith("learnable") else name
     X, y, weights = TASKS["several_outputs"].data(rows=30, features=3)
     network = started(regressor(device, activation=activation, alpha=0.1), X, y, weights)
-    check = inspect.check_gradients(network, X, y, weights)
+    check = inspection.check_gradients(network, X, y, weights)
     assert check.agrees, check
     if name == "step":
         kinds = {comparison.name: comparison.verdict for comparison in check.comparisons}
@@ -71,7 +71,7 @@ def test_every_activation(device, name):
 def test_every_regression_loss(device, loss):
     X, y, weights = TASKS["poisson"].data(rows=30, features=3)
     network = started(regressor(device, loss=loss, activation="tanh", l1=0.2), X, y + 0.1, weights)
-    check = inspect.check_gradients(network, X, y + 0.1, weights)
+    check = inspection.check_gradients(network, X, y + 0.1, weights)
     assert check.agrees, check
     assert {comparison.verdict for comparison in check.comparisons} == {"agree"}
 
@@ -83,7 +83,7 @@ def test_every_classification_loss(device, task, loss):
     network = MLPClassifier((5,), "tanh", loss=loss, device=device, label_smoothing=0.1, max_iter=1)
     with pytest.warns(UserWarning, match="hasn't converged"):
         network.fit(X, y, weights)
-    check = inspect.check_gradients(network, X, y, weights)
+    check = inspection.check_gradients(network, X, y, weights)
     assert check.agrees, check
 
 
@@ -91,22 +91,22 @@ def test_every_classification_loss(device, task, loss):
 def test_output_activations(device, output):
     X, y, _ = TASKS["several_outputs"].data(rows=30, features=3)
     network = started(regressor(device, activation="tanh", output_activation=output), X, y)
-    assert inspect.check_gradients(network, X, y).agrees
+    assert inspection.check_gradients(network, X, y).agrees
 
 
 def test_float32(device):
     X, y, _ = TASKS["several_outputs"].data(np.float32)
     network = started(regressor(device, activation="tanh"), X, y)
-    check = inspect.check_gradients(network, X, y)
+    check = inspection.check_gradients(network, X, y)
     assert check.agrees
     assert check.tolerance == 1e-3
-    assert not inspect.check_gradients(network, X, y, tolerance=1e-12).agrees
-    assert {part.dtype for layer in inspect.gradients(network, X, y) for part in layer[:2]} == {
+    assert not inspection.check_gradients(network, X, y, tolerance=1e-12).agrees
+    assert {part.dtype for layer in inspection.gradients(network, X, y) for part in layer[:2]} == {
         np.dtype(np.float32)
     }
-    assert flat(inspect.numerical_gradients(network, X, y)).dtype == np.float64
-    assert inspect.input_gradients(network, X).dtype == np.float32
-    assert inspect.trace(network, X[0], y[0]).layers[1].delta.dtype == np.float32
+    assert flat(inspection.numerical_gradients(network, X, y)).dtype == np.float64
+    assert inspection.input_gradients(network, X).dtype == np.float32
+    assert inspection.trace(network, X[0], y[0]).layers[1].delta.dtype == np.float32
 
 
 def test_a_step_of_descent_follows_the_gradient(device):
@@ -116,7 +116,7 @@ def test_a_step_of_descent_follows_the_gradient(device):
         device, alpha=0.5, l1=0.3, solver="sgd", momentum=0, learning_rate_init=0.25
     )
     network = started(network.set_params(nesterovs_momentum=False), X, y, weights)
-    shown = inspect.gradients(network, X, y, weights)
+    shown = inspection.gradients(network, X, y, weights)
     before = [*network.coefs_, *network.intercepts_]
     network.partial_fit(X, y, weights)
     steps = [layer.coefs for layer in shown] + [layer.intercepts for layer in shown]
@@ -127,10 +127,10 @@ def test_a_step_of_descent_follows_the_gradient(device):
 def test_dropout_and_clipping_are_off(device):
     X, y, _ = TASKS["squared_error"].data(rows=30)
     plain = started(regressor(device), X, y)
-    shown = flat(inspect.gradients(plain, X, y))
+    shown = flat(inspection.gradients(plain, X, y))
     plain.set_params(dropout=0.5, input_dropout=0.2, clip_norm=1e-3, max_norm=1.0)
-    np.testing.assert_array_equal(flat(inspect.gradients(plain, X, y)), shown)
-    assert inspect.check_gradients(plain, X, y).agrees
+    np.testing.assert_array_equal(flat(inspection.gradients(plain, X, y)), shown)
+    assert inspection.check_gradients(plain, X, y).agrees
 
 
 def test_sparse_rows_data_frames_and_a_warm_start(device):
@@ -138,18 +138,18 @@ def test_sparse_rows_data_frames_and_a_warm_start(device):
         pytest.skip("the CUDA device takes no sparse X")
     X, y, weights = TASKS["multiclass"].data(rows=30)
     network = started(MLPClassifier((5,), device=device), X, y)
-    expected = flat(inspect.gradients(network, X, y))
+    expected = flat(inspection.gradients(network, X, y))
     np.testing.assert_allclose(
-        flat(inspect.gradients(network, sparse.csc_array(X), y)), expected, rtol=1e-9, atol=1e-14
+        flat(inspection.gradients(network, sparse.csc_array(X), y)), expected, rtol=1e-9, atol=1e-14
     )
-    assert inspect.check_gradients(network, sparse.csr_array(X), y, weights).agrees
+    assert inspection.check_gradients(network, sparse.csr_array(X), y, weights).agrees
     with_names = started(network, pd.DataFrame(X, columns=[f"x{j}" for j in range(X.shape[1])]), y)
     frame = pd.DataFrame(X, columns=with_names.feature_names_in_)
-    np.testing.assert_array_equal(flat(inspect.gradients(with_names, frame, y)), expected)
-    assert inspect.trace(with_names, frame.iloc[[4]], y[4]).layers[0].a.shape == (5,)
+    np.testing.assert_array_equal(flat(inspection.gradients(with_names, frame, y)), expected)
+    assert inspection.trace(with_names, frame.iloc[[4]], y[4]).layers[0].a.shape == (5,)
     before = pickle.dumps(network)
     network.set_params(warm_start=True)
-    inspect.gradients(network, X[:1], y[:1])  # not all classes are there
+    inspection.gradients(network, X[:1], y[:1])  # not all classes are there
     assert pickle.dumps(network.set_params(warm_start=False)) == before
 
 
@@ -159,15 +159,15 @@ def test_sparse_rows_data_frames_and_a_warm_start(device):
 def test_a_wrong_gradient_is_found(monkeypatch):
     X, y, _ = TASKS["several_outputs"].data(rows=30)
     network = started(regressor("reference", activation="tanh"), X, y)
-    right = inspect._reverse_mode
+    right = inspection.check.reverse_mode
 
     def wrong(*arguments):
         gradient = right(*arguments)
         gradient[-1] *= 1.001
         return gradient
 
-    monkeypatch.setattr(inspect, "_reverse_mode", wrong)
-    check = inspect.check_gradients(network, X, y)
+    monkeypatch.setattr(inspection.check, "reverse_mode", wrong)
+    check = inspection.check_gradients(network, X, y)
     assert not check.agrees
     assert "DIFFER" in str(check)
     verdicts = [comparison.verdict for comparison in check.comparisons]
@@ -180,7 +180,7 @@ def test_kinks_are_left_out():
     network = started(regressor("reference", hidden=(3,)), X, y)
     network.coefs_ = [np.zeros_like(coef) for coef in network.coefs_]
     network.intercepts_ = [np.zeros_like(bias) for bias in network.intercepts_]
-    check = inspect.check_gradients(network, X, y)
+    check = inspection.check_gradients(network, X, y)
     by_name = {comparison.name: comparison for comparison in check.comparisons}
     assert by_name["coefs_[0]"].at_kinks == by_name["coefs_[0]"].size
     assert by_name["coefs_[0]"].verdict == by_name["intercepts_[0]"].verdict == "at kinks"
@@ -194,11 +194,11 @@ def test_one_value_near_a_kink():
     network = started(regressor("reference", hidden=(2,)), X, X[:, 0])
     network.coefs_ = [np.array([[1.0, 1.0]]), np.array([[1.0], [1.0]])]
     network.intercepts_ = [np.array([-1.0 + 1e-7, 0.5]), np.array([0.0])]
-    check = inspect.check_gradients(network, X, X[:, 0])
+    check = inspection.check_gradients(network, X, X[:, 0])
     assert [comparison.at_kinks for comparison in check.comparisons] == [1, 1, 0, 0]
     assert check.agrees
     assert (
-        inspect.check_gradients(network, X, X[:, 0], step=1e-9, tolerance=1e-4)
+        inspection.check_gradients(network, X, X[:, 0], step=1e-9, tolerance=1e-4)
         .comparisons[0]
         .at_kinks
         == 0
@@ -212,7 +212,7 @@ def test_a_gradient_below_the_error_of_differences():
     line = LinearRegression().fit(X, y)
     network = started(regressor("reference", hidden=(), alpha=0), X, y)
     network.coefs_, network.intercepts_ = [line.coef_[:, np.newaxis]], [np.array([line.intercept_])]
-    check = inspect.check_gradients(network, X, y)
+    check = inspection.check_gradients(network, X, y)
     assert not check.agrees
     assert {comparison.verdict for comparison in check.comparisons} == {"uncertain"}
     assert check.verdict.startswith("Undecided")
@@ -223,14 +223,16 @@ def test_units_that_never_fire():
     X, y, _ = TASKS["squared_error"].data(rows=30)
     network = started(regressor("reference", hidden=(3,), alpha=0), X, y)
     network.intercepts_[0][:] = -1e3
-    check = inspect.check_gradients(network, X, y)
+    check = inspection.check_gradients(network, X, y)
     assert check.agrees
     assert check.comparisons[0].relative_error == 0
 
 
 def test_table():
     X, y, _ = TASKS["squared_error"].data(rows=10)
-    check = inspect.check_gradients(started(regressor("reference", activation="step"), X, y), X, y)
+    check = inspection.check_gradients(
+        started(regressor("reference", activation="step"), X, y), X, y
+    )
     lines = str(check).splitlines()
     assert lines[0] == check.verdict
     assert len(lines) == 3 + len(check.comparisons)
@@ -245,7 +247,7 @@ def test_table():
 def test_trace_holds_together(device, activation):
     X, y, _ = TASKS["multiclass"].data(rows=30)
     network = started(MLPClassifier((5, 4), activation, device=device, alpha=0), X, y)
-    path = inspect.trace(network, X[7], y[7])
+    path = inspection.trace(network, X[7], y[7])
     np.testing.assert_array_equal(path.target, network.classes_ == y[7])
     probabilities = network.predict_proba(X[7:8])[0]
     np.testing.assert_allclose(path.layers[-1].a, probabilities, rtol=1e-12)
@@ -258,14 +260,14 @@ def test_trace_holds_together(device, activation):
         np.testing.assert_allclose(layer.gradient.coefs, np.outer(layer.inputs, layer.delta))
         np.testing.assert_allclose(layer.gradient.intercepts, layer.delta)
         assert layer.z.shape == layer.delta.shape == (W.shape[1],)
-    whole = flat(inspect.gradients(network, X[7:8], y[7:8]))
+    whole = flat(inspection.gradients(network, X[7:8], y[7:8]))
     np.testing.assert_allclose(flat([layer.gradient for layer in path.layers]), whole, rtol=1e-9)
 
 
 def test_trace_includes_penalties():
     X, y, _ = TASKS["squared_error"].data(rows=30)
     network = started(regressor("reference", alpha=0.5, l1=0.25), X, y)
-    path = inspect.trace(network, X[0], y[0])
+    path = inspection.trace(network, X[0], y[0])
     for layer, W in zip(path.layers, network.coefs_, strict=True):
         np.testing.assert_allclose(
             layer.gradient.coefs,
@@ -283,7 +285,7 @@ def test_input_gradients_are_differences_of_predictions(device, task):
     )
     with pytest.warns(UserWarning, match="hasn't converged"):
         network = template.fit(X, y)
-    slopes = inspect.input_gradients(network, X)
+    slopes = inspection.input_gradients(network, X)
     assert slopes.shape == (30, network.n_outputs_, X.shape[1])
     step = 1e-6 * np.eye(X.shape[1])
     for j in range(X.shape[1]):
@@ -294,19 +296,19 @@ def test_input_gradients_are_differences_of_predictions(device, task):
 def test_input_gradients_of_a_linear_network_are_its_weights():
     X, y, _ = TASKS["several_outputs"].data()
     network = started(regressor("reference", hidden=()), X, y)
-    slopes = inspect.input_gradients(network, sparse.csr_array(X))
+    slopes = inspection.input_gradients(network, sparse.csr_array(X))
     np.testing.assert_array_equal(slopes, np.broadcast_to(network.coefs_[0].T, slopes.shape))
 
 
 # ---- errors -------------------------------------------------------------------------------------
 
-ON_ROWS = [inspect.gradients, inspect.numerical_gradients, inspect.check_gradients]
+ON_ROWS = [inspection.gradients, inspection.numerical_gradients, inspection.check_gradients]
 
 
-@pytest.mark.parametrize("function", [*ON_ROWS, inspect.trace], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("function", [*ON_ROWS, inspection.trace], ids=lambda f: f.__name__)
 def test_errors(function):
     X, y, _ = TASKS["binary"].data(rows=12)
-    one = function is inspect.trace
+    one = function is inspection.trace
     rows = (X[0], y[0]) if one else (X, y)
     network = MLPClassifier((3,), device="reference")
     with pytest.raises(NotFittedError):
@@ -326,23 +328,37 @@ def test_errors(function):
 def test_errors_of_input_gradients():
     X, y, _ = TASKS["binary"].data(rows=12)
     with pytest.raises(NotFittedError):
-        inspect.input_gradients(MLPClassifier(), X)
+        inspection.input_gradients(MLPClassifier(), X)
     network = started(MLPClassifier((3,), device="reference"), X, y)
     with pytest.raises(ValueError, match="expecting 7"):
-        inspect.input_gradients(network, X[:, :6])
+        inspection.input_gradients(network, X[:, :6])
     with pytest.raises(TypeError, match="got LinearRegression"):
-        inspect.input_gradients(LinearRegression(), X)
+        inspection.input_gradients(LinearRegression(), X)
 
 
 def test_errors_of_targets_samples_and_steps():
     X, y, _ = TASKS["several_outputs"].data(rows=12)
     network = started(regressor("reference"), X, y)
     with pytest.raises(ValueError, match=r"y has 2 output\(s\), but the network was fitted with 3"):
-        inspect.gradients(network, X, y[:, :2])
+        inspection.gradients(network, X, y[:, :2])
     with pytest.raises(ValueError, match="single sample, got 12"):
-        inspect.trace(network, X, y)
+        inspection.trace(network, X, y)
     with pytest.raises(ValueError, match="sample_weight"):
-        inspect.gradients(network, X, y, np.ones(5))
+        inspection.gradients(network, X, y, np.ones(5))
     for step in (0, -1e-6, np.inf, np.nan):
         with pytest.raises(ValueError, match="step must be"):
-            inspect.numerical_gradients(network, X, y, step=step)
+            inspection.numerical_gradients(network, X, y, step=step)
+
+
+# ---- the former name -----------------------------------------------------------------------------
+
+
+def test_the_former_name_is_the_same():
+    from fastmlp import inspect
+    from fastmlp.inspect import check_gradients, trace
+
+    assert check_gradients is inspection.check_gradients
+    assert trace is inspection.trace
+    assert inspect.__all__ == inspection.__all__
+    for name in inspection.__all__:
+        assert getattr(inspect, name) is getattr(inspection, name)

@@ -1,0 +1,165 @@
+"""What a device is: the contract between training and the hardware.
+
+A device holds one network's parameters where it computes. It has a handful of coarse verbs, since
+a call for each layer would take longer than the arithmetic of a small network. What it returns are
+plain sums over rows: means and penalties are made of them in one place,
+`fastmlp.training.objective`, whether the rows lie on one device or on many.
+"""
+
+from numbers import Integral
+from typing import Any, ClassVar, NamedTuple, Protocol
+
+import numpy as np
+
+from ..regularization import Regularization
+
+ZERO_WEIGHT = "Weights sum to zero, can't be normalized"
+
+
+class Rows(NamedTuple):
+    """Rows of data: features, targets, and weights or None.
+
+    Attributes
+    ----------
+    X : ndarray or CSR matrix of shape (n, features)
+    targets : ndarray of shape (n, outputs)
+    weights : ndarray of shape (n,) or None
+    """
+
+    X: Any
+    targets: np.ndarray
+    weights: np.ndarray | None = None
+
+
+class Sums(NamedTuple):
+    """Sums over rows.
+
+    Attributes
+    ----------
+    loss : float
+        Σ_i w_i L_i, without penalty.
+    weight : float
+        Σ_i w_i.
+    gradient : ndarray of shape (network.size,) or None
+        Packed: the derivative of `loss` by each parameter.
+    """
+
+    loss: float
+    weight: float
+    gradient: np.ndarray | None
+
+
+class Device(Protocol):
+    """One network on one kind of hardware.
+
+    `fastmlp.devices.reference` defines what the others compute. Results do not depend on the
+    number of threads, and are the same from run to run.
+    """
+
+    name: ClassVar[str]
+    network: Any
+    optimizer: Any
+    regularization: Regularization
+    batch_size: int | None
+    dtype: np.dtype
+
+    def train(self, rows: Rows, order: np.ndarray) -> float:
+        """One update for each batch of the rows in `order`, one batch after the other.
+
+        The last batch has the rows that remain. Moments and parameters stay on the device; the
+        steps of the optimiser's state are counted.
+
+        Returns
+        -------
+        loss : float
+            Σ over the rows of the mean loss, with penalty, of their batch before its update.
+
+        Raises
+        ------
+        ZeroDivisionError
+            If the weights of a batch sum to zero.
+        """
+
+    def sums(self, rows: Rows, parameters: np.ndarray | None = None, gradient: bool = True) -> Sums:
+        """The sums over all rows, at the given parameters or at the present ones.
+
+        Given parameters are taken over. Without `gradient` only losses are computed.
+        """
+
+    def forward(self, X: Any, out: np.ndarray, order: np.ndarray | None = None) -> np.ndarray:
+        """out = the network's outputs for the rows of X in `order`, or for all rows."""
+
+    def parameters(self) -> np.ndarray:
+        """The parameters now, packed."""
+
+    def moments(self) -> np.ndarray:
+        """The optimiser's moments now, each packed: (moments, network.size)."""
+
+
+class Configured:
+    """The settings that every device is made from, checked.
+
+    Parameters
+    ----------
+    network : Network
+        Shape, activations and loss.
+    parameters : ndarray of shape (network.size,)
+        Packed first parameters; their dtype is the one everything is computed in.
+    optimizer : OptimizerState, optional
+        The update of `train`. Its moments are copied, its step count is kept current.
+    regularization : Regularization, optional
+        Penalties, bounds and dropout; none by default.
+    batch_size : int, optional
+        Rows of a training batch, or of a block of rows whose gradient is summed; a device that only
+        predicts needs none.
+    sparse : bool, default=False
+        Whether X will be a sparse matrix.
+    n_jobs : int or None, default=None
+        Most threads; None for as many as there are idle cores. Results do not depend on it.
+
+    Raises
+    ------
+    ValueError
+        If parameters, moments, batch size or dropout do not fit the network: compiled code would
+        read or write beyond its memory.
+    """
+
+    name: ClassVar[str]
+
+    def __init__(
+        self,
+        network,
+        parameters,
+        *,
+        optimizer=None,
+        regularization=None,
+        batch_size=None,
+        sparse=False,
+        n_jobs=None,
+    ):
+        self.network, self.optimizer = network, optimizer
+        self.regularization = regularization or Regularization()
+        self.regularization.check(network)
+        self.batch_size = None if batch_size is None else checked_batch_size(batch_size)
+        self.dtype, self.sparse, self.n_jobs = parameters.dtype, sparse, n_jobs
+        parameters = network.checked(parameters, self.dtype)
+        moments = None if optimizer is None else optimizer.packed_moments(network, self.dtype)
+        self._load(parameters, moments)
+
+    def _load(self, parameters, moments):
+        """Take over packed parameters, and packed moments or None."""
+        raise NotImplementedError
+
+
+def checked_batch_size(batch_size: object) -> int:
+    """The rows of a batch: compiled code steps through the rows by this number.
+
+    Raises
+    ------
+    ValueError
+        If it is no positive integer.
+    """
+    rows = int(batch_size) if isinstance(batch_size, Integral) else 0
+    if rows < 1:
+        raise ValueError(f"batch_size must be an int of at least 1, got {batch_size!r}.")
+    return rows

@@ -1,0 +1,120 @@
+"""The length of each layer's gradient while a network trains."""
+
+from typing import Any, Self
+
+import numpy as np
+from sklearn.base import clone, is_classifier
+
+from ..estimators.base import BaseMLP
+from ..estimators.types import LabelsLike, MatrixLike, WeightsLike
+from ..inspection import gradients
+from ._axes import axes_of
+
+
+class GradientFlowDisplay:
+    """The length of each layer's gradient in every epoch: whether it vanishes on its way back.
+
+    Parameters
+    ----------
+    norms : ndarray of shape (n_epochs, n_layers)
+        Euclidean norms of the gradients by each layer's weights, after each epoch.
+
+    Attributes
+    ----------
+    ax_, figure_ : Axes, Figure
+        What was drawn on.
+    lines_ : list of Line2D
+        A curve for each layer.
+    """
+
+    ax_: Any
+    figure_: Any
+
+    def __init__(self, norms: np.ndarray):
+        self.norms = norms
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: BaseMLP,
+        X: MatrixLike,
+        y: LabelsLike,
+        sample_weight: WeightsLike | None = None,
+        *,
+        epochs: int = 50,
+        ax: Any = None,
+        **kwargs: Any,
+    ) -> Self:
+        """Train a clone epoch by epoch, and draw its gradients.
+
+        Parameters
+        ----------
+        estimator : MLPClassifier or MLPRegressor
+            What is cloned; it need not be fitted and is not changed. Its solver must be "adam" or
+            "sgd"; it is trained on all rows, without early stopping.
+        X, y, sample_weight
+            Data to train on, as `fit` takes them. Gradients are those over all of these rows.
+        epochs : int, default=50
+            How long.
+        ax : Axes, default=None
+            What to draw on; new axes by default.
+        **kwargs : dict
+            Passed on to ``Axes.plot``.
+
+        Returns
+        -------
+        display : GradientFlowDisplay
+            The display, drawn.
+
+        Raises
+        ------
+        ValueError
+            If the solver is "lbfgs", or as `fit`.
+        """
+        if estimator.solver == "lbfgs":
+            raise ValueError("Gradients flow by epochs, which solver 'lbfgs' does not have.")
+        network = clone(estimator).set_params(early_stopping=False, warm_start=False)
+        known = {"classes": _classes(y)} if is_classifier(estimator) else {}
+        norms = []
+        for _ in range(epochs):
+            network.partial_fit(X, y, sample_weight, **known)
+            layers = gradients(network, X, y, sample_weight)
+            norms.append([np.linalg.norm(layer.coefs) for layer in layers])
+        return cls(np.array(norms)).plot(ax, **kwargs)
+
+    def plot(self, ax=None, **kwargs):
+        """Draw on the given axes or on new ones; see `from_estimator`."""
+        ax = axes_of(self, ax)
+        from matplotlib import colormaps
+
+        count = self.norms.shape[1]
+        # From dark, near the inputs, to light; the last tenth of the map is too light on white.
+        colors = colormaps["viridis"](np.linspace(0, 0.9, count))
+        epochs = np.arange(1, len(self.norms) + 1)
+        names = [str(i) for i in range(1, count + 1)]
+        names[0], names[-1] = "1 (inputs)", f"{count} (outputs)"
+        self.lines_ = [
+            ax.plot(epochs, self.norms[:, i], **{"color": colors[i], "label": names[i]} | kwargs)[0]
+            for i in range(count)
+        ]
+        ax.set(
+            xlabel="epoch",
+            ylabel="norm of the gradient",
+            yscale="log",
+            xlim=(1, max(2, len(epochs))),
+        )
+        ax.legend(
+            title="weights of layer",
+            loc="center left",
+            bbox_to_anchor=(1, 0.5),
+            frameon=False,
+            reverse=True,
+        )
+        return self
+
+
+def _classes(y):
+    """The classes that partial_fit needs: labels, or columns of an indicator matrix."""
+    y = np.asarray(y)
+    several = y.ndim == 2 and y.shape[1] > 1
+    return np.arange(y.shape[1]) if several else np.unique(y)

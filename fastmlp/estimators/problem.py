@@ -1,0 +1,188 @@
+"""A fitted estimator and rows to look at it with, as networks and devices know them.
+
+Inspection works on these; what is private to an estimator stays in this package.
+"""
+
+from copy import copy
+from typing import Any, NamedTuple
+
+import numpy as np
+from sklearn.utils.validation import check_is_fitted
+
+from ..devices.device import Device
+from ..model import FittedNetwork
+from ..network import Network
+from ..regularization import Regularization
+from .base import BaseMLP, _check_weights, _row_access
+from .fitted import model_of
+from .shortcuts import validated
+from .types import LabelsLike, MatrixLike, WeightsLike
+
+
+class Problem(NamedTuple):
+    """A fitted network, and the rows that its objective is about.
+
+    Attributes
+    ----------
+    network : Network
+        Widths, activations and the loss of the fit.
+    parameters : ndarray of shape (network.size,)
+        A copy of the packed parameters.
+    X : ndarray or CSR matrix of shape (n_samples, n_features)
+        Rows in the dtype of the parameters.
+    targets : ndarray of shape (n_samples, n_outputs)
+        Targets as the loss sees them, in the same dtype.
+    weights : ndarray of shape (n_samples,) or None
+        Weight of each row.
+    """
+
+    network: Network
+    parameters: np.ndarray
+    X: Any
+    targets: np.ndarray
+    weights: np.ndarray | None
+
+
+def problem_of(
+    estimator: BaseMLP, X: MatrixLike, y: LabelsLike, sample_weight: WeightsLike | None = None
+) -> Problem:
+    """The network of a fitted estimator, with rows validated and encoded as its fit does.
+
+    The estimator is not changed, and y need not have every class.
+
+    Parameters
+    ----------
+    estimator : MLPClassifier or MLPRegressor
+        A fitted estimator.
+    X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        Data.
+    y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        Labels or targets.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Weight of each row.
+
+    Returns
+    -------
+    problem : Problem
+        Copies, except for X where it has the right dtype already.
+
+    Raises
+    ------
+    TypeError
+        If it is no estimator of fastmlp.
+    NotFittedError
+        If it has not been fitted.
+    ValueError
+        If the data do not fit it, or are not finite.
+    """
+    _check_estimator(estimator)
+    # A copy, since encoding may note things down; and a warm start would ask for every class.
+    model, encoder = model_of(estimator), copy(estimator)
+    network = model.network
+    encoder.warm_start = False
+    encoder.loss = network.loss.parameter
+    rows, targets = encoder._encode(X, y, incremental=True, reset=False)
+    weights = _check_weights(sample_weight, rows)
+    if targets.shape[1] != estimator.n_outputs_:
+        raise ValueError(
+            f"y has {targets.shape[1]} output(s), but the network was fitted with "
+            f"{estimator.n_outputs_}."
+        )
+    parameters = model.packed()
+    dtype = parameters.dtype
+    rows = _row_access(rows).astype(dtype, copy=False)
+    return Problem(network, parameters, rows, targets.astype(dtype), weights)
+
+
+def model_and_rows(estimator: BaseMLP, X: MatrixLike) -> tuple[FittedNetwork, Any]:
+    """The network and weights of a fitted estimator, and X as a prediction takes it.
+
+    Parameters
+    ----------
+    estimator : MLPClassifier or MLPRegressor
+        A fitted estimator.
+    X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        Data.
+
+    Returns
+    -------
+    model : FittedNetwork
+        The network and its weights, where they lie.
+    X : ndarray or CSR matrix of shape (n_samples, n_features)
+        Validated rows in the dtype of the weights.
+
+    Raises
+    ------
+    TypeError, NotFittedError, ValueError
+        As `problem_of`.
+    """
+    _check_estimator(estimator)
+    rows = _row_access(validated(estimator, X, reset=False))
+    model = model_of(estimator)
+    return model, rows.astype(model.dtype, copy=False)
+
+
+def regularization_of(estimator: BaseMLP, network: Network) -> Regularization:
+    """The regularisation that is part of the estimator's objective: its penalties.
+
+    Dropout, weight decay, and bounds of gradients and weights change single steps of training, and
+    are left out.
+
+    Parameters
+    ----------
+    estimator : MLPClassifier or MLPRegressor
+        An estimator, whose parameters are read.
+    network : Network
+        Its network.
+
+    Returns
+    -------
+    regularization : Regularization
+
+    Raises
+    ------
+    ValueError
+        If the estimator's parameters do not fit the network.
+    """
+    regularization = estimator._regularization(network)
+    return Regularization(l2=regularization.l2, l1=regularization.l1)
+
+
+def device_of(estimator: BaseMLP, problem: Problem) -> Device:
+    """The estimator's own device, loaded with a problem's parameters and the penalties.
+
+    Parameters
+    ----------
+    estimator : MLPClassifier or MLPRegressor
+        A fitted estimator, which chooses the device.
+    problem : Problem
+        From `problem_of`.
+
+    Returns
+    -------
+    device : Device
+        One of the classes of `fastmlp.devices`.
+
+    Raises
+    ------
+    RuntimeError
+        If the device cannot be used here.
+    """
+    network, parameters, X, *_ = problem
+    return estimator._device(
+        network,
+        parameters,
+        X,
+        regularization=regularization_of(estimator, network),
+        batch_size=min(X.shape[0], 1024),
+    )
+
+
+def _check_estimator(estimator):
+    if not isinstance(estimator, BaseMLP):
+        raise TypeError(
+            "Expected an MLPClassifier or MLPRegressor of fastmlp, got "
+            f"{type(estimator).__name__}. Of a pipeline, give the last step and the data as the "
+            "steps before transform them."
+        )
+    check_is_fitted(estimator)

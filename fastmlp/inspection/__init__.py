@@ -1,0 +1,43 @@
+"""Gradients to look at: by reverse mode, by central differences, of inputs, and of one sample.
+
+Everything here is about the objective that training descends, over the given rows as one batch::
+
+    J = (Σ_i w_i Σ_k L(p_ik, t_ik) + l2/2 Σ W² + l1 Σ |W|) / Σ_i w_i
+
+where L is the loss of one output and W runs over all weights, but no biases. Of squared error,
+``loss_`` and ``loss_curve_`` count the mean over the outputs k, as scikit-learn does; the gradient
+that training follows is that of the sum, and so is J. Dropout is off, as in a prediction, and the
+gradient is as it is before it is clipped.
+
+Examples
+--------
+>>> from fastmlp import MLPClassifier, inspection
+>>> from sklearn.datasets import load_iris
+>>> X, y = (rows[::10] for rows in load_iris(return_X_y=True))
+>>> classifier = MLPClassifier((5,), "tanh", solver="lbfgs", tol=0.01, random_state=0).fit(X, y)
+>>> first, last = inspection.gradients(classifier, X, y)
+>>> first.coefs.shape, first.intercepts.shape
+((4, 5), (5,))
+>>> inspection.check_gradients(classifier, X, y).agrees
+True
+"""
+
+from .check import TOLERANCES, Comparison, GradientCheck, check_gradients
+from .differences import STEP
+from .gradients import Gradient, gradients, input_gradients, numerical_gradients
+from .trace import LayerTrace, Trace, trace
+
+__all__ = [
+    "STEP",
+    "TOLERANCES",
+    "Comparison",
+    "Gradient",
+    "GradientCheck",
+    "LayerTrace",
+    "Trace",
+    "check_gradients",
+    "gradients",
+    "input_gradients",
+    "numerical_gradients",
+    "trace",
+]

@@ -1,0 +1,43 @@
+"""Training by L-BFGS, over all rows at once."""
+
+import numpy as np
+import scipy.optimize
+
+from ..devices.device import Device, Rows
+from ..notices import warn
+from .objective import loss_and_gradient
+
+
+def fit_lbfgs(
+    device: Device, parameters: np.ndarray, rows: Rows, *, max_iter: int, max_fun: int, tol: float
+) -> scipy.optimize.OptimizeResult:
+    """Minimise the loss over all rows by L-BFGS-B, from `parameters`.
+
+    SciPy keeps its own state in float64 and asks for loss and gradient in the parameters' dtype.
+    Interrupted by Ctrl-C, it ends with the weights of the least loss so far, and a warning.
+    """
+    best = scipy.optimize.OptimizeResult(x=parameters, fun=np.inf, nit=0, status=0)
+
+    def objective(x):
+        loss, gradient = loss_and_gradient(device, x, rows)
+        if loss < best.fun:
+            best.x, best.fun = x.astype(device.dtype), loss
+        return loss, gradient
+
+    def count(intermediate_result):
+        best.nit += 1
+
+    try:
+        return scipy.optimize.minimize(
+            objective,
+            parameters,
+            method="L-BFGS-B",
+            jac=True,
+            callback=count,
+            options={"maxfun": max_fun, "maxiter": max_iter, "gtol": tol},
+        )
+    except KeyboardInterrupt:
+        if best.fun == np.inf:  # there is nothing yet to keep
+            raise
+        warn("Training interrupted by user.")
+        return best

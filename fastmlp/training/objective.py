@@ -1,0 +1,45 @@
+"""The function of the parameters that training minimises, from a device's sums over rows.
+
+With λ₂ and λ₁ of `fastmlp.regularization`, weights w_i of the rows, and W all weight matrices:
+
+    J = (Σ_i w_i L_i + λ₂/2 ‖W‖² + λ₁ |W|) / Σ_i w_i
+"""
+
+import numpy as np
+
+from ..devices.device import Device, Rows
+
+
+def loss_and_gradient(
+    device: Device, parameters: np.ndarray, rows: Rows
+) -> tuple[float, np.ndarray]:
+    """J over all rows, and its gradient.
+
+    Parameters
+    ----------
+    device : Device
+        Takes the parameters over.
+    parameters : ndarray of shape (network.size,)
+        Packed.
+    rows : Rows
+        The data.
+
+    Returns
+    -------
+    loss : float
+    gradient : ndarray of shape (network.size,)
+        Packed, in the dtype of the device.
+
+    Raises
+    ------
+    ZeroDivisionError
+        If the weights of the rows sum to zero.
+    """
+    sums = device.sums(rows, parameters)
+    if sums.weight == 0:
+        raise ZeroDivisionError("Weights sum to zero, can't be normalized")
+    gradient = sums.gradient
+    assert gradient is not None  # it was asked for
+    penalty = device.regularization.add_penalty(device.network, parameters, gradient)
+    gradient /= device.dtype.type(sums.weight)
+    return (sums.loss + penalty) / sums.weight, gradient
