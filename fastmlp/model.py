@@ -1,20 +1,25 @@
 """A fitted network: its shape and functions, and its weights, wherever they lie."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
+from .devices.cpu.single_rows import PAIR, PLAIN, SHARES
+from .devices.kept import Kept
 from .network import Network
+
+__all__ = ["FLOATS", "PAIR", "PLAIN", "SHARES", "FittedNetwork"]
 
 FLOATS = (np.dtype(np.float64), np.dtype(np.float32))
 
 
-@dataclass(frozen=True, init=False)
+@dataclass(frozen=True, init=False, eq=False)
 class FittedNetwork:
-    """A network and its weights, as arrays for each layer.
+    """A network and its weights, as arrays for each layer, and what its outputs are.
 
     Parameters
     ----------
@@ -26,6 +31,9 @@ class FittedNetwork:
         Biases of each layer.
     learned : list of (array-like of shape (units,) or None), default=None
         What each hidden layer's activation has learned; the first values by default.
+    output_form : {PLAIN, PAIR, SHARES}, default=PLAIN
+        What an estimator makes of a row's outputs: nothing; of a single one p, [1 - p, p]; or
+        shares of their sum, which are probabilities where the outputs are not.
 
     Raises
     ------
@@ -37,6 +45,9 @@ class FittedNetwork:
     coefs: list[np.ndarray]
     intercepts: list[np.ndarray]
     learned: list[np.ndarray | None]
+    output_form: int
+    _given: tuple[ArrayLike, ...] = field(init=False, repr=False)
+    _layouts: list[tuple | None] = field(init=False, repr=False)
 
     # By hand, since all that can be made an array is taken, and the fields have arrays.
     def __init__(
@@ -45,7 +56,9 @@ class FittedNetwork:
         coefs: Sequence[ArrayLike],
         intercepts: Sequence[ArrayLike],
         learned: Sequence[ArrayLike | None] | None = None,
+        output_form: int = PLAIN,
     ):
+        given = _all(coefs, intercepts, learned)
         weights = [_numbers(array) for array in coefs]
         shapes = [array.shape for array in weights]
         if shapes != network.shapes or len(intercepts) != len(weights):
@@ -56,16 +69,17 @@ class FittedNetwork:
         if learned is None:
             learned = network.initial_activations()
         constants = [None if array is None else _numbers(array) for array in learned]
-        given = [0 if array is None else array.shape for array in constants]
-        if given != [count and (count,) for count in network.learned]:
+        sizes = [0 if array is None else array.shape for array in constants]
+        if sizes != [count and (count,) for count in network.learned]:
             raise ValueError(
-                f"What activations have learned has shapes {given}, expected {network.learned} "
+                f"What activations have learned has shapes {sizes}, expected {network.learned} "
                 "numbers."
             )
         biases = [_biases(b, w) for b, w in zip(intercepts, weights, strict=True)]
         for name, value in (
             ("network", network), ("coefs", weights), ("intercepts", biases),
-            ("learned", constants),
+            ("learned", constants), ("output_form", output_form),
+            ("_given", given), ("_layouts", [_layout(array) for array in given]),
         ):  # fmt: skip
             object.__setattr__(self, name, value)
 
@@ -79,19 +93,79 @@ class FittedNetwork:
         promoted = np.result_type(X.dtype, *(w.dtype for w in self.coefs))
         return promoted if promoted in FLOATS else FLOATS[0]
 
-    def arrays(self, dtype: DTypeLike) -> list[np.ndarray]:
-        """All arrays, in the order of the packed vector, without gaps and of this dtype.
+    def is_of(
+        self,
+        coefs: Sequence[ArrayLike],
+        intercepts: Sequence[ArrayLike],
+        learned: Sequence[ArrayLike | None] | None,
+    ) -> bool:
+        """Whether it was made from these very arrays, and they still lie as they did.
 
-        Those that are so already are not copied.
+        Their numbers may have changed: those are read at each prediction.
         """
-        return [np.ascontiguousarray(part, dtype) for part in self._parts()]
+        given = _all(coefs, intercepts, learned)
+        return (
+            len(given) == len(self._given)
+            and all(own is other for own, other in zip(self._given, given, strict=True))
+            and None not in self._layouts
+            and self._layouts == [_layout(array) for array in given]
+        )
+
+    def forward(
+        self, X: Any, out: np.ndarray, device: str = "cpu", n_jobs: int | None = None
+    ) -> np.ndarray:
+        """out = the outputs for the rows of X.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n, features) or CSR matrix
+            The rows.
+        out : ndarray of shape (n, outputs), float32 or float64
+            Its dtype is the one everything is computed in.
+        device : str, default="cpu"
+            One of `fastmlp.devices.DEVICES`. What it was made from is kept until the next call,
+            which uses it again if the weights have not changed.
+        n_jobs : int or None, default=None
+            Most threads, see the devices.
+
+        Returns
+        -------
+        out : ndarray
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastmlp.network import Network
+        >>> line = FittedNetwork(Network((1, 1), (), "squared_error"), [[[2.0]]], [[1.0]])
+        >>> line.forward(np.array([[3.0]]), np.empty((1, 1)))
+        array([[7.]])
+        """
+        return self._kept.forward(device, X, out, n_jobs)
+
+    @cached_property
+    def _kept(self):
+        return Kept(self.network, self.parts())
+
+    def __getstate__(self):
+        return {name: value for name, value in vars(self).items() if name != "_kept"}
 
     def packed(self, dtype: DTypeLike | None = None) -> np.ndarray:
         """A copy of all weights as one packed vector."""
-        return np.concatenate([part.ravel() for part in self._parts()], dtype=dtype or self.dtype)
+        return np.concatenate([part.ravel() for part in self.parts()], dtype=dtype or self.dtype)
 
-    def _parts(self) -> tuple[np.ndarray, ...]:
-        return *self.coefs, *self.intercepts, *(a for a in self.learned if a is not None)
+    def parts(self) -> tuple[np.ndarray, ...]:
+        """All arrays, in the order of the packed vector, where they lie."""
+        return _all(self.coefs, self.intercepts, self.learned)
+
+
+def _all(coefs, intercepts, learned):
+    """All arrays, in the order of the packed vector."""
+    return *coefs, *intercepts, *(array for array in learned or () if array is not None)
+
+
+def _layout(array):
+    """How an array lies in memory; None of what is no array, which cannot be recognised."""
+    return (array.shape, array.strides, array.dtype) if type(array) is np.ndarray else None
 
 
 def _numbers(numbers: ArrayLike) -> np.ndarray:
