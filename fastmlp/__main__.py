@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
+from typing import Any
 
 from . import __version__
 
@@ -57,7 +58,7 @@ class _Command(argparse.ArgumentParser):
         Of the parser.
     """
 
-    def __init__(self, *, fill: Callable | None = None, **settings):
+    def __init__(self, *, fill: Callable | None = None, **settings: Any):
         super().__init__(formatter_class=argparse.ArgumentDefaultsHelpFormatter, **settings)
         self._fill = fill
 

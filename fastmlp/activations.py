@@ -21,12 +21,12 @@ from typing import ClassVar
 import numpy as np
 
 
-def _check(fits: bool, activation, requirement: str) -> None:
+def _check(fits: bool, activation: "Activation", requirement: str) -> None:
     if not fits:
         raise ValueError(f"{activation!r}: {requirement}.")
 
 
-def _is_number(value) -> bool:
+def _is_number(value: object) -> bool:
     return isinstance(value, Real) and math.isfinite(value)
 
 
@@ -64,7 +64,6 @@ class Activation:
 
     # Without annotations: as fields they would come first in the signature of every subclass.
     name = ""
-    constant = 0.0
     learnable = False
     pieces = 1
     whole_row = custom = False
@@ -72,8 +71,17 @@ class Activation:
     kinks: ClassVar[tuple[float, ...]] = ()
     straight_through = False
     best_init = "glorot_uniform"
-    slope_below = 0.0
     glorot_factor = 6.0
+
+    @property
+    def constant(self) -> float:
+        """0, which a formula without a constant ignores."""
+        return 0.0
+
+    @property
+    def slope_below(self) -> float:
+        """0: f is no straight line there."""
+        return 0.0
 
     @property
     def settings(self) -> str:
@@ -361,7 +369,7 @@ class Softmax(Activation):
     least, most = 0.0, 1.0
 
 
-def check_function(custom, name: str, arguments: str) -> None:
+def check_function(custom: object, name: str, arguments: str) -> None:
     """Raise a ValueError if a function of a `Custom` cannot be compiled and called as it will be.
 
     Parameters
@@ -450,7 +458,7 @@ class Custom(Activation):
 
 
 #: What acts on each unit alone, in hidden layers: by name.
-HIDDEN = {
+HIDDEN: dict[str, type[Activation]] = {
     kind.name: kind
     for kind in (
         Identity, Logistic, Tanh, HardSigmoid, HardTanh, ReLU, LeakyReLU, PReLU, ELU, SELU,
@@ -460,14 +468,16 @@ HIDDEN = {
 HIDDEN["silu"] = Swish
 
 #: What may act on the outputs.
-OUTPUT = {
+OUTPUT: dict[str, type[Activation]] = {
     name: kind
     for name, kind in (HIDDEN | {"exp": Exp, "softmax": Softmax}).items()
     if kind not in (Maxout, PReLU, Step)
 }
 
 
-def resolve(activation: str | Activation, among: dict = HIDDEN) -> Activation:
+def resolve(
+    activation: str | Activation, among: dict[str, type[Activation]] = HIDDEN
+) -> Activation:
     """The object that a name stands for, or the object itself.
 
     Raises
@@ -477,7 +487,8 @@ def resolve(activation: str | Activation, among: dict = HIDDEN) -> Activation:
     """
     if isinstance(activation, str) and activation in among:
         return among[activation]()
-    if isinstance(activation, (*among.values(), Custom)):
+    kinds: tuple[type[Activation], ...] = (*among.values(), Custom)
+    if isinstance(activation, kinds):
         return activation
     where = "of hidden layers" if among is HIDDEN else "of outputs"
     raise ValueError(
@@ -486,7 +497,7 @@ def resolve(activation: str | Activation, among: dict = HIDDEN) -> Activation:
     )
 
 
-def hint(activation) -> str:
+def hint(activation: object) -> str:
     """What was probably meant by something that is no activation, or nothing."""
     if isinstance(activation, type) and issubclass(activation, Activation):
         return f"That is a class: write {activation.__name__}()."
@@ -495,7 +506,9 @@ def hint(activation) -> str:
     return ""
 
 
-def resolve_layers(activation, layers: int) -> tuple[Activation, ...]:
+def resolve_layers(
+    activation: str | Activation | Iterable[str | Activation], layers: int
+) -> tuple[Activation, ...]:
     """One activation for each of so many hidden layers, from one for all or a list of them.
 
     Raises

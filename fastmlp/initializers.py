@@ -5,15 +5,16 @@ maxout layer's pieces are drawn one by one, each as a layer of its own. What act
 begins with their own first values.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from .activations import Activation, resolve
 from .network import Network
 
 
-def glorot_uniform(fan_in: int, fan_out: int, random_state) -> np.ndarray:
+def glorot_uniform(fan_in: int, fan_out: int, random_state: np.random.RandomState) -> np.ndarray:
     """Uniform in [-b, b], b = √(6 / (fan_in + fan_out)): variance 2 / (fan_in + fan_out).
 
     Glorot and Bengio, "Understanding the difficulty of training deep feedforward neural networks",
@@ -22,17 +23,19 @@ def glorot_uniform(fan_in: int, fan_out: int, random_state) -> np.ndarray:
     return _uniform(6 / (fan_in + fan_out), fan_in, fan_out, random_state)
 
 
-def glorot_normal(fan_in: int, fan_out: int, random_state) -> np.ndarray:
+def glorot_normal(fan_in: int, fan_out: int, random_state: np.random.RandomState) -> np.ndarray:
     """Normal with variance 2 / (fan_in + fan_out); see `glorot_uniform`."""
     return _normal(2 / (fan_in + fan_out), fan_in, fan_out, random_state)
 
 
-def he_uniform(fan_in: int, fan_out: int, random_state) -> np.ndarray:
+def he_uniform(fan_in: int, fan_out: int, random_state: np.random.RandomState) -> np.ndarray:
     """Uniform in [-b, b], b = √(6 / fan_in): variance 2 / fan_in; see `he_normal`."""
     return _uniform(6 / fan_in, fan_in, fan_out, random_state)
 
 
-def he_normal(fan_in: int, fan_out: int, random_state, slope: float = 0.0) -> np.ndarray:
+def he_normal(
+    fan_in: int, fan_out: int, random_state: np.random.RandomState, slope: float = 0.0
+) -> np.ndarray:
     """Normal with variance 2 / ((1 + α²) fan_in), α the activation's slope below 0.
 
     He, Zhang, Ren and Sun, "Delving deep into rectifiers", 2015, equations 10 and 15.
@@ -40,12 +43,12 @@ def he_normal(fan_in: int, fan_out: int, random_state, slope: float = 0.0) -> np
     return _normal(2 / ((1 + slope**2) * fan_in), fan_in, fan_out, random_state)
 
 
-def lecun_uniform(fan_in: int, fan_out: int, random_state) -> np.ndarray:
+def lecun_uniform(fan_in: int, fan_out: int, random_state: np.random.RandomState) -> np.ndarray:
     """Uniform in [-b, b], b = √(3 / fan_in): variance 1 / fan_in; see `lecun_normal`."""
     return _uniform(3 / fan_in, fan_in, fan_out, random_state)
 
 
-def lecun_normal(fan_in: int, fan_out: int, random_state) -> np.ndarray:
+def lecun_normal(fan_in: int, fan_out: int, random_state: np.random.RandomState) -> np.ndarray:
     """Normal with variance 1 / fan_in.
 
     LeCun, Bottou, Orr and Müller, "Efficient backprop", 1998, section 4.6.
@@ -53,7 +56,7 @@ def lecun_normal(fan_in: int, fan_out: int, random_state) -> np.ndarray:
     return _normal(1 / fan_in, fan_in, fan_out, random_state)
 
 
-def orthogonal(fan_in: int, fan_out: int, random_state) -> np.ndarray:
+def orthogonal(fan_in: int, fan_out: int, random_state: np.random.RandomState) -> np.ndarray:
     """Orthonormal columns, or rows where there are fewer of these: W Wᵀ = 1 or Wᵀ W = 1.
 
     Q of the QR factorisation of a normal matrix, its signs chosen such that R's diagonal is
@@ -67,7 +70,7 @@ def orthogonal(fan_in: int, fan_out: int, random_state) -> np.ndarray:
     return q if fan_in >= fan_out else q.T
 
 
-def zeros(fan_in: int, fan_out: int, random_state) -> np.ndarray:
+def zeros(fan_in: int, fan_out: int, random_state: np.random.RandomState) -> np.ndarray:
     """All 0, where training begins at one point for every seed.
 
     With hidden layers all units of a layer stay alike: this is for linear models.
@@ -84,7 +87,7 @@ def _normal(variance, fan_in, fan_out, random_state):
     return np.sqrt(variance) * random_state.standard_normal((fan_in, fan_out))
 
 
-RULES = {
+RULES: dict[str, Callable[..., np.ndarray]] = {
     rule.__name__: rule
     for rule in (
         glorot_uniform, glorot_normal, he_uniform, he_normal, lecun_uniform, lecun_normal,
@@ -100,8 +103,8 @@ def first_parameters(
     network: Network,
     weight_init: str | Sequence,
     random_state: np.random.RandomState,
-    dtype,
-    activation: str | Activation | Sequence = "relu",
+    dtype: DTypeLike,
+    activation: str | Activation | Sequence[str | Activation] = "relu",
 ) -> np.ndarray:
     """The packed vector that training starts from.
 
@@ -169,7 +172,10 @@ def _scikit_learns(network, random_state, activation):
     ):
         acting = acts[min(layer, len(acts) - 1)] if acts else Activation
         squared_bound = acting.glorot_factor / sum(shape)
-        pieces = [_uniform(squared_bound, *shape, random_state) for _ in range(columns // shape[1])]
+        pieces = [
+            _uniform(squared_bound, shape[0], shape[1], random_state)
+            for _ in range(columns // shape[1])
+        ]
         weights.append(np.hstack(pieces))
         biases.append(_uniform(squared_bound, 1, columns, random_state)[0])
     return weights, biases

@@ -52,12 +52,20 @@ class Loss:
     name = ""
     output_activation = "identity"
     canonical = False
-    outputs = frozenset()
+    outputs: ClassVar[frozenset[str]] = frozenset()
     lowest, strict = -math.inf, False
     custom = mean_over_outputs = cross_entropy = False
-    levels: ClassVar[tuple[float, ...]] = ()
-    kinks: ClassVar[tuple[float, ...]] = ()
     score_name = "R²"
+
+    @property
+    def levels(self) -> tuple[float, ...]:
+        """None: the target itself is predicted."""
+        return ()
+
+    @property
+    def kinks(self) -> tuple[float, ...]:
+        """None: L and ∂L/∂p have no jumps."""
+        return ()
 
     @property
     def outputs_per_target(self) -> int:
@@ -142,7 +150,7 @@ class Huber(Loss):
             raise ValueError(f"{self!r}: delta must be a number greater than 0.")
 
     @property
-    def kinks(self) -> tuple[float, float]:
+    def kinks(self) -> tuple[float, ...]:
         """Where squares become straight lines."""
         return -float(self.delta), float(self.delta)
 

@@ -1,9 +1,12 @@
 """A fitted network: its shape and functions, and its weights, wherever they lie."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
 
 from .devices.cpu.single_rows import PAIR, PLAIN, SHARES
 from .devices.kept import Kept
@@ -14,7 +17,7 @@ __all__ = ["FLOATS", "PAIR", "PLAIN", "SHARES", "FittedNetwork"]
 FLOATS = (np.dtype(np.float64), np.dtype(np.float32))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, init=False, eq=False)
 class FittedNetwork:
     """A network and its weights, as arrays for each layer, and what its outputs are.
 
@@ -39,33 +42,45 @@ class FittedNetwork:
     """
 
     network: Network
-    coefs: list
-    intercepts: list
-    learned: list | None = None
-    output_form: int = PLAIN
+    coefs: list[np.ndarray]
+    intercepts: list[np.ndarray]
+    learned: list[np.ndarray | None]
+    output_form: int
+    _given: tuple[ArrayLike, ...] = field(init=False, repr=False)
+    _layouts: list[tuple | None] = field(init=False, repr=False)
 
-    def __post_init__(self):
-        network = self.network
-        given = _all(self.coefs, self.intercepts, self.learned)
-        object.__setattr__(self, "_given", given)
-        object.__setattr__(self, "_layouts", [_layout(array) for array in given])
-        learned = network.initial_activations() if self.learned is None else self.learned
-        coefs = [_numbers(array) for array in self.coefs]
-        learned = [None if array is None else _numbers(array) for array in learned]
-        given = [array.shape for array in coefs]
-        if given != network.shapes or len(self.intercepts) != len(coefs):
+    # By hand, since all that can be made an array is taken, and the fields have arrays.
+    def __init__(
+        self,
+        network: Network,
+        coefs: Sequence[ArrayLike],
+        intercepts: Sequence[ArrayLike],
+        learned: Sequence[ArrayLike | None] | None = None,
+        output_form: int = PLAIN,
+    ):
+        given = _all(coefs, intercepts, learned)
+        weights = [_numbers(array) for array in coefs]
+        shapes = [array.shape for array in weights]
+        if shapes != network.shapes or len(intercepts) != len(weights):
             raise ValueError(
-                f"There are weights of shapes {given} and {len(self.intercepts)} vectors of "
+                f"There are weights of shapes {shapes} and {len(intercepts)} vectors of "
                 f"biases, expected {network.shapes} and as many vectors."
             )
-        given = [0 if array is None else array.shape for array in learned]
-        if given != [count and (count,) for count in network.learned]:
+        if learned is None:
+            learned = network.initial_activations()
+        constants = [None if array is None else _numbers(array) for array in learned]
+        sizes = [0 if array is None else array.shape for array in constants]
+        if sizes != [count and (count,) for count in network.learned]:
             raise ValueError(
-                f"What activations have learned has shapes {given}, expected {network.learned} "
+                f"What activations have learned has shapes {sizes}, expected {network.learned} "
                 "numbers."
             )
-        biases = [_biases(b, w) for b, w in zip(self.intercepts, coefs, strict=True)]
-        for name, value in (("coefs", coefs), ("intercepts", biases), ("learned", learned)):
+        biases = [_biases(b, w) for b, w in zip(intercepts, weights, strict=True)]
+        for name, value in (
+            ("network", network), ("coefs", weights), ("intercepts", biases),
+            ("learned", constants), ("output_form", output_form),
+            ("_given", given), ("_layouts", [_layout(array) for array in given]),
+        ):  # fmt: skip
             object.__setattr__(self, name, value)
 
     @property
@@ -73,12 +88,17 @@ class FittedNetwork:
         """float32 if all weights are, else float64."""
         return FLOATS[all(w.dtype == np.float32 for w in self.coefs)]
 
-    def dtype_with(self, X) -> np.dtype:
+    def dtype_with(self, X: Any) -> np.dtype:
         """The dtype of the outputs for X: what X and the weights promote to."""
         promoted = np.result_type(X.dtype, *(w.dtype for w in self.coefs))
         return promoted if promoted in FLOATS else FLOATS[0]
 
-    def is_of(self, coefs, intercepts, learned) -> bool:
+    def is_of(
+        self,
+        coefs: Sequence[ArrayLike],
+        intercepts: Sequence[ArrayLike],
+        learned: Sequence[ArrayLike | None] | None,
+    ) -> bool:
         """Whether it was made from these very arrays, and they still lie as they did.
 
         Their numbers may have changed: those are read at each prediction.
@@ -91,7 +111,9 @@ class FittedNetwork:
             and self._layouts == [_layout(array) for array in given]
         )
 
-    def forward(self, X, out, device: str = "cpu", n_jobs: int | None = None) -> np.ndarray:
+    def forward(
+        self, X: Any, out: np.ndarray, device: str = "cpu", n_jobs: int | None = None
+    ) -> np.ndarray:
         """out = the outputs for the rows of X.
 
         Parameters
@@ -127,7 +149,7 @@ class FittedNetwork:
     def __getstate__(self):
         return {name: value for name, value in vars(self).items() if name != "_kept"}
 
-    def packed(self, dtype=None) -> np.ndarray:
+    def packed(self, dtype: DTypeLike | None = None) -> np.ndarray:
         """A copy of all weights as one packed vector."""
         return np.concatenate([part.ravel() for part in self.parts()], dtype=dtype or self.dtype)
 
@@ -146,17 +168,17 @@ def _layout(array):
     return (array.shape, array.strides, array.dtype) if type(array) is np.ndarray else None
 
 
-def _numbers(array):
+def _numbers(numbers: ArrayLike) -> np.ndarray:
     """An array of real numbers."""
-    array = np.asarray(array)
+    array = np.asarray(numbers)
     if array.dtype.kind not in "fiub":
         raise ValueError(f"Weights must be real numbers, got an array of dtype {array.dtype}.")
     return array
 
 
-def _biases(biases, weights):
+def _biases(given: ArrayLike, weights: np.ndarray) -> np.ndarray:
     """A layer's biases, which scikit-learn broadcasts to the rows that they are added to."""
-    biases = _numbers(biases)
+    biases = _numbers(given)
     if biases.shape == weights.shape[1:]:
         return biases
     try:

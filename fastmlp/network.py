@@ -11,13 +11,14 @@ from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
 
 from . import activations, losses
 from .activations import Activation
 from .losses import Loss
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Network:
     """Layer widths and what acts between them.
 
@@ -25,7 +26,7 @@ class Network:
     ----------
     units : tuple of int
         Width of every layer: features, hidden layers, outputs.
-    activation : str, Activation, or tuple of these
+    activation : str, Activation, or sequence of these
         Of all hidden layers, or of each of them. Afterwards a tuple of objects.
     loss : str or Loss
         Afterwards an object.
@@ -40,18 +41,27 @@ class Network:
     """
 
     units: tuple[int, ...]
-    activation: str | Activation | tuple
-    loss: str | Loss
-    output_activation: str | Activation | None = None
+    activation: tuple[Activation, ...]
+    loss: Loss
+    output_activation: Activation
 
-    def __post_init__(self):
-        hidden = activations.resolve_layers(self.activation, len(self.units) - 2)
-        loss = losses.resolve(self.loss)
+    # By hand, since names are taken as well, and the fields have what they stand for.
+    def __init__(
+        self,
+        units: tuple[int, ...],
+        activation: str | Activation | Sequence[str | Activation],
+        loss: str | Loss,
+        output_activation: str | Activation | None = None,
+    ):
+        hidden = activations.resolve_layers(activation, len(units) - 2)
+        loss = losses.resolve(loss)
         output = activations.resolve(
-            self.output_activation or loss.output_activation, activations.OUTPUT
+            output_activation or loss.output_activation, activations.OUTPUT
         )
-        loss.check_output(output, self.units[-1])
-        for name, value in (("activation", hidden), ("loss", loss), ("output_activation", output)):
+        loss.check_output(output, units[-1])
+        for name, value in (
+            ("units", units), ("activation", hidden), ("loss", loss), ("output_activation", output),
+        ):  # fmt: skip
             object.__setattr__(self, name, value)
 
     @property
@@ -63,7 +73,9 @@ class Network:
     @property
     def custom(self) -> bool:
         """Whether a user's own functions are part of it."""
-        parts = *self.activation, self.output_activation, self.loss
+        parts: tuple[Activation | Loss, ...] = (
+            *self.activation, self.output_activation, self.loss,
+        )  # fmt: skip
         return any(part.custom for part in parts)
 
     @property
@@ -93,7 +105,7 @@ class Network:
         """Number of parameters."""
         return sum((fan_in + 1) * fan_out for fan_in, fan_out in self.shapes) + sum(self.learned)
 
-    def checked(self, vector, dtype, what: str = "parameters") -> np.ndarray:
+    def checked(self, vector: ArrayLike, dtype: DTypeLike, what: str = "parameters") -> np.ndarray:
         """A packed vector as compiled code reads it: of this dtype and without gaps.
 
         Parameters
@@ -146,10 +158,10 @@ class Network:
 
     def pack(
         self,
-        weights: Sequence,
-        biases: Sequence,
-        dtype,
-        activation_parameters: Sequence | None = None,
+        weights: Sequence[ArrayLike],
+        biases: Sequence[ArrayLike],
+        dtype: DTypeLike,
+        activation_parameters: Sequence[ArrayLike | None] | None = None,
     ) -> np.ndarray:
         """The packed vector of the given arrays, a copy of `dtype`.
 

@@ -169,12 +169,12 @@ class RMSprop(Optimizer):
 
 
 #: By name.
-OPTIMIZERS = {kind.name: kind for kind in (SGD, Adam, RMSprop)}
+OPTIMIZERS: dict[str, type[Optimizer]] = {kind.name: kind for kind in (SGD, Adam, RMSprop)}
 #: Room for an optimiser's numbers in a device's tables.
 MOST_NUMBERS = 5
 
 
-def resolve(optimizer: str | Optimizer, **parameters) -> Optimizer:
+def resolve(optimizer: str | Optimizer, **parameters: object) -> Optimizer:
     """The object that a name stands for, or the object itself.
 
     Parameters
@@ -200,7 +200,8 @@ def resolve(optimizer: str | Optimizer, **parameters) -> Optimizer:
             field: parameters[name] for field, name in kind.parameters.items() if name in parameters
         }
         return kind(**given)
-    if isinstance(optimizer, tuple(OPTIMIZERS.values())):
+    kinds: tuple[type[Optimizer], ...] = tuple(OPTIMIZERS.values())
+    if isinstance(optimizer, kinds):
         return optimizer
     raise ValueError(
         f"Unknown optimizer: {optimizer!r}. Expected one of {sorted(OPTIMIZERS)}, or an object "

@@ -7,6 +7,7 @@ from .devices.cpu.ending import PRESENCE
 from .devices.cpu.loops import layer_loops
 from .devices.cpu.single_rows import plan_of, predict_rows
 from .model import FLOATS, PAIR, PLAIN, SHARES
+from .network import Network
 
 __all__ = ["PAIR", "PLAIN", "SHARES", "Predictor"]
 
@@ -53,7 +54,9 @@ class Predictor:
     np.int64(0)
     """
 
-    def __init__(self, network, parameters: np.ndarray, form: int = PLAIN, flat: bool = False):
+    def __init__(
+        self, network: Network, parameters: np.ndarray, form: int = PLAIN, flat: bool = False
+    ):
         self.network, self.dtype = network, parameters.dtype
         if self.dtype not in FLOATS or form not in (PLAIN, PAIR, SHARES):
             raise ValueError(f"There is no predictor of dtype {self.dtype} and form {form!r}.")

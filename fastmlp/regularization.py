@@ -2,8 +2,20 @@
 
 import math
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
+
+
+class Layers(Protocol):
+    """What is asked of a `fastmlp.network.Network`, which stands above this module."""
+
+    @property
+    def shapes(self) -> list[tuple[int, int]]:
+        """(fan_in, fan_out) of every layer's weights."""
+
+    def views(self, packed: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Weights and biases of every layer, as views into `packed`."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +61,7 @@ class Regularization:
             if not 0 <= share < 1:
                 raise ValueError(f"dropout must be at least 0 and less than 1, got {share!r}.")
 
-    def check(self, network) -> None:
+    def check(self, network: Layers) -> None:
         """Raise a ValueError if the shares of dropout are not those of this network's layers."""
         if self.dropout and len(self.dropout) != len(network.shapes):
             raise ValueError(
@@ -57,7 +69,7 @@ class Regularization:
                 "features and of each hidden layer."
             )
 
-    def add_penalty(self, network, parameters: np.ndarray, gradient: np.ndarray) -> float:
+    def add_penalty(self, network: Layers, parameters: np.ndarray, gradient: np.ndarray) -> float:
         """Add the penalties' slopes to a gradient summed over rows; returns the penalties' sum.
 
         Both arrays are packed as `network` says.

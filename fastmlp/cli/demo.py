@@ -79,7 +79,7 @@ class Result(NamedTuple):
     difference: float
 
 
-def run(settings=None) -> None:
+def run(settings: Settings | None = None) -> None:
     """Fit all examples in both libraries, and print a table of times and scores.
 
     Raises
@@ -121,7 +121,7 @@ def _machine():
 # ---- the comparison -----------------------------------------------------------------------------
 
 
-def _data(example, settings) -> Data:
+def _data(example: Example, settings: Settings) -> Data:
     """The example's rows, split and standardised by what the training rows tell."""
     X, y = example.load(return_X_y=True)
     classes = y if example.estimator == "MLPClassifier" else None
@@ -138,7 +138,7 @@ def _standardised(training, test, dtype):
     return scaler.transform(training).astype(dtype), scaler.transform(test).astype(dtype)
 
 
-def _compare(example, data, settings) -> Result:
+def _compare(example: Example, data: Data, settings: Settings) -> Result:
     """Check that both libraries learn the same, then time them."""
     theirs, ours = _estimators(example, settings)
     compiling = _compile_time(ours, data)
@@ -152,8 +152,8 @@ def _compare(example, data, settings) -> Result:
             f"more than rounding explains ({allowed:.1e}); no times are shown"
         )
     their_time, our_time = _alternating_times((theirs, ours), data, settings.repeats)
-    scores = (estimator.score(data.X_test, data.y_test) for estimator in (theirs, ours))
-    return Result(ours, compiling, their_time, our_time, *scores, difference)
+    their_score, our_score = (e.score(data.X_test, data.y_test) for e in (theirs, ours))
+    return Result(ours, compiling, their_time, our_time, their_score, our_score, difference)
 
 
 def _estimators(example, settings):
@@ -189,7 +189,7 @@ def _difference(theirs, ours):
 
 def _alternating_times(pair, data, repeats):
     """Median seconds of a fit of each; taken in turns, so that a busy moment strikes both."""
-    seconds = ([], [])
+    seconds: tuple[list[float], list[float]] = ([], [])
     for _ in range(repeats):
         for estimator, times in zip(pair, seconds, strict=True):
             start = time.perf_counter()

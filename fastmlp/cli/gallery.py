@@ -2,8 +2,8 @@
 
 import warnings
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from sklearn.datasets import load_breast_cancer, load_digits, make_moons
@@ -81,7 +81,7 @@ def _activations(figure, device):
     names = [name for name in activations.HIDDEN if name != "silu"]  # another name of swish
     for ax, name in zip(figure.subplots(3, 5, sharex=True).flat, names, strict=True):
         kind = activations.HIDDEN[name]
-        chosen = replace(kind(), pieces=3) if kind.pieces > 1 else name
+        chosen = activations.Maxout(pieces=3) if kind.pieces > 1 else name
         ActivationDisplay.from_activation(chosen, ax=ax)
         ax.set(ylim=(-1.9, 3.2), xticks=range(-4, 5, 2), yticks=range(-1, 4))
         if name != names[0]:
@@ -158,7 +158,7 @@ def _gradient_error(figure, device):
     figure.suptitle("Moons: 2-6-1 units, tanh, 50 rows")
 
 
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.size": 11,
     "axes.spines.top": False,
     "axes.spines.right": False,

@@ -2,6 +2,7 @@
 
 import time
 import warnings
+from collections.abc import Iterable
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
@@ -19,7 +20,7 @@ class WarmupError(RuntimeError):
     """There is nothing to compile, or nowhere to keep it."""
 
 
-def run(dtypes=DTYPES) -> None:
+def run(dtypes: Iterable[str] = DTYPES) -> None:
     """Compile the CPU device for each of `dtypes`, print what it took, and where it is kept.
 
     Raises
@@ -47,7 +48,7 @@ def run(dtypes=DTYPES) -> None:
     print(f"kept in {', '.join(folders)}")
 
 
-def compile_for(dtype) -> None:
+def compile_for(dtype: str) -> None:
     """Compile all that a network of this dtype needs, whatever its shape, data and settings."""
     for part in (loops, optimizer):
         part.compile_all(np.dtype(dtype))

@@ -3,6 +3,8 @@
 What a device is, and what its verbs do, is written down in `fastmlp.devices.device`.
 """
 
+from typing import Any
+
 from . import costs, presence
 from .costs import Work
 from .presence import is_on_gpu
@@ -30,7 +32,7 @@ def choose(name: str, work: Work | None = None) -> str:
     return "cuda" if pays and not presence.lacking() else "cpu"
 
 
-def load(name: str) -> type:
+def load(name: str) -> type[Any]:
     """The class of the device called `name`.
 
     Raises

@@ -60,7 +60,7 @@ class Device(Protocol):
     network: Any
     optimizer: Any
     regularization: Regularization
-    batch_size: int
+    batch_size: int | None
     dtype: np.dtype
 
     def train(self, rows: Rows, order: np.ndarray) -> float:
@@ -124,6 +124,8 @@ class Configured:
         read or write beyond its memory.
     """
 
+    name: ClassVar[str]
+
     def __init__(
         self,
         network,
@@ -149,7 +151,7 @@ class Configured:
         raise NotImplementedError
 
 
-def checked_batch_size(batch_size) -> int:
+def checked_batch_size(batch_size: object) -> int:
     """The rows of a batch: compiled code steps through the rows by this number.
 
     Raises
@@ -157,6 +159,7 @@ def checked_batch_size(batch_size) -> int:
     ValueError
         If it is no positive integer.
     """
-    if not (isinstance(batch_size, Integral) and batch_size >= 1):
+    rows = int(batch_size) if isinstance(batch_size, Integral) else 0
+    if rows < 1:
         raise ValueError(f"batch_size must be an int of at least 1, got {batch_size!r}.")
-    return int(batch_size)
+    return rows

@@ -12,7 +12,7 @@ _INSTALL = (
 )
 
 
-def is_on_gpu(array) -> bool:
+def is_on_gpu(array: object) -> bool:
     """Whether an array lies on a GPU: it says where by ``__cuda_array_interface__``."""
     return hasattr(array, "__cuda_array_interface__")
 

@@ -1,7 +1,9 @@
 """An activation and its slope."""
 
+from collections.abc import Sequence
+from typing import Any, Self
+
 import numpy as np
-from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
 from ..activations import Activation, resolve
@@ -35,7 +37,12 @@ class ActivationDisplay:
         The curves of the values, then those of the slopes.
     """
 
-    def __init__(self, activation: Activation, constants: ArrayLike | None = None):
+    ax_: Any
+    figure_: Any
+
+    def __init__(
+        self, activation: Activation, constants: Sequence[float] | np.ndarray | None = None
+    ):
         self.activation, self.constants = activation, constants
         self.z, self.pieces = np.linspace(-4, 4, 2001), None
         units = 1 if constants is None else len(constants)
@@ -49,7 +56,9 @@ class ActivationDisplay:
             self.slopes = (self.slopes * touching).sum(axis=1, keepdims=True)
 
     @classmethod
-    def from_activation(cls, activation: str | Activation, *, ax=None, **kwargs):
+    def from_activation(
+        cls, activation: str | Activation, *, ax: Any = None, **kwargs: Any
+    ) -> Self:
         """Draw an activation.
 
         Parameters
@@ -70,7 +79,9 @@ class ActivationDisplay:
         return cls(resolve(activation)).plot(ax, **kwargs)
 
     @classmethod
-    def from_estimator(cls, estimator: BaseMLP, *, layer: int = 0, ax=None, **kwargs):
+    def from_estimator(
+        cls, estimator: BaseMLP, *, layer: int = 0, ax: Any = None, **kwargs: Any
+    ) -> Self:
         """Draw the activation of a hidden layer, of each unit as it has been learned.
 
         Parameters

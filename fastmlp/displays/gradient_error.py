@@ -1,9 +1,12 @@
 """The error of central differences by their step."""
 
+from typing import Any, Self
+
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..estimators.base import BaseMLP, MatrixLike
+from ..estimators.base import BaseMLP
+from ..estimators.types import LabelsLike, MatrixLike, WeightsLike
 from ..inspection import STEP, gradients, numerical_gradients
 from ._axes import BLUE, GREY, ORANGE, axes_of
 
@@ -26,6 +29,9 @@ class GradientErrorDisplay:
         The errors.
     """
 
+    ax_: Any
+    figure_: Any
+
     def __init__(self, steps: np.ndarray, errors: np.ndarray):
         self.steps, self.errors = steps, errors
 
@@ -34,13 +40,13 @@ class GradientErrorDisplay:
         cls,
         estimator: BaseMLP,
         X: MatrixLike,
-        y: MatrixLike,
-        sample_weight: ArrayLike | None = None,
+        y: LabelsLike,
+        sample_weight: WeightsLike | None = None,
         *,
         steps: ArrayLike | None = None,
-        ax=None,
-        **kwargs,
-    ):
+        ax: Any = None,
+        **kwargs: Any,
+    ) -> Self:
         """Compare gradients at the fitted parameters, and draw the errors.
 
         Parameters

@@ -1,10 +1,12 @@
 """The length of each layer's gradient while a network trains."""
 
+from typing import Any, Self
+
 import numpy as np
-from numpy.typing import ArrayLike
 from sklearn.base import clone, is_classifier
 
-from ..estimators.base import BaseMLP, MatrixLike
+from ..estimators.base import BaseMLP
+from ..estimators.types import LabelsLike, MatrixLike, WeightsLike
 from ..inspection import gradients
 from ._axes import axes_of
 
@@ -25,6 +27,9 @@ class GradientFlowDisplay:
         A curve for each layer.
     """
 
+    ax_: Any
+    figure_: Any
+
     def __init__(self, norms: np.ndarray):
         self.norms = norms
 
@@ -33,13 +38,13 @@ class GradientFlowDisplay:
         cls,
         estimator: BaseMLP,
         X: MatrixLike,
-        y: MatrixLike,
-        sample_weight: ArrayLike | None = None,
+        y: LabelsLike,
+        sample_weight: WeightsLike | None = None,
         *,
         epochs: int = 50,
-        ax=None,
-        **kwargs,
-    ):
+        ax: Any = None,
+        **kwargs: Any,
+    ) -> Self:
         """Train a clone epoch by epoch, and draw its gradients.
 
         Parameters

@@ -1,7 +1,9 @@
 """The loss curve of a fit."""
 
+from collections.abc import Sequence
+from typing import Any, Self
+
 import numpy as np
-from numpy.typing import ArrayLike
 from sklearn.base import is_classifier
 from sklearn.utils.validation import check_is_fitted
 
@@ -30,17 +32,20 @@ class LossCurveDisplay:
         The curves, and the mark of the best score; the latter two are None without scores.
     """
 
+    ax_: Any
+    figure_: Any
+
     def __init__(
         self,
-        loss_curve: ArrayLike,
-        validation_scores: ArrayLike | None = None,
+        loss_curve: Sequence[float] | np.ndarray,
+        validation_scores: Sequence[float] | np.ndarray | None = None,
         score_name: str = "score",
     ):
         self.loss_curve, self.validation_scores = loss_curve, validation_scores
         self.score_name = score_name
 
     @classmethod
-    def from_estimator(cls, estimator: BaseMLP, *, ax=None, **kwargs):
+    def from_estimator(cls, estimator: BaseMLP, *, ax: Any = None, **kwargs: Any) -> Self:
         """Draw the curves of a fitted estimator.
 
         Parameters
@@ -80,19 +85,19 @@ class LossCurveDisplay:
         ax.set(xlabel="epoch", ylabel="training loss", xlim=(1, max(2, len(epochs))))
         self.score_ax_ = self.score_line_ = self.best_ = None
         if self.validation_scores is not None:
-            self._plot_scores(ax, epochs)
+            self._plot_scores(ax, epochs, self.validation_scores)
         return self
 
-    def _plot_scores(self, ax, epochs):
+    def _plot_scores(self, ax, epochs, validation_scores):
         self.score_ax_ = scores = ax.twinx()
         what = f"validation {self.score_name}"
         (self.score_line_,) = scores.plot(
-            epochs, self.validation_scores, color=ORANGE, linestyle="--", label=what
+            epochs, validation_scores, color=ORANGE, linestyle="--", label=what
         )
-        best = int(np.nanargmax(self.validation_scores))
+        best = int(np.nanargmax(validation_scores))
         (self.best_,) = scores.plot(
             epochs[best],
-            self.validation_scores[best],
+            validation_scores[best],
             color=ORANGE,
             marker="o",
             linestyle="",

@@ -1,5 +1,7 @@
 """A network's units and weights, with one sample's way through them."""
 
+from typing import Any, Self
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -44,6 +46,9 @@ class NetworkDisplay:
     #: Most units of a layer for which there is room to write everything.
     roomy = 3
 
+    ax_: Any
+    figure_: Any
+
     def __init__(
         self,
         trace: Trace,
@@ -58,7 +63,9 @@ class NetworkDisplay:
         self.input_names = input_names or [f"x{j + 1}" for j in range(count)]
 
     @classmethod
-    def from_estimator(cls, estimator: BaseMLP, x: ArrayLike, y, *, max_units: int = 8, ax=None):
+    def from_estimator(
+        cls, estimator: BaseMLP, x: ArrayLike, y: ArrayLike, *, max_units: int = 8, ax: Any = None
+    ) -> Self:
         """Draw a fitted network and one sample.
 
         Parameters

@@ -8,7 +8,6 @@ from dataclasses import replace
 from numbers import Number
 
 import numpy as np
-from numpy.typing import ArrayLike
 from scipy import sparse
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
@@ -36,8 +35,7 @@ from .state import (
     next_progress,
     warn_of_unused,
 )
-
-MatrixLike = ArrayLike | sparse.spmatrix | sparse.sparray
+from .types import MatrixLike
 
 
 class BaseMLP(BaseEstimator, ABC):
@@ -51,6 +49,24 @@ class BaseMLP(BaseEstimator, ABC):
         "sklearn.neural_network.{estimator_name}.html"
     )
 
+    # Of fitted estimators; the two classes' docstrings tell what they are.
+    coefs_: list[np.ndarray]
+    intercepts_: list[np.ndarray]
+    activation_params_: list[np.ndarray | None]
+    n_layers_: int
+    n_outputs_: int
+    n_features_in_: int
+    feature_names_in_: np.ndarray
+    out_activation_: str
+    device_: str
+    loss_: float
+    n_iter_: int
+    t_: int
+    loss_curve_: list[float]
+    best_loss_: float | None
+    validation_scores_: list[float] | None
+    best_validation_score_: float | None
+
     # ---- what the subclasses say ----------------------------------------------------------------
 
     @abstractmethod
@@ -61,15 +77,17 @@ class BaseMLP(BaseEstimator, ABC):
     _losses: tuple[str, ...]
 
     @abstractmethod
-    def _network_loss(self) -> str | Loss:
+    def _network_loss(self) -> Loss:
         """The loss as the network calls it."""
 
-    def _network_output(self, loss: str | Loss) -> str | Activation | None:
+    def _network_output(self, loss: Loss) -> str | Activation | None:
         """The output activation beside this loss, or None for the loss's own."""
         return self.output_activation
 
     @abstractmethod
-    def _score_outputs(self, outputs, targets, weights) -> float:
+    def _score_outputs(
+        self, outputs: np.ndarray, targets: np.ndarray, weights: np.ndarray | None
+    ) -> float:
         """The score that early stopping goes by."""
 
     # ---- fit ------------------------------------------------------------------------------------
@@ -103,7 +121,7 @@ class BaseMLP(BaseEstimator, ABC):
                     "Solver produced non-finite parameter weights. The input data may"
                     " contain large values and need to be preprocessed."
                 )
-            vars(self).pop("_model", None)
+            self.__dict__.pop("_model", None)
             self._fitted_as = network
             self.coefs_, self.intercepts_ = network.views(parameters)
             self.activation_params_ = network.activation_views(parameters)
@@ -310,23 +328,23 @@ class BaseMLP(BaseEstimator, ABC):
 
     # ---- predict --------------------------------------------------------------------------------
 
-    def _outputs(self, X):
+    def _outputs(self, X: MatrixLike) -> np.ndarray:
         """The network's outputs, (n, outputs), in the dtype that X and the weights promote to."""
         return self._forward(X)[1]
 
-    def _forward(self, X):
+    def _forward(self, X: MatrixLike) -> tuple[FittedNetwork, np.ndarray]:
         """The fitted network, and its outputs for the rows of X."""
         if not hasattr(self, "coefs_"):
             check_is_fitted(self)
-        X = _row_access(validated(self, X, reset=False))
+        rows = _row_access(validated(self, X, reset=False))
         model = model_of(self)
-        self._check_widths(model.network, X)
-        dtype = model.dtype_with(X)
-        if X.dtype not in FLOATS:
-            X = X.astype(dtype)
-        out = np.empty((X.shape[0], model.network.units[-1]), dtype)
-        name = self._device_name(model.network, X, epochs=0, batch_rows=None)
-        return model, model.forward(X, out, name, self.n_jobs)
+        self._check_widths(model.network, rows)
+        dtype = model.dtype_with(rows)
+        if rows.dtype not in FLOATS:
+            rows = rows.astype(dtype)
+        out = np.empty((rows.shape[0], model.network.units[-1]), dtype)
+        name = self._device_name(model.network, rows, epochs=0, batch_rows=None)
+        return model, model.forward(rows, out, name, self.n_jobs)
 
     def compiled_predictor(self) -> Predictor:
         """Bind a copy of the weights to compiled code that predicts single rows in microseconds.

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Self
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Self, TypeVar
 
 import numpy as np
 import sklearn.neural_network
-from numpy.typing import ArrayLike
 from sklearn.base import ClassifierMixin
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils import column_or_1d
@@ -21,9 +20,10 @@ from ..losses import CLASSIFICATION, Loss
 from ..losses import resolve as resolve_loss
 from ..optimizers import Optimizer
 from ..predictor import PAIR, PLAIN, SHARES
-from .base import BaseMLP, MatrixLike, all_or_nothing
+from .base import BaseMLP, all_or_nothing
 from .parameters import OWN_CONSTRAINTS, SHARE, check_parameters
 from .shortcuts import FLOATS, label_binarizer, labels_in, on_host, validated
+from .types import LabelsLike, MatrixLike, SharesLike, SizesLike, WeightsLike
 
 
 def _is_stochastic(estimator):
@@ -33,6 +33,14 @@ def _is_stochastic(estimator):
             f"{estimator.solver} is not stochastic."
         )
     return True
+
+
+_Method = TypeVar("_Method", bound=Callable)
+
+
+def _if_stochastic(method: _Method) -> _Method:
+    """A method that only estimators with such a solver have; scikit-learn forgets its types."""
+    return available_if(_is_stochastic)(method)
 
 
 def _normalised(outputs):
@@ -217,8 +225,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     def __init__(
         self,
-        hidden_layer_sizes: ArrayLike | int = (100,),
-        activation: str | Activation | Sequence = "relu",
+        hidden_layer_sizes: SizesLike = (100,),
+        activation: str | Activation | Sequence[str | Activation] = "relu",
         *,
         solver: str | Optimizer = "adam",
         alpha: float = 0.0001,
@@ -244,12 +252,12 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         loss: str | Loss = "log_loss",
         label_smoothing: float = 0.0,
         output_activation: str | Activation | None = None,
-        weight_init: str | tuple = "glorot",
+        weight_init: str | Sequence = "glorot",
         l1: float = 0.0,
         weight_decay: float = 0.0,
         clip_norm: float | None = None,
         max_norm: float | None = None,
-        dropout: float | ArrayLike = 0.0,
+        dropout: SharesLike = 0.0,
         input_dropout: float = 0.0,
         device: str = "auto",
         n_jobs: int | None = None,
@@ -290,7 +298,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         self.device = device
         self.n_jobs = n_jobs
 
-    def fit(self, X: MatrixLike, y: MatrixLike, sample_weight: ArrayLike | None = None) -> Self:
+    def fit(self, X: MatrixLike, y: LabelsLike, sample_weight: WeightsLike | None = None) -> Self:
         """Fit the network to data X and labels y.
 
         Parameters
@@ -321,13 +329,13 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         """
         return self._fit(X, y, sample_weight, incremental=False)
 
-    @available_if(_is_stochastic)
+    @_if_stochastic
     def partial_fit(
         self,
         X: MatrixLike,
-        y: MatrixLike,
-        sample_weight: ArrayLike | None = None,
-        classes: ArrayLike | None = None,
+        y: LabelsLike,
+        sample_weight: WeightsLike | None = None,
+        classes: LabelsLike | None = None,
     ) -> Self:
         """Train for one epoch on the given rows, from the weights and moments of the last call.
 
@@ -531,6 +539,13 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         """
         probabilities = self.predict_proba(X)
         return np.log(probabilities, out=probabilities)
+
+    if TYPE_CHECKING:
+
+        def score(
+            self, X: MatrixLike, y: LabelsLike, sample_weight: WeightsLike | None = None
+        ) -> float:
+            """Share of rows that are right; it is scikit-learn's, which has no types."""
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -4,20 +4,27 @@ A fit notes down its network, so that parameters set afterwards change no predic
 also be set by hand, as scikit-learn takes them, of an estimator that was fitted or never was.
 """
 
+from __future__ import annotations
+
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .. import activations
+from ..activations import Activation
 from ..losses import Loss, SquaredError
 from ..model import FittedNetwork
 from ..network import Network
+
+if TYPE_CHECKING:
+    from .base import BaseMLP
 
 #: Attributes that say what network the weights are those of.
 _SAID = ("_fitted_as", "out_activation_", "n_layers_")
 
 
-def model_of(estimator) -> FittedNetwork:
+def model_of(estimator: BaseMLP) -> FittedNetwork:
     """The network and weights of an estimator that has `coefs_`.
 
     Raises
@@ -46,7 +53,9 @@ def model_of(estimator) -> FittedNetwork:
     return model
 
 
-def network_to_go_on_with(estimator, loss: Loss, output) -> Network:
+def network_to_go_on_with(
+    estimator: BaseMLP, loss: Loss, output: str | Activation | None
+) -> Network:
     """The network that training continues: of the weights' shapes and the parameters' functions.
 
     Raises
@@ -91,9 +100,9 @@ def _network(estimator, units):
     if network is None:  # weights were set by hand, or unpickled from an earlier version
         loss = estimator._network_loss()
         network = Network(units, estimator.activation, loss, estimator._network_output(loss))
-    activation = network.activation
-    if len(activation) != len(units) - 2 and len(set(activation)) == 1:
-        activation = activation[0]  # for all hidden layers, however many there are now
+    activation: Activation | tuple[Activation, ...] = network.activation
+    if len(network.activation) != len(units) - 2 and len(set(network.activation)) == 1:
+        activation = network.activation[0]  # for all hidden layers, however many there are now
     name = _output_by_hand(estimator, network)
     if name is None:
         return (

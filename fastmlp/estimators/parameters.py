@@ -1,7 +1,10 @@
 """The constructor's parameters: what they may be, and what is said where they are not."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 from numbers import Integral, Real
+from typing import TYPE_CHECKING
 
 import numpy as np
 import sklearn
@@ -13,6 +16,10 @@ from ..activations import Activation
 from ..losses import Loss
 from ..notices import warn
 from ..optimizers import OPTIMIZERS, Optimizer
+from .types import SharesLike, SizesLike
+
+if TYPE_CHECKING:
+    from .base import BaseMLP
 
 _THEIRS = sklearn.neural_network.MLPClassifier._parameter_constraints
 _AT_LEAST_0, _ABOVE_0 = _THEIRS["alpha"], _THEIRS["epsilon"]
@@ -36,7 +43,7 @@ OWN_CONSTRAINTS = {
 }
 
 
-def check_parameters(estimator) -> None:
+def check_parameters(estimator: BaseMLP) -> None:
     """scikit-learn's own validation, and that of the parameters it does not have.
 
     Raises
@@ -88,7 +95,7 @@ def _hint(estimator):
     return ""
 
 
-def batch_rows(estimator, n: int) -> int:
+def batch_rows(estimator: BaseMLP, n: int) -> int:
     """Rows of a batch, at most the n to train on.
 
     The parameter is checked here too, as it may have been set after the first `partial_fit`.
@@ -101,17 +108,18 @@ def batch_rows(estimator, n: int) -> int:
     size = estimator.batch_size
     if isinstance(size, str) and size == "auto":
         return min(200, n)
-    if not (isinstance(size, Integral) and size >= 1):
+    rows = int(size) if isinstance(size, Integral) else 0
+    if rows < 1:
         raise ValueError(
             f"The 'batch_size' parameter of {type(estimator).__name__} must be a str among "
             f"{{'auto'}} or an int in the range [1, inf). Got {size!r} instead."
         )
-    if size > n:
+    if rows > n:
         warn("Got `batch_size` less than 1 or larger than sample size. It is going to be clipped")
-    return int(min(size, n))
+    return min(rows, n)
 
 
-def hidden_units(sizes) -> list[int]:
+def hidden_units(sizes: SizesLike) -> list[int]:
     """The units of each hidden layer, from `hidden_layer_sizes`.
 
     Raises
@@ -130,7 +138,7 @@ def hidden_units(sizes) -> list[int]:
     return [int(size) for size in sizes]
 
 
-def per_layer(dropout, layers: int) -> list[float]:
+def per_layer(dropout: SharesLike, layers: int) -> list[float]:
     """The share of each hidden layer, from one for all or one each.
 
     Raises
@@ -138,13 +146,13 @@ def per_layer(dropout, layers: int) -> list[float]:
     ValueError
         If there is another number of them, or one is no share.
     """
-    shares = [dropout] * layers if isinstance(dropout, Real) else list(dropout)
+    shares = list(dropout) if isinstance(dropout, Iterable) else [dropout] * layers
     if len(shares) != layers:
         raise ValueError(
             f"dropout has {len(shares)} entries, expected one for each of {layers} hidden layer(s),"
             " or a single one for all of them."
         )
     for share in shares:
-        if not (isinstance(share, Real) and 0 <= share < 1):
+        if not (isinstance(share, Real) and 0 <= float(share) < 1):
             raise ValueError(f"dropout must be at least 0 and less than 1, got {share!r}.")
     return shares

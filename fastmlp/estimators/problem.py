@@ -4,18 +4,19 @@ Inspection works on these; what is private to an estimator stays in this package
 """
 
 from copy import copy
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
+from ..devices.device import Device
 from ..model import FittedNetwork
 from ..network import Network
 from ..regularization import Regularization
-from .base import BaseMLP, MatrixLike, _check_weights, _row_access
+from .base import BaseMLP, _check_weights, _row_access
 from .fitted import model_of
 from .shortcuts import validated
+from .types import LabelsLike, MatrixLike, WeightsLike
 
 
 class Problem(NamedTuple):
@@ -37,13 +38,13 @@ class Problem(NamedTuple):
 
     network: Network
     parameters: np.ndarray
-    X: MatrixLike
+    X: Any
     targets: np.ndarray
     weights: np.ndarray | None
 
 
 def problem_of(
-    estimator: BaseMLP, X: MatrixLike, y: MatrixLike, sample_weight: ArrayLike | None = None
+    estimator: BaseMLP, X: MatrixLike, y: LabelsLike, sample_weight: WeightsLike | None = None
 ) -> Problem:
     """The network of a fitted estimator, with rows validated and encoded as its fit does.
 
@@ -80,8 +81,8 @@ def problem_of(
     network = model.network
     encoder.warm_start = False
     encoder.loss = network.loss.parameter
-    X, targets = encoder._encode(X, y, incremental=True, reset=False)
-    weights = _check_weights(sample_weight, X)
+    rows, targets = encoder._encode(X, y, incremental=True, reset=False)
+    weights = _check_weights(sample_weight, rows)
     if targets.shape[1] != estimator.n_outputs_:
         raise ValueError(
             f"y has {targets.shape[1]} output(s), but the network was fitted with "
@@ -89,11 +90,11 @@ def problem_of(
         )
     parameters = model.packed()
     dtype = parameters.dtype
-    X = _row_access(X).astype(dtype, copy=False)
-    return Problem(network, parameters, X, targets.astype(dtype), weights)
+    rows = _row_access(rows).astype(dtype, copy=False)
+    return Problem(network, parameters, rows, targets.astype(dtype), weights)
 
 
-def model_and_rows(estimator: BaseMLP, X: MatrixLike) -> tuple[FittedNetwork, MatrixLike]:
+def model_and_rows(estimator: BaseMLP, X: MatrixLike) -> tuple[FittedNetwork, Any]:
     """The network and weights of a fitted estimator, and X as a prediction takes it.
 
     Parameters
@@ -116,9 +117,9 @@ def model_and_rows(estimator: BaseMLP, X: MatrixLike) -> tuple[FittedNetwork, Ma
         As `problem_of`.
     """
     _check_estimator(estimator)
-    X = _row_access(validated(estimator, X, reset=False))
+    rows = _row_access(validated(estimator, X, reset=False))
     model = model_of(estimator)
-    return model, X.astype(model.dtype, copy=False)
+    return model, rows.astype(model.dtype, copy=False)
 
 
 def regularization_of(estimator: BaseMLP, network: Network) -> Regularization:
@@ -147,7 +148,7 @@ def regularization_of(estimator: BaseMLP, network: Network) -> Regularization:
     return Regularization(l2=regularization.l2, l1=regularization.l1)
 
 
-def device_of(estimator: BaseMLP, problem: Problem):
+def device_of(estimator: BaseMLP, problem: Problem) -> Device:
     """The estimator's own device, loaded with a problem's parameters and the penalties.
 
     Parameters
@@ -159,7 +160,7 @@ def device_of(estimator: BaseMLP, problem: Problem):
 
     Returns
     -------
-    device : object
+    device : Device
         One of the classes of `fastmlp.devices`.
 
     Raises

@@ -7,7 +7,6 @@ from typing import Self
 
 import numpy as np
 import sklearn.neural_network
-from numpy.typing import ArrayLike
 from sklearn.base import RegressorMixin
 from sklearn.metrics import d2_pinball_score, r2_score
 from sklearn.utils import column_or_1d
@@ -17,10 +16,11 @@ from ..activations import Activation
 from ..losses import LOSSES, REGRESSION, Loss
 from ..losses import resolve as resolve_loss
 from ..optimizers import Optimizer
-from .base import BaseMLP, MatrixLike
+from .base import BaseMLP
 from .fitted import model_of
 from .parameters import OWN_CONSTRAINTS
 from .shortcuts import FLOATS, validated
+from .types import MatrixLike, SharesLike, SizesLike, TargetsLike, WeightsLike
 
 
 def _d2_pinball(loss, targets, outputs, weights):
@@ -205,8 +205,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     def __init__(
         self,
         loss: str | Loss = "squared_error",
-        hidden_layer_sizes: ArrayLike | int = (100,),
-        activation: str | Activation | Sequence = "relu",
+        hidden_layer_sizes: SizesLike = (100,),
+        activation: str | Activation | Sequence[str | Activation] = "relu",
         *,
         solver: str | Optimizer = "adam",
         alpha: float = 0.0001,
@@ -230,12 +230,12 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         n_iter_no_change: float = 10,
         max_fun: int = 15000,
         output_activation: str | Activation | None = None,
-        weight_init: str | tuple = "glorot",
+        weight_init: str | Sequence = "glorot",
         l1: float = 0.0,
         weight_decay: float = 0.0,
         clip_norm: float | None = None,
         max_norm: float | None = None,
-        dropout: float | ArrayLike = 0.0,
+        dropout: SharesLike = 0.0,
         input_dropout: float = 0.0,
         device: str = "auto",
         n_jobs: int | None = None,
@@ -275,7 +275,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         self.device = device
         self.n_jobs = n_jobs
 
-    def fit(self, X: MatrixLike, y: MatrixLike, sample_weight: ArrayLike | None = None) -> Self:
+    def fit(self, X: MatrixLike, y: TargetsLike, sample_weight: WeightsLike | None = None) -> Self:
         """Fit the network to data X and targets y.
 
         Parameters
@@ -303,7 +303,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         return self._fit(X, y, sample_weight, incremental=False)
 
     def partial_fit(
-        self, X: MatrixLike, y: MatrixLike, sample_weight: ArrayLike | None = None
+        self, X: MatrixLike, y: TargetsLike, sample_weight: WeightsLike | None = None
     ) -> Self:
         """Train for one epoch on the given rows, from the weights and moments of the last call.
 
@@ -348,7 +348,9 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             return _d2_pinball(loss, targets, outputs, weights)
         return r2_score(targets, outputs, sample_weight=weights)
 
-    def score(self, X: MatrixLike, y: MatrixLike, sample_weight: ArrayLike | None = None) -> float:
+    def score(
+        self, X: MatrixLike, y: TargetsLike, sample_weight: WeightsLike | None = None
+    ) -> float:
         """Score predictions: 1 is perfect, 0 what the best constant prediction has.
 
         R², or for the quantile loss its analogue D², the mean over the quantiles: 1 minus the

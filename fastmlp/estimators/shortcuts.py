@@ -114,7 +114,7 @@ def seeded(random_state):
     except IndexError:
         state = np.random.RandomState(0)
     try:
-        state.seed(random_state)
+        state.seed(int(random_state))
         yield state
     finally:
         _SPARE_STATES.append(state)

@@ -1,7 +1,10 @@
 """What a fit carries on: the optimiser of `partial_fit`, the progress of warm starts."""
 
+from __future__ import annotations
+
 from copy import copy
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,9 +14,12 @@ from ..schedules import schedule
 from ..training import OptimizerState, Progress
 from .parameters import hidden_units
 
+if TYPE_CHECKING:
+    from .base import BaseMLP
+
 
 @lru_cache(maxsize=64)
-def made_from(solver) -> tuple[str, ...]:
+def made_from(solver: str | optimizers.Optimizer | None) -> tuple[str, ...]:
     """The parameters that the optimiser of this solver is made from."""
     if solver == "lbfgs" or solver is None:
         return ()
@@ -23,12 +29,12 @@ def made_from(solver) -> tuple[str, ...]:
     return "solver", "learning_rate_init", *scheduled, *named
 
 
-def begin(estimator) -> None:
+def begin(estimator: BaseMLP) -> None:
     """Note down that a fit begins anew, with these layers."""
     estimator._in_use = {"hidden_layer_sizes": estimator.hidden_layer_sizes}
 
 
-def next_optimizer(estimator, parameters, incremental) -> OptimizerState:
+def next_optimizer(estimator: BaseMLP, parameters: np.ndarray, incremental: bool) -> OptimizerState:
     """A new optimiser, or in `partial_fit` a copy of the last one to go on with."""
     last = getattr(estimator, "_optimizer", None)
     if incremental and last is not None and not _weights_were_replaced(estimator, parameters):
@@ -51,7 +57,7 @@ def _weights_were_replaced(estimator, parameters):
     return fitted is None or fitted.size != parameters.size
 
 
-def warn_of_unused(estimator, incremental: bool) -> None:
+def warn_of_unused(estimator: BaseMLP, incremental: bool) -> None:
     """Warn if parameters set since a fit began have no effect on how it goes on.
 
     scikit-learn ignores them, too, without a word.
@@ -84,7 +90,7 @@ def _differ(name, value, other):
     return value != other
 
 
-def next_progress(estimator, fresh: bool) -> Progress:
+def next_progress(estimator: BaseMLP, fresh: bool) -> Progress:
     """The progress to continue: none in a new fit, else what the attributes say."""
     if fresh or not hasattr(estimator, "loss_curve_"):
         progress = Progress()
@@ -109,7 +115,7 @@ def next_progress(estimator, fresh: bool) -> Progress:
     return progress
 
 
-def keep_progress(estimator, progress: Progress) -> None:
+def keep_progress(estimator: BaseMLP, progress: Progress) -> None:
     """Write the progress to the fitted attributes."""
     estimator.n_iter_ = progress.epochs
     estimator.t_ = progress.rows_seen
@@ -122,7 +128,12 @@ def keep_progress(estimator, progress: Progress) -> None:
     estimator._no_improvement_count = progress.stalled
 
 
-def next_dropout_seed(estimator, fresh, optimizer, random_state) -> int:
+def next_dropout_seed(
+    estimator: BaseMLP,
+    fresh: bool,
+    optimizer: OptimizerState,
+    random_state: np.random.RandomState,
+) -> int:
     """The key of the dropout masks, which besides depend on the optimiser's step.
 
     It is drawn once, after weights and validation rows. `partial_fit` keeps it, as the steps go on:

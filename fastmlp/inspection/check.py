@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
 
-from ..estimators.base import BaseMLP, MatrixLike
+from ..estimators.base import BaseMLP
 from ..estimators.problem import problem_of
+from ..estimators.types import LabelsLike, MatrixLike, WeightsLike
 from .differences import STEP, central_differences, objective_of
 from .gradients import Gradient, by_layer, reverse_mode
 
@@ -106,8 +106,8 @@ class GradientCheck:
 def check_gradients(
     estimator: BaseMLP,
     X: MatrixLike,
-    y: MatrixLike,
-    sample_weight: ArrayLike | None = None,
+    y: LabelsLike,
+    sample_weight: WeightsLike | None = None,
     *,
     step: float = STEP,
     tolerance: float | None = None,

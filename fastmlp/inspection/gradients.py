@@ -3,11 +3,11 @@
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from ..devices.reference import ReferenceDevice
-from ..estimators.base import BaseMLP, MatrixLike
+from ..estimators.base import BaseMLP
 from ..estimators.problem import device_of, model_and_rows, problem_of
+from ..estimators.types import LabelsLike, MatrixLike, WeightsLike
 from ..training import Rows, loss_and_gradient
 from .differences import STEP, central_differences
 
@@ -31,7 +31,7 @@ class Gradient(NamedTuple):
 
 
 def gradients(
-    estimator: BaseMLP, X: MatrixLike, y: MatrixLike, sample_weight: ArrayLike | None = None
+    estimator: BaseMLP, X: MatrixLike, y: LabelsLike, sample_weight: WeightsLike | None = None
 ) -> tuple[Gradient, ...]:
     """The gradient of the objective at the fitted parameters, by reverse mode.
 
@@ -80,8 +80,8 @@ def gradients(
 def numerical_gradients(
     estimator: BaseMLP,
     X: MatrixLike,
-    y: MatrixLike,
-    sample_weight: ArrayLike | None = None,
+    y: LabelsLike,
+    sample_weight: WeightsLike | None = None,
     *,
     step: float = STEP,
 ) -> tuple[Gradient, ...]:
@@ -160,12 +160,12 @@ def input_gradients(estimator: BaseMLP, X: MatrixLike) -> np.ndarray:
     >>> input_gradients(line, X[:1]).round(3)
     array([[[ 3., -1.]]])
     """
-    model, X = model_and_rows(estimator, X)
+    model, rows = model_and_rows(estimator, X)
     network, parameters = model.network, model.packed()
     device = ReferenceDevice(network, parameters)
-    passed = device.propagate(parameters, X)
+    passed = device.propagate(parameters, rows)
     first_weights = network.views(parameters)[0][0]
-    result = np.empty((X.shape[0], network.units[-1], network.units[0]), parameters.dtype)
+    result = np.empty((rows.shape[0], network.units[-1], network.units[0]), parameters.dtype)
     for k in range(network.units[-1]):
         deltas, _ = device.deltas(parameters, passed, _output_slopes(network, passed, k))
         result[:, k] = deltas[0] @ first_weights.T

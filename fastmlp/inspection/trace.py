@@ -1,6 +1,6 @@
 """One sample's way through a network, there and back."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -56,7 +56,7 @@ class Trace(NamedTuple):
     layers: tuple[LayerTrace, ...]
 
 
-def trace(estimator: BaseMLP, x: ArrayLike, y) -> Trace:
+def trace(estimator: BaseMLP, x: ArrayLike, y: ArrayLike) -> Trace:
     """Follow one sample through the network and its error back: every z, a, delta and gradient.
 
     Parameters
@@ -122,11 +122,11 @@ def trace(estimator: BaseMLP, x: ArrayLike, y) -> Trace:
     >>> round(trace(once, x, y).loss, 9)
     0.280471447
     """
-    X = x if np.ndim(x) == 2 else np.asarray(x)[np.newaxis]
-    if np.shape(X)[0] != 1:
-        raise ValueError(f"x must be a single sample, got {np.shape(X)[0]}.")
+    sample: Any = x if np.ndim(x) == 2 else np.asarray(x)[np.newaxis]
+    if np.shape(sample)[0] != 1:
+        raise ValueError(f"x must be a single sample, got {np.shape(sample)[0]}.")
     targets = np.reshape(y, (1, -1))
-    problem = problem_of(estimator, X, targets.ravel() if targets.size == 1 else targets)
+    problem = problem_of(estimator, sample, targets.ravel() if targets.size == 1 else targets)
     network, parameters, X, targets, _ = problem
     device = ReferenceDevice(
         network, parameters, regularization=regularization_of(estimator, network)

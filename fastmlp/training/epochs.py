@@ -76,21 +76,25 @@ def fit_epochs(
     """
     best = None
     progress.epochs = 0
-    some_have_none = rows.weights is not None and not rows.weights.all()
+    weights = rows.weights
+    if weights is not None and weights.all():
+        weights = None  # no batch is without
     try:
         for _ in range(plan.max_iter):
             if plan.shuffle:
                 order = order[random_state.permutation(len(order))]
             visited = order
-            if some_have_none:
-                visited = batches_with_weight(order, rows.weights, device.batch_size)
+            if weights is not None:
+                assert device.batch_size is not None  # only a device that predicts has none
+                visited = batches_with_weight(order, weights, device.batch_size)
             loss = device.train(rows, visited) / len(visited)
             progress.record_loss(loss, len(order), plan.tol)
             plan.say(f"Iteration {progress.epochs}, loss = {loss:.8f}", progress.epochs)
             if score is not None:
-                if progress.record_score(score(), plan.tol):
+                reached = score()
+                if progress.record_score(reached, plan.tol):
                     best = device.parameters()
-                plan.say(f"Validation score: {progress.scores[-1]:f}", progress.epochs)
+                plan.say(f"Validation score: {reached:f}", progress.epochs)
             if not _go_on(device.optimizer, plan, progress):
                 return best, False
             if plan.one_epoch:

@@ -39,6 +39,7 @@ def loss_and_gradient(
     if sums.weight == 0:
         raise ZeroDivisionError("Weights sum to zero, can't be normalized")
     gradient = sums.gradient
+    assert gradient is not None  # it was asked for
     penalty = device.regularization.add_penalty(device.network, parameters, gradient)
     gradient /= device.dtype.type(sums.weight)
     return (sums.loss + penalty) / sums.weight, gradient

@@ -4,8 +4,10 @@ from dataclasses import dataclass, replace
 from numbers import Integral
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from .. import optimizers
+from ..network import Network
 from ..schedules import Schedule
 
 
@@ -49,7 +51,7 @@ class OptimizerState:
             state |= fields
         self.__dict__.update(state)
 
-    def packed_moments(self, network, dtype) -> list[np.ndarray]:
+    def packed_moments(self, network: Network, dtype: DTypeLike) -> list[np.ndarray]:
         """The moments as packed vectors, as a device takes them over.
 
         Raises

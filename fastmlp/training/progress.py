@@ -25,12 +25,15 @@ class Progress:
         self.loss = loss
         self.loss_curve.append(loss)
         if self.scores is None:
+            assert self.best_loss is not None  # it is given up only where there are scores
             self.stalled = self.stalled + 1 if loss > self.best_loss - tol else 0
             if loss < self.best_loss:
                 self.best_loss = loss
 
     def record_score(self, score: float, tol: float) -> bool:
         """Keep a validation score; returns whether it is the best so far."""
+        assert self.scores is not None
+        assert self.best_score is not None
         self.scores.append(score)
         self.stalled = self.stalled + 1 if score < self.best_score + tol else 0
         best = score > self.best_score
