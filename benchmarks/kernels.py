@@ -11,7 +11,7 @@ import numpy as np
 from fastmlp import optimizers
 from fastmlp._jit import kernel
 from fastmlp.devices.cpu import CpuDevice
-from fastmlp.devices.cpu.blocks import CHUNK
+from fastmlp.devices.cpu.block_sizes import CHUNK
 from fastmlp.devices.cpu.dropout import Dropping
 from fastmlp.devices.cpu.epoch import add_gradient, transpose
 from fastmlp.devices.cpu.layers import (
@@ -25,7 +25,7 @@ from fastmlp.devices.cpu.layout import Layout, exchange, pointers
 from fastmlp.devices.cpu.microkernel import VECTORS, lanes
 from fastmlp.devices.cpu.optimizer import PENALISED, Step, update, update_loop
 from fastmlp.devices.cpu.products import panel_of, panel_width
-from fastmlp.devices.cpu.rows import FEATURES, Sources, gather
+from fastmlp.devices.cpu.sources import FEATURES, Sources, gather
 from fastmlp.devices.cpu.team import alone
 from fastmlp.formulas import elementary
 from fastmlp.network import Network

@@ -12,7 +12,7 @@ from fastmlp.losses import Loss
 PACKAGE = Path(fastmlp.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 #: Those that import CUDA's packages; themselves they are imported when a GPU is asked for.
-CUDA = [PACKAGE / "devices" / "cuda" / name for name in ("simulator.py", "target.py")]
+CUDA = [PACKAGE / "devices" / "cuda" / name for name in ("simulator.py", "toolkit.py")]
 #: From the roof down; what stands on one floor does not import what stands on a higher one.
 FLOORS = [
     {"__main__"},
@@ -82,7 +82,7 @@ def test_each_floor_knows_its_own_business(path):
             assert not private, "scikit-learn's public names only"
         if path not in CUDA:
             touches = module.split(".")[0] == "cuda" or module.startswith("numba.cuda")
-            assert not touches, "only the target knows CUDA's packages"
+            assert not touches, "only the toolkit knows CUDA's packages"
     if room(path) != "_jit":
         text = path.read_text()
         for word in ("@njit", "numba.njit", "fastmath="):

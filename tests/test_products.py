@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fastmlp._jit import JIT_DISABLED, kernel
-from fastmlp.devices.cpu.blocks import DEPTH
+from fastmlp.devices.cpu.block_sizes import DEPTH
 from fastmlp.devices.cpu.microkernel import (
     ADD,
     FEW_ROWS,

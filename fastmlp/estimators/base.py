@@ -27,7 +27,6 @@ from ..regularization import Regularization
 from ..training import Plan, Rows, fit_epochs, fit_lbfgs
 from .fitted import model_of, network_to_go_on_with
 from .parameters import batch_rows, check_parameters, hidden_units, per_layer
-from .shortcuts import FLOATS, on_host, seeded, validated
 from .state import (
     begin,
     keep_progress,
@@ -36,6 +35,7 @@ from .state import (
     next_progress,
     warn_of_unused,
 )
+from .validation import FLOATS, on_host, seeded, validated
 
 MatrixLike = ArrayLike | sparse.spmatrix | sparse.sparray
 

@@ -23,7 +23,7 @@ from ..optimizers import Optimizer
 from ..predictor import PAIR, PLAIN, SHARES
 from .base import BaseMLP, MatrixLike, all_or_nothing
 from .parameters import OWN_CONSTRAINTS, SHARE, check_parameters
-from .shortcuts import FLOATS, label_binarizer, labels_in, on_host, validated
+from .validation import FLOATS, label_binarizer, labels_in, on_host, validated
 
 
 def _is_stochastic(estimator):

@@ -15,7 +15,7 @@ from ..network import Network
 from ..regularization import Regularization
 from .base import BaseMLP, MatrixLike, _check_weights, _row_access
 from .fitted import model_of
-from .shortcuts import validated
+from .validation import validated
 
 
 class Problem(NamedTuple):

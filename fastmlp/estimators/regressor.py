@@ -20,7 +20,7 @@ from ..optimizers import Optimizer
 from .base import BaseMLP, MatrixLike
 from .fitted import model_of
 from .parameters import OWN_CONSTRAINTS
-from .shortcuts import FLOATS, validated
+from .validation import FLOATS, validated
 
 
 def _d2_pinball(loss, targets, outputs, weights):

@@ -9,9 +9,8 @@ import numpy as np
 
 from ..._jit import entry, glue, kernel
 from ...optimizers import MOST_NUMBERS
-from .blocks import CHUNK
+from .block_sizes import CHUNK
 from .dropout import Dropping, drop_inputs, drop_outputs
-from .head import output_backward, output_forward
 from .layers import (
     add_unit_gradient,
     apply_layer_gradient,
@@ -27,8 +26,9 @@ from .layers import (
 from .layout import pointers
 from .microkernel import ZERO
 from .optimizer import next_step, with_scale
+from .output_layer import output_backward, output_forward
 from .products import panel_of, panel_width
-from .rows import (
+from .sources import (
     ABSENT,
     FEATURES,
     ORDER,

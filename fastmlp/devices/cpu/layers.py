@@ -7,7 +7,7 @@ calls on different rows, or on different units, write to different memory.
 import numpy as np
 
 from ..._jit import glue, kernel
-from .blocks import DEPTH, GROUP
+from .block_sizes import DEPTH, GROUP
 from .calls import call_loop
 from .dropout import kept
 from .layout import UPSTREAM_ROWS
@@ -16,7 +16,7 @@ from .microkernel import ADD, MULTIPLY, STORE, ZERO, Panels
 from .narrow import apply_narrow, multiply_narrow, narrow_gradient, narrow_start, rows_of
 from .optimizer import FREE, PENALISED, squared_slopes, update
 from .products import panel_count, panel_of, panel_product, panel_width, product, transposed
-from .rows import FEATURES, ORDER, row_number, stored, stored_column, stored_value
+from .sources import FEATURES, ORDER, row_number, stored, stored_column, stored_value
 
 
 @kernel

@@ -28,7 +28,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..._jit import entry, formula, kernel
-from .blocks import CHUNK, GROUP
+from .block_sizes import CHUNK, GROUP
 from .loops import layer_loops, loss_loop
 from .microkernel import FEW_ROWS, ROWS, VECTORS, lanes, pointer
 from .products import padded, panel_count, panel_width

@@ -8,7 +8,7 @@ arithmetic.
 """
 
 from ..._jit import formula, kernel
-from .blocks import DEPTH
+from .block_sizes import DEPTH
 from .microkernel import (
     ADD,
     FEW_ROWS,

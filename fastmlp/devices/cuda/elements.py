@@ -21,7 +21,7 @@ from ...formulas.optimizers import penalty_slope, twice_penalty
 from ...optimizers import MOST_NUMBERS, OPTIMIZERS
 from ..functions import Own
 from .layout import NOWHERE
-from .target import device
+from .toolkit import device
 
 
 class Kind(NamedTuple):
