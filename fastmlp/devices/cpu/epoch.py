@@ -11,23 +11,19 @@ from ..._jit import entry, glue, kernel
 from ...optimizers import MOST_NUMBERS
 from .block_sizes import CHUNK
 from .dropout import Dropping, drop_inputs, drop_outputs
-from .layers import (
-    add_unit_gradient,
+from .gradients import (
+    add_job_gradient,
     apply_layer_gradient,
-    backward,
     constrain,
-    deltas_of,
-    multiply,
     squared_layer_gradient,
-    update_unit,
-    values_of,
+    update_job,
     write_transposed,
 )
+from .layers import backward, deltas_of, multiply, values_of
 from .layout import pointers
-from .microkernel import ZERO
 from .optimizer import next_step, with_scale
 from .output_layer import output_backward, output_forward
-from .products import panel_of, panel_width
+from .panels import panel_of, panel_width
 from .sources import (
     ABSENT,
     FEATURES,
@@ -40,6 +36,7 @@ from .sources import (
     value,
 )
 from .team import meet, share
+from .vectors import ZERO
 
 SETTINGS = np.dtype(
     [
@@ -78,7 +75,7 @@ def gather_features(X, order, position, A):
         row = row_number(order, position + r)
         for j in range(0, X["columns"], full):
             count = min(full, X["columns"] - j)
-            gather(X, row, j, count, A.data, panel_of(A, j).start + r * A.row)
+            gather(X, row, j, count, A.data, panel_of(A, j).start + r * A.row_stride)
 
 
 @glue
@@ -131,7 +128,7 @@ def rows_phase(layers, buffers, sources, settings, position, rows, member):
     last = layers[layers.size - 1]
     outputs = last["fan_out"]
     clip = type(buffers.outputs[0])(settings["clip"])
-    sums = last["first_unit"] + last["units"]
+    sums = last["first_job"] + last["jobs"]
     begin, end = share(member, (rows + CHUNK - 1) // CHUNK)
     for chunk in range(begin, end):
         first = chunk * CHUNK
@@ -160,7 +157,7 @@ def dropping_at(settings, position):
 def batch_sums(layers, buffers, settings, rows):
     """The batch's sums of weight times loss and of weights, from those of its chunks."""
     last = layers[layers.size - 1]
-    sums = last["first_unit"] + last["units"]
+    sums = last["first_job"] + last["jobs"]
     loss = weight = 0.0
     for chunk in range((rows + CHUNK - 1) // CHUNK):
         loss += buffers.partial[sums + 2 * chunk]
@@ -171,9 +168,9 @@ def batch_sums(layers, buffers, settings, rows):
 
 
 @kernel
-def is_mine(member, layer, unit):
-    """Whether a unit of the gradient is this member's: they go round, the same way each time."""
-    return (layer["first_unit"] + unit) % member.members == member.rank
+def is_mine(member, layer, job):
+    """Whether a job of the gradient is this member's: they go round, the same way each time."""
+    return (layer["first_job"] + job) % member.members == member.rank
 
 
 @entry
@@ -211,16 +208,16 @@ def train(layers, buffers, sources, settings, member, begin, end):
         step = next_step(settings, rate, weight, buffers.weights[0])
         for index in range(layers.size):
             layer = layers[index]
-            for unit in range(layer["units"]):
-                if is_mine(member, layer, unit):
-                    buffers.partial[layer["first_unit"] + unit] = update_unit(
-                        layer, buffers, sources, step, position, dropping, rows, unit
+            for job in range(layer["jobs"]):
+                if is_mine(member, layer, job):
+                    buffers.partial[layer["first_job"] + job] = update_job(
+                        layer, buffers, sources, step, position, dropping, rows, job
                     )
         if not meet(member):
             return False
         penalty = 0.0
-        for unit in range(layers[layers.size - 1]["first_unit"] + layers[layers.size - 1]["units"]):
-            penalty += buffers.partial[unit]
+        for job in range(layers[layers.size - 1]["first_job"] + layers[layers.size - 1]["jobs"]):
+            penalty += buffers.partial[job]
         settings["loss_sum"] += (loss + penalty) / weight * rows
     return True
 
@@ -247,9 +244,9 @@ def add_gradient(layers, buffers, sources, settings, member, begin, end):
         dropping = dropping_at(settings, position)
         for index in range(layers.size if settings["backward"] else 0):
             layer = layers[index]
-            for unit in range(layer["units"]):
-                if is_mine(member, layer, unit):
-                    add_unit_gradient(layer, buffers, sources, position, dropping, rows, unit)
+            for job in range(layer["jobs"]):
+                if is_mine(member, layer, job):
+                    add_job_gradient(layer, buffers, sources, position, dropping, rows, job)
         if not meet(member):
             break
 

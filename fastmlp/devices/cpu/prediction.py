@@ -8,9 +8,9 @@ from .block_sizes import CHUNK
 from .dropout import Dropping
 from .epoch import forward
 from .layout import pointers
-from .microkernel import ZERO
 from .sources import check_order
 from .team import take
+from .vectors import ZERO
 
 
 @entry

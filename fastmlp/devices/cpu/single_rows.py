@@ -12,10 +12,10 @@ from ..._jit import entry, intrinsic, kernel
 from .calls import call_loop
 from .ending import present
 from .loops import Units, layer_loops
-from .microkernel import ZERO, pointer
 from .output_layer import softmax
-from .products import panel_width
+from .panels import panel_width
 from .sources import FEATURES, Sources, gather, stored, stored_column, stored_value
+from .vectors import ZERO, pointer
 
 #: What is made of a row's outputs: nothing, [1 - p, p] of the single one p, or shares of their sum.
 PLAIN, PAIR, SHARES = range(3)

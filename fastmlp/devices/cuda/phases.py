@@ -10,17 +10,7 @@ from typing import NamedTuple
 
 from numba import from_dtype
 
-from .elements import (
-    CLIP_NORM,
-    Kind,
-    State,
-    clip_scale,
-    elements,
-    shrunk,
-    slope_of,
-    updater,
-    weight_of,
-)
+from .elements import Kind, State, elements, weight_of
 from .layout import NOWHERE, layer_at
 from .position import (
     BATCH,
@@ -38,6 +28,7 @@ from .position import (
 from .sums import block_sum, sum_column
 from .tiles import Tile, product
 from .toolkit import LANES, SIMULATED, cuda, device, kernel
+from .updates import CLIP_NORM, clip_scale, shrunk, slope_of, updater
 
 #: Threads of blocks that go through places one by one.
 THREADS = 4 if SIMULATED else 256

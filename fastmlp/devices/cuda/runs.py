@@ -6,9 +6,9 @@ from ..._jit import plain
 from ...formulas.optimizers import corrected
 from ..presence import is_on_gpu
 from . import position
-from .elements import CLIP_NORM, DECAY, L1, L2, LEARNING_RATE, NUMBERS, SCALE, STEP_NUMBERS
 from .memory import BLOCK_BYTES, SHARE, in_place
 from .toolkit import cuda, free_memory, new_stream, release_memory
+from .updates import CLIP_NORM, DECAY, L1, L2, LEARNING_RATE, NUMBERS, SCALE, STEP_NUMBERS
 
 
 def batch_weights(weights, order, batch_rows) -> np.ndarray:

@@ -12,17 +12,7 @@ import numpy as np
 from numba import from_dtype, int32, uint32
 
 from ...regularization import Regularization
-from .elements import (
-    CLIP_NORM,
-    Kind,
-    State,
-    clip_scale,
-    elements,
-    shrunk,
-    slope_of,
-    updater,
-    weight_of,
-)
+from .elements import Kind, State, elements, weight_of
 from .layout import NOWHERE, layer_at, layout
 from .position import BATCH, BATCH_ROWS, BATCHES, BLOCK_ROWS, END, FIRST_STEP, SEED, WEIGHTED
 from .sums import block_sum, sum_column
@@ -36,6 +26,7 @@ from .toolkit import (
     kernel,
     shared_memory,
 )
+from .updates import CLIP_NORM, clip_scale, shrunk, slope_of, updater
 
 
 def threads_of(kind: Kind) -> int:
