@@ -34,6 +34,54 @@ FLOORS = [
 ]
 
 
+#: The files of devices/, from the inside out: none imports one that stands further out.
+DEVICES = [
+    "compressed",
+    "functions",
+    "device",
+    "reference",
+    "cpu/vectors",
+    "cpu/panels",
+    "cpu/microkernel",
+    "cpu/block_sizes",
+    "cpu/products",
+    "cpu/calls",
+    "cpu/loops",
+    "cpu/sources",
+    "cpu/layout",
+    "cpu/optimizer",
+    "cpu/narrow",
+    "cpu/dropout",
+    "cpu/layers",
+    "cpu/gradients",
+    "cpu/output_layer",
+    "cpu/ending",
+    "cpu/team",
+    "cpu/thread_trials",
+    "cpu/epoch",
+    "cpu/prediction",
+    "cpu/single_rows",
+    "cpu/__init__",
+    "cuda/simulator",
+    "cuda/toolkit",
+    "presence",
+    "costs",
+    "cuda/layout",
+    "cuda/elements",
+    "cuda/updates",
+    "cuda/sums",
+    "cuda/position",
+    "cuda/single_block",
+    "cuda/tiles",
+    "cuda/phases",
+    "cuda/layered",
+    "cuda/memory",
+    "cuda/runs",
+    "cuda/__init__",
+    "__init__",
+]
+
+
 def room(path):
     """The room of the house that a file stands in: the first part of its path in the package."""
     return Path(path.relative_to(PACKAGE).parts[0]).stem
@@ -70,6 +118,41 @@ def test_imports_flow_downwards(path):
                 target = target if any(target in rooms for rooms in FLOORS) else "__init__"
                 assert floor(target) >= here, f"{module} {names}"
         assert not module.startswith("fastmlp"), "inside the package, imports are relative"
+
+
+def device_file(path):
+    """A file of devices/ as the table names it."""
+    return path.relative_to(PACKAGE / "devices").with_suffix("").as_posix()
+
+
+def device_files(module, names):
+    """The files of devices/ that an import reads, as the table names them."""
+    if module.split(".")[:2] != ["", "devices"]:
+        return
+    inside = module.split(".")[2:]
+    for name in names:
+        candidates = [*inside, name], inside, [*inside, "__init__"]
+        yield next(file for file in map("/".join, candidates) if file in DEVICES)
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in FILES if room(path) == "devices"], ids=device_file
+)
+def test_devices_import_from_the_inside_only(path):
+    here = DEVICES.index(device_file(path))
+    for module, names in imports(path):
+        for file in device_files(module, names):
+            assert DEVICES.index(file) < here, f"{module} {names}"
+
+
+def test_imports_in_devices_are_seen():
+    for module, names, files in (
+        (".devices.cpu.loops", ["Units", "Loop"], ["cpu/loops", "cpu/loops"]),
+        (".devices.cpu", ["team", "CpuDevice"], ["cpu/team", "cpu/__init__"]),
+        (".devices", ["costs", "load"], ["costs", "__init__"]),
+        (".formulas.losses", ["FORMULAS"], []),
+    ):
+        assert list(device_files(module, names)) == files
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
@@ -174,6 +257,7 @@ def test_a_private_access_is_seen():
 def test_every_file_has_a_floor():
     rooms = {room(path) for path in FILES}
     assert rooms == set().union(*FLOORS)
+    assert sorted(DEVICES) == sorted(device_file(p) for p in FILES if room(p) == "devices")
 
 
 def test_every_device_is_imported_by_a_statement():

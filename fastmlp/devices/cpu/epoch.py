@@ -38,28 +38,33 @@ from .sources import (
 from .team import meet, share
 from .vectors import ZERO
 
+#: What the walks are told, and what they tell. The order is only for readers: records are built by
+#: the names of the fields.
 SETTINGS = np.dtype(
     [
-        ("batch_size", np.int64),
+        # Constants of a device.
         ("loss", np.int64),  # address of its loop
         ("canonical", np.int64),  # 1 where the loop gives the delta, 0 where ∂L/∂p
-        ("backward", np.int64),  # 0 where losses alone are summed, and no gradient
         ("same_constants", np.int64),  # of the loss, for all outputs
         ("mean_over_outputs", np.int64),
+        ("clip", np.float64),  # machine epsilon: how near to 0 and 1 a log loss sees probabilities
         ("dropping", np.int64),  # address of the loop of dropout, or 0
         ("seed", np.int64),
-        ("batch_begin", np.int64),  # of a batch whose gradient is summed block by block
-        ("update", np.int64),  # address of the optimiser's loop
-        ("step", np.int64),
         ("l2", np.float64),
         ("l1", np.float64),
         ("weight_decay", np.float64),
         ("clip_norm", np.float64),
         ("max_norm", np.float64),
+        ("update", np.int64),  # address of the optimiser's loop
         ("numbers", np.float64, MOST_NUMBERS),  # of the optimiser's formula
         ("beta_1", np.float64),  # what its learning rate is corrected by
         ("beta_2", np.float64),
-        ("clip", np.float64),  # machine epsilon: how near to 0 and 1 a log loss sees probabilities
+        # Of one call, or of where it is.
+        ("batch_size", np.int64),  # of a batch summed block by block: a block's
+        ("backward", np.int64),  # 0 where losses alone are summed, and no gradient
+        ("batch_begin", np.int64),  # where in the order the batch begins
+        ("step", np.int64),  # the optimiser's, which every update counts
+        # Results.
         ("loss_sum", np.float64),  # over the batches done, of loss times rows, or weight times loss
         ("weight_sum", np.float64),  # over the batches done, where their gradients are added up
     ],

@@ -73,24 +73,28 @@ LAYER = np.dtype(
 
 
 class Buffers(NamedTuple):
-    """The flat buffers of one device; `layout` says what lies where."""
+    """The flat buffers of one device; the text above says what lies where.
 
-    weights: np.ndarray
-    transposed: np.ndarray
-    first: np.ndarray
+    Several hold one thing after the other while a batch passes; each step takes the place of the
+    one before.
+    """
+
+    weights: np.ndarray  # [W; b] of each layer, and what its activation learns
+    transposed: np.ndarray  # copies of W, written whenever W is updated
+    first: np.ndarray  # moments of the optimiser, each laid out like the weights
     second: np.ndarray
-    inputs: np.ndarray
-    deltas: np.ndarray
-    learning: np.ndarray  # like the deltas, where activations learn: how f(z) changes
-    upstream: np.ndarray  # a chunk's deltas before they meet the slopes
-    outputs: np.ndarray
-    targets: np.ndarray
-    row_weights: np.ndarray
-    row_scales: np.ndarray
-    loss_constants: np.ndarray
-    output_slopes: np.ndarray
-    gradient: np.ndarray
-    partial: np.ndarray  # float64: sums of single jobs, added up in a fixed order
+    inputs: np.ndarray  # features, and each hidden layer's f(z) as inputs of the next layer
+    deltas: np.ndarray  # z; then f'(z); then δ = w ∂loss/∂z. Of the last layer: z, then δ
+    learning: np.ndarray  # like the deltas, where activations learn: ∂f/∂c, then w ∂loss/∂c
+    upstream: np.ndarray  # w ∂loss/∂f(z) of a chunk's rows, before it meets f'(z)
+    outputs: np.ndarray  # predictions p; then ∂loss/∂p, or p - t of a canonical loss; then ∂loss/∂z
+    targets: np.ndarray  # targets t; then each output's loss
+    row_weights: np.ndarray  # w
+    row_scales: np.ndarray  # of softmax: a row's largest z; then 1 / the sum of its exponentials
+    loss_constants: np.ndarray  # of each output
+    output_slopes: np.ndarray  # the last layer's z; then its f'(z). Of softmax: z, then a copy of p
+    gradient: np.ndarray  # one job's at a time; or of all layers, laid out like the weights
+    partial: np.ndarray  # float64: each job's penalty; each chunk's sums of loss and weight
     dropout: np.ndarray  # float64: of each layer's inputs, the share that is left out
     rates: np.ndarray  # float64: the learning rate of each of an epoch's steps
 
