@@ -53,7 +53,7 @@ LAYER = np.dtype(
             "narrow",  # 1 where the weights lie the other way round
             "passes_on",  # 1 where deltas go on to a layer before
             "sparse",  # 1 where the inputs are the user's sparse matrix
-            "jobs",  # pieces of work that the gradient is cut into, see `layers.update_job`
+            "jobs",  # pieces of work that the gradient is cut into, see `gradients.update_job`
             "first_job",
             "weights",  # the others: where the layer's part of a buffer begins, ...
             "transposed",
