@@ -5,8 +5,8 @@ from numpy.typing import ArrayLike
 
 from .devices.cpu.ending import PRESENCE
 from .devices.cpu.loops import layer_loops
-from .devices.cpu.single_rows import PAIR, PLAIN, SHARES, plan_of, predict_rows
-from .model import FLOATS, FittedNetwork
+from .devices.cpu.single_rows import plan_of, predict_rows
+from .model import FLOATS, PAIR, PLAIN, SHARES
 
 __all__ = ["PAIR", "PLAIN", "SHARES", "Predictor"]
 
@@ -62,10 +62,9 @@ class Predictor:
         self._parameters = network.checked(parameters, self.dtype).copy()
         # The plan has their addresses, in this process: it is made anew where they are.
         self._loops = layer_loops(network, self.dtype)
-        model = FittedNetwork(
-            network, *network.views(self._parameters), network.activation_views(self._parameters)
-        )
-        self._plan = plan_of(network, model.arrays(self.dtype), self._loops)
+        coefs, intercepts = network.views(self._parameters)
+        learned = [a for a in network.activation_views(self._parameters) if a is not None]
+        self._plan = plan_of(network, [*coefs, *intercepts, *learned], self._loops)
         self._form, self._flat = form, flat
         columns = 2 if form == PAIR else network.units[-1]
         self._features, self._row_outputs = (network.units[0],), (columns,)

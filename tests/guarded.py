@@ -84,7 +84,8 @@ def main():
             out = zeros(131 * network.units[-1], dtype).reshape(131, -1)
             device.forward(X, out)
             views = *network.views(parameters), network.activation_views(parameters)
-            single_rows.predict_few(FittedNetwork(network, *views), X, out)
+            parts = FittedNetwork(network, *views).parts()
+            single_rows.SingleRows(network, parts).forward(X, out)
     print("done")
 
 

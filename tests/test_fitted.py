@@ -14,7 +14,6 @@ from tasks import DEVICES, TASKS, outputs
 import fastmlp
 from fastmlp import MLPClassifier, MLPRegressor, activations, inspection, losses
 from fastmlp.devices.cpu import single_rows
-from fastmlp.model import FittedNetwork
 from fastmlp.network import Network
 
 SETTINGS = {"hidden_layer_sizes": (6,), "max_iter": 3, "random_state": 0}
@@ -275,17 +274,18 @@ def test_a_prediction_of_few_rows_copies_no_weights(monkeypatch):
     X, y, _ = TASKS["multiclass"].data()
     fitted = MLPClassifier(**SETTINGS).fit(X, y)
     monkeypatch.setattr(Network, "pack", lambda *arguments: pytest.fail("all weights were copied"))
-    used, arrays = [], FittedNetwork.arrays
+    used, make = [], single_rows.SingleRows
 
-    def noted(model, dtype):
-        used.extend(given := arrays(model, dtype))
-        return given
+    def noted(network, arrays):
+        used.append(arrays)
+        return make(network, arrays)
 
-    monkeypatch.setattr(FittedNetwork, "arrays", noted)
+    monkeypatch.setattr(single_rows, "SingleRows", noted)
     for rows in (X[:1], sparse.csr_matrix(X[:1])):
         fitted.predict_proba(rows)
-    weights = [*fitted.coefs_, *fitted.intercepts_] * 2
-    assert all(np.shares_memory(own, given) for own, given in zip(used, weights, strict=True))
+    (arrays,) = used  # of the second call, too
+    weights = *fitted.coefs_, *fitted.intercepts_
+    assert all(np.shares_memory(own, given) for own, given in zip(arrays, weights, strict=True))
 
 
 # ---- parameters that are set too late ------------------------------------------------------------

@@ -1,18 +1,13 @@
 """The table of devices; the one place where a device is chosen.
 
-A device holds one network's parameters where it computes, and has a handful of coarse verbs:
-``train_epoch``, ``loss_and_gradient``, ``forward``, ``parameters`` and ``moments``, described in
-`fastmlp.devices.cpu.CpuDevice` and defined by `fastmlp.devices.reference.ReferenceDevice`.
+What a device is, and what its verbs do, is written down in `fastmlp.devices.device`.
 """
-
-from scipy.sparse import issparse
 
 from . import costs, presence
 from .costs import Work
-from .cpu import single_rows
 from .presence import is_on_gpu
 
-__all__ = ["DEVICES", "Work", "choose", "forward", "is_on_gpu", "load", "present"]
+__all__ = ["DEVICES", "Work", "choose", "is_on_gpu", "load", "present"]
 
 #: Names of the devices.
 DEVICES = ("cpu", "cuda", "reference")
@@ -61,31 +56,3 @@ def load(name: str) -> type:
 
         return ReferenceDevice
     raise ValueError(f"there is no device {name!r}")
-
-
-def forward(name: str, model, X, out, n_jobs: int | None = None):
-    """out = the outputs of a fitted network for the rows of X, by the device called `name`.
-
-    Parameters
-    ----------
-    name : str
-        One of `DEVICES`.
-    model : FittedNetwork
-        The network and its weights.
-    X : ndarray of shape (n, features) or CSR matrix
-        The rows.
-    out : ndarray of shape (n, outputs), float32 or float64
-        Its dtype is the one everything is computed in.
-    n_jobs : int or None, default=None
-        Most threads, see the devices.
-
-    Returns
-    -------
-    out : ndarray
-    """
-    device = load(name)
-    if name == "cpu" and single_rows.pays(model.network.size, len(out)):
-        single_rows.predict_few(model, X, out)
-        return out
-    made = device(model.network, model.packed(out.dtype), sparse=issparse(X), n_jobs=n_jobs)
-    return made.forward(X, out)

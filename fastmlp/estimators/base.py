@@ -103,6 +103,7 @@ class BaseMLP(BaseEstimator, ABC):
                     "Solver produced non-finite parameter weights. The input data may"
                     " contain large values and need to be preprocessed."
                 )
+            vars(self).pop("_model", None)
             self._fitted_as = network
             self.coefs_, self.intercepts_ = network.views(parameters)
             self.activation_params_ = network.activation_views(parameters)
@@ -311,6 +312,10 @@ class BaseMLP(BaseEstimator, ABC):
 
     def _outputs(self, X):
         """The network's outputs, (n, outputs), in the dtype that X and the weights promote to."""
+        return self._forward(X)[1]
+
+    def _forward(self, X):
+        """The fitted network, and its outputs for the rows of X."""
         if not hasattr(self, "coefs_"):
             check_is_fitted(self)
         X = _row_access(validated(self, X, reset=False))
@@ -321,7 +326,7 @@ class BaseMLP(BaseEstimator, ABC):
             X = X.astype(dtype)
         out = np.empty((X.shape[0], model.network.units[-1]), dtype)
         name = self._device_name(model.network, X, epochs=0, batch_rows=None)
-        return devices.forward(name, model, X, out, self.n_jobs)
+        return model, model.forward(X, out, name, self.n_jobs)
 
     def compiled_predictor(self) -> Predictor:
         """Bind a copy of the weights to compiled code that predicts single rows in microseconds.
@@ -347,14 +352,17 @@ class BaseMLP(BaseEstimator, ABC):
         """
         check_is_fitted(self)
         model = model_of(self)
-        network = model.network
-        form = self._output_form(network)
-        flat = network.units[-1] == 1 and form == PLAIN
-        return Predictor(network, model.packed(), form, flat)
+        flat = model.network.units[-1] == 1 and model.output_form == PLAIN
+        return Predictor(model.network, model.packed(), model.output_form, flat)
 
     def _output_form(self, network):
         """What a `Predictor` makes of a row's outputs."""
         return PLAIN
+
+    def __getstate__(self):
+        state = super().__getstate__()
+        state.pop("_model", None)  # which is made again from the attributes
+        return state
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

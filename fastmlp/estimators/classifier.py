@@ -494,7 +494,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             without softmax, each row of outputs is divided by its sum. A single class has
             probability 1.
         """
-        outputs = self._outputs(X)
+        model, outputs = self._forward(X)
         if self._has_one_class:
             return np.ones_like(outputs)
         if outputs.shape[1] == 1:
@@ -502,9 +502,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             columns[1] = outputs[:, 0]
             np.subtract(1, columns[1], out=columns[0])
             return columns.T
-        if self._exclusive and self.out_activation_ != "softmax":
-            return _normalised(outputs)
-        return outputs
+        return _normalised(outputs) if model.output_form == SHARES else outputs
 
     @property
     def _has_one_class(self):

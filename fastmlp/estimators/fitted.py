@@ -13,6 +13,9 @@ from ..losses import Loss, SquaredError
 from ..model import FittedNetwork
 from ..network import Network
 
+#: Attributes that say what network the weights are those of.
+_SAID = ("_fitted_as", "out_activation_", "n_layers_")
+
 
 def model_of(estimator) -> FittedNetwork:
     """The network and weights of an estimator that has `coefs_`.
@@ -22,6 +25,11 @@ def model_of(estimator) -> FittedNetwork:
     ValueError
         If its fitted attributes do not go together.
     """
+    learned = getattr(estimator, "activation_params_", None)
+    said = [getattr(estimator, name, None) for name in _SAID]
+    before, kept = vars(estimator).get("_model", (None, None))
+    if before == said and kept.is_of(estimator.coefs_, estimator.intercepts_, learned):
+        return kept
     layers = len(estimator.coefs_)
     if layers == 0 or getattr(estimator, "n_layers_", layers + 1) != layers + 1:
         raise ValueError(
@@ -29,10 +37,13 @@ def model_of(estimator) -> FittedNetwork:
             f"{getattr(estimator, 'n_layers_', None)}."
         )
     network = _network(estimator, _units_of(estimator.coefs_))
-    learned = getattr(estimator, "activation_params_", None)
     if learned is not None and not any(network.learned):
         learned = None
-    return FittedNetwork(network, estimator.coefs_, estimator.intercepts_, learned)
+    form = estimator._output_form(network)
+    model = FittedNetwork(network, estimator.coefs_, estimator.intercepts_, learned, form)
+    if said[0] is not None:
+        estimator._model = said, model
+    return model
 
 
 def network_to_go_on_with(estimator, loss: Loss, output) -> Network:

@@ -202,7 +202,7 @@ def plan_of(network, arrays, loops) -> np.ndarray:
     network : Network
         Whose layers these are.
     arrays : list of ndarray
-        `FittedNetwork.arrays`: the plan has their addresses, but does not keep them.
+        In the order of the packed vector: the plan has their addresses, but does not keep them.
     loops : list of Loop or None
         Of each layer's activation.
     """
@@ -234,19 +234,25 @@ def pays(size: int, rows: int) -> bool:
     return rows <= FEW_ROWS or rows * size <= FEW_ROWS_WORK
 
 
-@present
-def predict_few(model, X, out) -> None:
-    """out = the outputs of a fitted network for the rows of X, one by one.
+class SingleRows:
+    """The walk of single rows, bound to weights where they lie.
 
     Parameters
     ----------
-    model : FittedNetwork
-        Whose weights are read where they lie, if they have the dtype of `out`.
-    X : ndarray of shape (n, features) or CSR matrix
-    out : ndarray of shape (n, outputs)
+    network : Network
+        Shape, activations and loss.
+    arrays : list of ndarray
+        All weights, all biases, and what activations have learned: in C order, and of the dtype
+        that everything is computed in. Later changes of their numbers are seen.
     """
-    arrays = model.arrays(out.dtype)
-    loops = layer_loops(model.network, out.dtype)
-    sources = Sources(model.network, X)
-    plan = plan_of(model.network, arrays, loops)
-    predict_sources(plan, sources.table, out, bool(sources.sparse))
+
+    def __init__(self, network, arrays):
+        self._network, self._arrays = network, arrays
+        self._loops = layer_loops(network, arrays[0].dtype)
+        self._plan = plan_of(network, arrays, self._loops)
+
+    @present
+    def forward(self, X, out):
+        """out = the outputs for the rows of X, an ndarray or CSR matrix, one by one."""
+        sources = Sources(self._network, X)
+        predict_sources(self._plan, sources.table, out, bool(sources.sparse))
