@@ -79,6 +79,7 @@ DEVICES = [
     "cuda/runs",
     "cuda/__init__",
     "__init__",
+    "kept",
 ]
 
 
