@@ -11,22 +11,17 @@ import numpy as np
 from fastmlp import optimizers
 from fastmlp._jit import kernel
 from fastmlp.devices.cpu import CpuDevice
-from fastmlp.devices.cpu.blocks import CHUNK
+from fastmlp.devices.cpu.block_sizes import CHUNK
 from fastmlp.devices.cpu.dropout import Dropping
 from fastmlp.devices.cpu.epoch import add_gradient, transpose
-from fastmlp.devices.cpu.layers import (
-    add_unit_gradient,
-    backward,
-    deltas_of,
-    multiply,
-    values_of,
-)
+from fastmlp.devices.cpu.gradients import add_job_gradient
+from fastmlp.devices.cpu.layers import backward, deltas_of, multiply, values_of
 from fastmlp.devices.cpu.layout import Layout, exchange, pointers
-from fastmlp.devices.cpu.microkernel import VECTORS, lanes
 from fastmlp.devices.cpu.optimizer import PENALISED, Step, update, update_loop
-from fastmlp.devices.cpu.products import panel_of, panel_width
-from fastmlp.devices.cpu.rows import FEATURES, Sources, gather
+from fastmlp.devices.cpu.panels import panel_of, panel_width
+from fastmlp.devices.cpu.sources import FEATURES, Sources, gather
 from fastmlp.devices.cpu.team import alone
+from fastmlp.devices.cpu.vectors import VECTORS, lanes
 from fastmlp.formulas import elementary
 from fastmlp.network import Network
 
@@ -150,8 +145,8 @@ def _gradient(layers, buffers, sources, rows, times):
     buffers = pointers(buffers)
     layer, nothing = layers[1], Dropping(0, 0, 0, 0)
     for _ in range(times):
-        for unit in range(layer["units"]):
-            add_unit_gradient(layer, buffers, sources, 0, nothing, rows, unit)
+        for job in range(layer["jobs"]):
+            add_job_gradient(layer, buffers, sources, 0, nothing, rows, job)
 
 
 def _elementwise(function):

@@ -13,7 +13,7 @@ from numba.extending import intrinsic
 from timing import once
 
 from fastmlp.cli.info import cpu_name, cpus
-from fastmlp.devices.cpu.microkernel import VECTOR_BYTES
+from fastmlp.devices.cpu.vectors import VECTOR_BYTES
 
 PACKAGES = ("fastmlp", "numba", "numpy", "scipy", "scikit-learn", "torch")
 

@@ -107,7 +107,7 @@ def missing():
 
 
 def _ptx(kernel, signature, cc):
-    from fastmlp.devices.cuda.target import cuda
+    from fastmlp.devices.cuda.toolkit import cuda
 
     # A kernel that calls a device function asks for the device at hand.
     device = SimpleNamespace(compute_capability=cc)

@@ -12,7 +12,7 @@ from scipy import sparse
 
 from fastmlp import activations, devices, losses, optimizers
 from fastmlp._jit import JIT_DISABLED, kernel
-from fastmlp.devices.cpu.microkernel import VECTORS, lanes
+from fastmlp.devices.cpu.vectors import VECTORS, lanes
 from fastmlp.formulas import elementary
 from fastmlp.regularization import Regularization
 from fastmlp.schedules import Constant

@@ -12,7 +12,7 @@ from fastmlp.losses import Loss
 PACKAGE = Path(fastmlp.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 #: Those that import CUDA's packages; themselves they are imported when a GPU is asked for.
-CUDA = [PACKAGE / "devices" / "cuda" / name for name in ("simulator.py", "target.py")]
+CUDA = [PACKAGE / "devices" / "cuda" / name for name in ("simulator.py", "toolkit.py")]
 #: From the roof down; what stands on one floor does not import what stands on a higher one.
 FLOORS = [
     {"__main__"},
@@ -31,6 +31,55 @@ FLOORS = [
     {"_jit"},
     {"_binding"},
     {"_cache"},
+]
+
+
+#: The files of devices/, from the inside out: none imports one that stands further out.
+DEVICES = [
+    "compressed",
+    "functions",
+    "device",
+    "reference",
+    "cpu/vectors",
+    "cpu/panels",
+    "cpu/microkernel",
+    "cpu/block_sizes",
+    "cpu/products",
+    "cpu/calls",
+    "cpu/loops",
+    "cpu/sources",
+    "cpu/layout",
+    "cpu/optimizer",
+    "cpu/narrow",
+    "cpu/dropout",
+    "cpu/layers",
+    "cpu/gradients",
+    "cpu/output_layer",
+    "cpu/ending",
+    "cpu/team",
+    "cpu/thread_trials",
+    "cpu/epoch",
+    "cpu/prediction",
+    "cpu/single_rows",
+    "cpu/__init__",
+    "cuda/simulator",
+    "cuda/toolkit",
+    "presence",
+    "costs",
+    "cuda/layout",
+    "cuda/elements",
+    "cuda/updates",
+    "cuda/sums",
+    "cuda/position",
+    "cuda/single_block",
+    "cuda/tiles",
+    "cuda/phases",
+    "cuda/layered",
+    "cuda/memory",
+    "cuda/runs",
+    "cuda/__init__",
+    "__init__",
+    "kept",
 ]
 
 
@@ -72,6 +121,41 @@ def test_imports_flow_downwards(path):
         assert not module.startswith("fastmlp"), "inside the package, imports are relative"
 
 
+def device_file(path):
+    """A file of devices/ as the table names it."""
+    return path.relative_to(PACKAGE / "devices").with_suffix("").as_posix()
+
+
+def device_files(module, names):
+    """The files of devices/ that an import reads, as the table names them."""
+    if module.split(".")[:2] != ["", "devices"]:
+        return
+    inside = module.split(".")[2:]
+    for name in names:
+        candidates = [*inside, name], inside, [*inside, "__init__"]
+        yield next(file for file in map("/".join, candidates) if file in DEVICES)
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in FILES if room(path) == "devices"], ids=device_file
+)
+def test_devices_import_from_the_inside_only(path):
+    here = DEVICES.index(device_file(path))
+    for module, names in imports(path):
+        for file in device_files(module, names):
+            assert DEVICES.index(file) < here, f"{module} {names}"
+
+
+def test_imports_in_devices_are_seen():
+    for module, names, files in (
+        (".devices.cpu.loops", ["Units", "Loop"], ["cpu/loops", "cpu/loops"]),
+        (".devices.cpu", ["team", "CpuDevice"], ["cpu/team", "cpu/__init__"]),
+        (".devices", ["costs", "load"], ["costs", "__init__"]),
+        (".formulas.losses", ["FORMULAS"], []),
+    ):
+        assert list(device_files(module, names)) == files
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_each_floor_knows_its_own_business(path):
     above_estimators = floor(room(path)) <= floor("estimators")
@@ -82,7 +166,7 @@ def test_each_floor_knows_its_own_business(path):
             assert not private, "scikit-learn's public names only"
         if path not in CUDA:
             touches = module.split(".")[0] == "cuda" or module.startswith("numba.cuda")
-            assert not touches, "only the target knows CUDA's packages"
+            assert not touches, "only the toolkit knows CUDA's packages"
     if room(path) != "_jit":
         text = path.read_text()
         for word in ("@njit", "numba.njit", "fastmath="):
@@ -174,6 +258,7 @@ def test_a_private_access_is_seen():
 def test_every_file_has_a_floor():
     rooms = {room(path) for path in FILES}
     assert rooms == set().union(*FLOORS)
+    assert sorted(DEVICES) == sorted(device_file(p) for p in FILES if room(p) == "devices")
 
 
 def test_every_device_is_imported_by_a_statement():

@@ -18,18 +18,11 @@ from tasks import weights_after_a_fit
 from fastmlp._jit import kernel
 from fastmlp.devices.cpu import loops
 from fastmlp.devices.cpu.calls import Loop
-from fastmlp.devices.cpu.microkernel import (
-    ROWS,
-    STORE,
-    UNROLL,
-    VECTOR_BYTES,
-    VECTORS,
-    Panels,
-    lanes,
-    pointer,
-)
+from fastmlp.devices.cpu.microkernel import ROWS, STORE, UNROLL
 from fastmlp.devices.cpu.optimizer import Update, updating
-from fastmlp.devices.cpu.products import panel_width, product, transposed
+from fastmlp.devices.cpu.panels import Panels, panel_width, transposed
+from fastmlp.devices.cpu.products import product
+from fastmlp.devices.cpu.vectors import VECTOR_BYTES, VECTORS, lanes, pointer
 from fastmlp.formulas.activations import PAIRS
 
 ARM = platform.machine() in {"aarch64", "arm64"}
@@ -249,7 +242,7 @@ PROGRAM = """
 import json, sys
 sys.path.insert(0, {folder!r})
 from tasks import weights_after_a_fit
-from fastmlp.devices.cpu.microkernel import VECTOR_BYTES
+from fastmlp.devices.cpu.vectors import VECTOR_BYTES
 print(json.dumps([VECTOR_BYTES, weights_after_a_fit("cpu").tolist()]))
 """
 

@@ -35,7 +35,7 @@ if lacking := devices.presence.lacking():
 
 from fastmlp.devices import cuda
 from fastmlp.devices.cuda import layered, memory, runs
-from fastmlp.devices.cuda.target import cuda as numba_cuda
+from fastmlp.devices.cuda.toolkit import cuda as numba_cuda
 from fastmlp.training import Rows, loss_and_gradient
 
 pytestmark = [pytest.mark.gpu, pytest.mark.slow]

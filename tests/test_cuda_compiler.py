@@ -11,7 +11,7 @@ pytestmark = [
 ]
 
 if not missing():
-    from fastmlp.devices.cuda.target import cuda
+    from fastmlp.devices.cuda.toolkit import cuda
 
 every_gpu = pytest.mark.parametrize("cc", [AMPERE, HOPPER], ids=["sm_80", "sm_90"])
 SIGNATURE = (types.float32[::1],)

@@ -15,7 +15,7 @@ pytestmark = [
 ]
 
 if not missing():
-    from fastmlp.devices.cuda.target import cuda
+    from fastmlp.devices.cuda.toolkit import cuda
 
 TWO_RESULTS = {
     *activations.PAIRS.values(),

@@ -21,7 +21,7 @@ pytestmark = [
 if not missing():
     from numba.cuda.dispatcher import _Kernel as Kernel
 
-    from fastmlp.devices.cuda import phases, single_block, target
+    from fastmlp.devices.cuda import phases, single_block, toolkit
     from fastmlp.devices.cuda.elements import Kind
     from fastmlp.devices.cuda.tiles import LARGE, SMALL
 
@@ -55,21 +55,21 @@ def types_of(dtype):
     """Numba's types of the arguments that kernels have in common."""
     real = from_dtype(np.dtype(dtype))
     vector, matrix = real[::1], real[:, ::1]
-    cursor, order = int64[::1], int64[::1]
-    network = cursor, int64[:, ::1], matrix, vector, vector
-    return real, vector, matrix, cursor, order, network
+    position, order = int64[::1], int64[::1]
+    network = position, int64[:, ::1], matrix, vector, vector
+    return real, vector, matrix, position, order, network
 
 
 def phase_signatures(dtype):
     """Of each kernel that does not multiply, by name."""
-    real, vector, matrix, cursor, order, network = types_of(dtype)
+    real, vector, matrix, position, order, network = types_of(dtype)
     penalised = copies = size = index = int64
-    update = cursor, vector, vector, vector, vector, matrix, penalised, copies, vector, matrix
+    update = position, vector, vector, vector, vector, matrix, penalised, copies, vector, matrix
     return {
         "gather": (*network, matrix, order),
         "choose_pieces": (*network, index),
         "judge": (*network, matrix, vector, order, vector, real, vector, boolean),
-        "measure": (cursor, vector, vector, matrix, penalised, copies, vector),
+        "measure": (position, vector, vector, matrix, penalised, copies, vector),
         "update": update,
         "limit_norms": (int64[:, ::1], matrix, vector, index, real),
         "collect": (vector, copies, size),
@@ -101,7 +101,7 @@ def test_phases(settings, dtype, cc):
 @KINDS
 @pytest.mark.parametrize("size", ["small", "large"])
 def test_products(size, settings, dtype, cc):
-    _, vector, matrix, cursor, _, network = types_of(dtype)
+    _, vector, matrix, position, _, network = types_of(dtype)
     kind = kind_of(settings, dtype)
     tile = (SMALL if size == "small" else LARGE)[kind.dtype.itemsize]
     kernels = {
@@ -109,7 +109,7 @@ def test_products(size, settings, dtype, cc):
         phases.backward_kernel: (*network, int64),
     }
     if settings is PLAIN:  # it knows of no formula
-        gradient = cursor, int64[:, ::1], matrix, vector, vector, int64, boolean
+        gradient = position, int64[:, ::1], matrix, vector, vector, int64, boolean
         kernels[phases.gradient_kernel] = gradient
     for make, signature in kernels.items():
         code = compiled(make(kind, tile), signature, cc)
@@ -124,10 +124,10 @@ def test_products(size, settings, dtype, cc):
 @DTYPES
 @KINDS
 def test_single_block(settings, dtype, cc):
-    real, vector, matrix, cursor, order, _ = types_of(dtype)
+    real, vector, matrix, position, order, _ = types_of(dtype)
     kind = kind_of(settings, dtype)
     signature = (
-        cursor, int32[:, ::1], matrix, vector, vector, vector, matrix, real, real,
+        position, int32[:, ::1], matrix, vector, vector, vector, matrix, real, real,
         matrix, matrix, vector, order, vector, vector, matrix,
     )  # fmt: skip
     code = compiled(single_block.single_block(kind), signature, cc)
@@ -141,8 +141,8 @@ def test_kernels_are_kept_on_disk(monkeypatch, tmp_path):
     monkeypatch.setattr("numba.cuda.dispatcher.get_current_device", lambda: device)
     context = SimpleNamespace(device=device)
     monkeypatch.setattr("numba.cuda.cudadrv.devices.get_context", lambda: context)
-    monkeypatch.setattr(target, "gpu", lambda: device)
-    monkeypatch.setattr(target, "driver_version", lambda: 13000)
+    monkeypatch.setattr(toolkit, "gpu", lambda: device)
+    monkeypatch.setattr(toolkit, "driver_version", lambda: 13000)
     monkeypatch.setenv("FASTMLP_CACHE_DIR", str(tmp_path))
     monkeypatch.setattr(_cache, "CACHE", _cache.CacheFolders())
     signature = phase_signatures(np.float32)["collect"]
@@ -154,7 +154,7 @@ def test_kernels_are_kept_on_disk(monkeypatch, tmp_path):
     compiled._cache.save_overload(signature, kernel)
     ((name, file),) = _cache.CACHE.files().items()
     assert name.startswith("cuda.collect-float32-")
-    other = target.KernelCache(compiled._cache._name)
+    other = toolkit.KernelCache(compiled._cache._name)
     again = other.load_overload(signature, compiled.targetctx)
     assert again.library.get_cubin(cc=AMPERE).code == code
     assert other.load_overload(signature[:1], compiled.targetctx) is None
@@ -185,4 +185,4 @@ def test_few_blocks_are_no_reason_for_a_warning():
     """numba-cuda warns of launches that leave most of a GPU idle, by a class of its own."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        target.configured(target.kernel(32)(lambda: None), 1, 32, 0)
+        toolkit.configured(toolkit.kernel(32)(lambda: None), 1, 32, 0)

@@ -27,7 +27,7 @@ from scipy import sparse
 from fastmlp import activations, devices
 from fastmlp._jit import JIT_DISABLED
 from fastmlp.devices import cpu
-from fastmlp.devices.cpu.blocks import DEPTH, GROUP
+from fastmlp.devices.cpu.block_sizes import DEPTH, GROUP
 from fastmlp.devices.cpu.microkernel import ROWS
 from fastmlp.devices.device import Device
 from fastmlp.network import Network

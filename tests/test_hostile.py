@@ -22,7 +22,7 @@ from fastmlp import MLPRegressor, activations
 from fastmlp.devices import cpu
 from fastmlp.devices.compressed import check_indices
 from fastmlp.devices.cpu import single_rows
-from fastmlp.devices.cpu.rows import Sources
+from fastmlp.devices.cpu.sources import Sources
 from fastmlp.network import Network
 from fastmlp.optimizers import Adam
 from fastmlp.predictor import PAIR, Predictor

@@ -6,27 +6,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fastmlp._jit import JIT_DISABLED, kernel
-from fastmlp.devices.cpu.blocks import DEPTH
-from fastmlp.devices.cpu.microkernel import (
-    ADD,
-    FEW_ROWS,
-    MULTIPLY,
-    ROWS,
-    STORE,
-    VECTORS,
-    Panels,
-    dot,
-    lanes,
-    pointer,
-)
-from fastmlp.devices.cpu.products import (
-    few_rows_product,
-    padded,
-    panel_product,
-    panel_width,
-    product,
-    transposed,
-)
+from fastmlp.devices.cpu.block_sizes import DEPTH
+from fastmlp.devices.cpu.microkernel import ADD, FEW_ROWS, MULTIPLY, ROWS, STORE, dot
+from fastmlp.devices.cpu.panels import Panels, padded, panel_width, transposed
+from fastmlp.devices.cpu.products import few_rows_product, panel_product, product
+from fastmlp.devices.cpu.vectors import VECTORS, lanes, pointer
 
 DTYPES = [np.float32, np.float64]
 #: What a product P makes of what was there, by `how`.

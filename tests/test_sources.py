@@ -10,7 +10,7 @@ from scipy import sparse
 
 from fastmlp import devices
 from fastmlp.devices.cpu.microkernel import ROWS
-from fastmlp.devices.cpu.rows import Sources
+from fastmlp.devices.cpu.sources import Sources
 from fastmlp.network import Network
 
 COLUMNS = 5

@@ -20,8 +20,8 @@ from fastmlp.activations import Maxout, Swish
 from fastmlp.devices import cpu
 from fastmlp.devices.cpu import team
 from fastmlp.devices.cpu.microkernel import ROWS
-from fastmlp.devices.cpu.pace import Pace
 from fastmlp.devices.cpu.team import Team, meet, take, usable_threads
+from fastmlp.devices.cpu.thread_trials import ThreadTrials
 from fastmlp.network import Network
 from fastmlp.regularization import Regularization
 from fastmlp.training import Rows, loss_and_gradient
@@ -36,7 +36,7 @@ NETWORKS = [
 ]
 
 
-class AllTogether(Pace):
+class AllTogether(ThreadTrials):
     """No trials: all members, always."""
 
     def __init__(self, step, members=1):
@@ -49,7 +49,7 @@ def crowd(monkeypatch):
     """Make every device use as many threads as it is given, however small its work."""
     monkeypatch.setattr(cpu, "TEAM_WORK", 0)
     monkeypatch.setattr(cpu, "PREDICTION_TEAM_WORK", 0)
-    monkeypatch.setattr(cpu, "Pace", AllTogether)
+    monkeypatch.setattr(cpu, "ThreadTrials", AllTogether)
 
 
 def everything(network, members, form):
@@ -388,14 +388,14 @@ rng = np.random.default_rng(0)
 X = rng.standard_normal((3000, 30)).astype("f4")
 y = (X[:, 0] * X[:, 1] > 0).astype(int)
 
-class AllTogether(cpu.Pace):
+class AllTogether(cpu.ThreadTrials):
     def __init__(self, step, members=1):
         super().__init__(step, members)
         self.current = self.other = members
 
 def fit(n_jobs=2):
     cpu.TEAM_WORK = 0
-    cpu.Pace = AllTogether
+    cpu.ThreadTrials = AllTogether
     model = MLPClassifier((64,), max_iter=4, random_state=0, n_jobs=n_jobs).fit(X, y)
     return model.loss_curve_
 

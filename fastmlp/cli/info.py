@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_info
 from .. import devices
 from .._cache import CACHE
 from .._jit import JIT_DISABLED
-from ..devices.cpu.microkernel import VECTOR_BYTES
+from ..devices.cpu.vectors import VECTOR_BYTES
 
 PACKAGES = ("numpy", "scipy", "scikit-learn", "numba", "llvmlite", "threadpoolctl", "numba-cuda")
 

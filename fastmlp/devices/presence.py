@@ -54,6 +54,6 @@ def _has_driver():
 
 
 def _try_out():
-    from .cuda import target
+    from .cuda import toolkit
 
-    target.try_out()
+    toolkit.try_out()

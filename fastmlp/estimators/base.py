@@ -26,7 +26,6 @@ from ..regularization import Regularization
 from ..training import Plan, Rows, fit_epochs, fit_lbfgs
 from .fitted import model_of, network_to_go_on_with
 from .parameters import batch_rows, check_parameters, hidden_units, per_layer
-from .shortcuts import FLOATS, on_host, seeded, validated
 from .state import (
     begin,
     keep_progress,
@@ -36,6 +35,7 @@ from .state import (
     warn_of_unused,
 )
 from .types import MatrixLike
+from .validation import FLOATS, on_host, seeded, validated
 
 
 class BaseMLP(BaseEstimator, ABC):

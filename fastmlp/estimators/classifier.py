@@ -22,8 +22,8 @@ from ..optimizers import Optimizer
 from ..predictor import PAIR, PLAIN, SHARES
 from .base import BaseMLP, all_or_nothing
 from .parameters import OWN_CONSTRAINTS, SHARE, check_parameters
-from .shortcuts import FLOATS, label_binarizer, labels_in, on_host, validated
 from .types import LabelsLike, MatrixLike, SharesLike, SizesLike, WeightsLike
+from .validation import FLOATS, label_binarizer, labels_in, on_host, validated
 
 
 def _is_stochastic(estimator):

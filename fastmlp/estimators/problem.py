@@ -15,8 +15,8 @@ from ..network import Network
 from ..regularization import Regularization
 from .base import BaseMLP, _check_weights, _row_access
 from .fitted import model_of
-from .shortcuts import validated
 from .types import LabelsLike, MatrixLike, WeightsLike
+from .validation import validated
 
 
 class Problem(NamedTuple):

@@ -19,8 +19,8 @@ from ..optimizers import Optimizer
 from .base import BaseMLP
 from .fitted import model_of
 from .parameters import OWN_CONSTRAINTS
-from .shortcuts import FLOATS, validated
 from .types import MatrixLike, SharesLike, SizesLike, TargetsLike, WeightsLike
+from .validation import FLOATS, validated
 
 
 def _d2_pinball(loss, targets, outputs, weights):

@@ -7,17 +7,17 @@ import numpy as np
 from ...optimizers import MOST_NUMBERS
 from ..device import ZERO_WEIGHT, Configured, Sums
 from . import loops, team
-from .blocks import CHUNK
+from .block_sizes import CHUNK
 from .ending import present
 from .epoch import SETTINGS, add_gradient, apply_gradient, train, transpose
 from .layout import Layout, exchange, layout
 from .optimizer import ENTRIES as UPDATES
 from .optimizer import update_loop
-from .pace import Pace
 from .prediction import predict
-from .rows import Sources
 from .single_rows import predict_rows, predict_sources
+from .sources import Sources
 from .team import ALONE, Team
+from .thread_trials import ThreadTrials
 
 #: All that Python calls: what compiling ahead compiles.
 ENTRIES = (
@@ -55,7 +55,7 @@ class CpuDevice(Configured):
         # A team pays where a batch's arithmetic is long beside the meetings of its threads.
         heavy = batch_size is not None and self._size * rows > TEAM_WORK
         self._team = Team(self.n_jobs) if heavy else ALONE
-        self._pace = Pace(rows, self._team.size)
+        self._trials = ThreadTrials(rows, self._team.size)
         self._scratch = []
         self._fill(self._buffers.weights, parameters)
         if moments is not None:
@@ -140,7 +140,7 @@ class CpuDevice(Configured):
 
     def _train(self, sources, settings, n):
         """Train on n rows, as many batches in one compiled call as its time allows."""
-        for begin, end, members in self._pace.runs(0, n):
+        for begin, end, members in self._trials.runs(0, n):
             done = self._share(train, self._buffers, sources, settings, members, begin, end)
             self.optimizer.step = int(settings[0]["step"])
             if not done:
@@ -195,7 +195,7 @@ class CpuDevice(Configured):
         sums = settings.copy()
         sums[["loss_sum", "weight_sum"]] = 0
         sums[0]["batch_size"] = min(self.batch_size, LONGEST_BATCH)
-        for first, last, members in self._pace.runs(begin, end):
+        for first, last, members in self._trials.runs(begin, end):
             self._share(add_gradient, buffers, sources, sums, members, first, last)
         return float(sums[0]["loss_sum"]), float(sums[0]["weight_sum"])
 

@@ -7,7 +7,7 @@ from ...formulas import dropout
 from ...formulas.dropout import kept_scale, threshold
 from .calls import call_loop
 from .loops import Masked
-from .products import panel_count, panel_width
+from .panels import panel_count, panel_width
 
 
 class Dropping(NamedTuple):
@@ -54,7 +54,7 @@ def drop_inputs(layer, share, dropping, A):
     full = panel_width(A.data)
     for column in range(0, layer["fan_in"], full):
         count = min(full, layer["fan_in"] - column)
-        start = A.start + column // full * A.panel
+        start = A.start + column // full * A.panel_stride
         drop(dropping, share, column, A.data, start, A.rows, count)
 
 
@@ -66,10 +66,10 @@ def drop_outputs(layer, buffers, share, dropping, Z, A):
     for panel in range(panels):
         count = min(full, layer["outputs"] - panel * full)
         first = layer["first_output"] + panel * full
-        a, z = A.start + panel * A.panel, Z.start + panel * Z.panel
+        a, z = A.start + panel * A.panel_stride, Z.start + panel * Z.panel_stride
         drop(dropping, share, first, A.data, a, A.rows, count)
         for piece in range(layer["pieces"]):
-            place = z + piece * panels * Z.panel
+            place = z + piece * panels * Z.panel_stride
             drop(dropping, share, first, Z.data, place, A.rows, count)
         if layer["learns"]:
             drop(dropping, share, first, buffers.learning, z, A.rows, count)

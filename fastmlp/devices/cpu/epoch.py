@@ -9,26 +9,22 @@ import numpy as np
 
 from ..._jit import entry, glue, kernel
 from ...optimizers import MOST_NUMBERS
-from .blocks import CHUNK
+from .block_sizes import CHUNK
 from .dropout import Dropping, drop_inputs, drop_outputs
-from .head import output_backward, output_forward
-from .layers import (
-    add_unit_gradient,
+from .gradients import (
+    add_job_gradient,
     apply_layer_gradient,
-    backward,
     constrain,
-    deltas_of,
-    multiply,
     squared_layer_gradient,
-    update_unit,
-    values_of,
+    update_job,
     write_transposed,
 )
+from .layers import backward, deltas_of, multiply, values_of
 from .layout import pointers
-from .microkernel import ZERO
 from .optimizer import next_step, with_scale
-from .products import panel_of, panel_width
-from .rows import (
+from .output_layer import output_backward, output_forward
+from .panels import panel_of, panel_width
+from .sources import (
     ABSENT,
     FEATURES,
     ORDER,
@@ -40,29 +36,35 @@ from .rows import (
     value,
 )
 from .team import meet, share
+from .vectors import ZERO
 
+#: What the walks are told, and what they tell. The order is only for readers: records are built by
+#: the names of the fields.
 SETTINGS = np.dtype(
     [
-        ("batch_size", np.int64),
+        # Constants of a device.
         ("loss", np.int64),  # address of its loop
         ("canonical", np.int64),  # 1 where the loop gives the delta, 0 where ∂L/∂p
-        ("backward", np.int64),  # 0 where losses alone are summed, and no gradient
         ("same_constants", np.int64),  # of the loss, for all outputs
         ("mean_over_outputs", np.int64),
+        ("clip", np.float64),  # machine epsilon: how near to 0 and 1 a log loss sees probabilities
         ("dropping", np.int64),  # address of the loop of dropout, or 0
         ("seed", np.int64),
-        ("batch_begin", np.int64),  # of a batch whose gradient is summed block by block
-        ("update", np.int64),  # address of the optimiser's loop
-        ("step", np.int64),
         ("l2", np.float64),
         ("l1", np.float64),
         ("weight_decay", np.float64),
         ("clip_norm", np.float64),
         ("max_norm", np.float64),
+        ("update", np.int64),  # address of the optimiser's loop
         ("numbers", np.float64, MOST_NUMBERS),  # of the optimiser's formula
         ("beta_1", np.float64),  # what its learning rate is corrected by
         ("beta_2", np.float64),
-        ("clip", np.float64),  # machine epsilon: how near to 0 and 1 a log loss sees probabilities
+        # Of one call, or of where it is.
+        ("batch_size", np.int64),  # of a batch summed block by block: a block's
+        ("backward", np.int64),  # 0 where losses alone are summed, and no gradient
+        ("batch_begin", np.int64),  # where in the order the batch begins
+        ("step", np.int64),  # the optimiser's, which every update counts
+        # Results.
         ("loss_sum", np.float64),  # over the batches done, of loss times rows, or weight times loss
         ("weight_sum", np.float64),  # over the batches done, where their gradients are added up
     ],
@@ -78,7 +80,7 @@ def gather_features(X, order, position, A):
         row = row_number(order, position + r)
         for j in range(0, X["columns"], full):
             count = min(full, X["columns"] - j)
-            gather(X, row, j, count, A.data, panel_of(A, j).start + r * A.row)
+            gather(X, row, j, count, A.data, panel_of(A, j).start + r * A.row_stride)
 
 
 @glue
@@ -131,7 +133,7 @@ def rows_phase(layers, buffers, sources, settings, position, rows, member):
     last = layers[layers.size - 1]
     outputs = last["fan_out"]
     clip = type(buffers.outputs[0])(settings["clip"])
-    sums = last["first_unit"] + last["units"]
+    sums = last["first_job"] + last["jobs"]
     begin, end = share(member, (rows + CHUNK - 1) // CHUNK)
     for chunk in range(begin, end):
         first = chunk * CHUNK
@@ -160,7 +162,7 @@ def dropping_at(settings, position):
 def batch_sums(layers, buffers, settings, rows):
     """The batch's sums of weight times loss and of weights, from those of its chunks."""
     last = layers[layers.size - 1]
-    sums = last["first_unit"] + last["units"]
+    sums = last["first_job"] + last["jobs"]
     loss = weight = 0.0
     for chunk in range((rows + CHUNK - 1) // CHUNK):
         loss += buffers.partial[sums + 2 * chunk]
@@ -171,9 +173,9 @@ def batch_sums(layers, buffers, settings, rows):
 
 
 @kernel
-def is_mine(member, layer, unit):
-    """Whether a unit of the gradient is this member's: they go round, the same way each time."""
-    return (layer["first_unit"] + unit) % member.members == member.rank
+def is_mine(member, layer, job):
+    """Whether a job of the gradient is this member's: they go round, the same way each time."""
+    return (layer["first_job"] + job) % member.members == member.rank
 
 
 @entry
@@ -211,16 +213,16 @@ def train(layers, buffers, sources, settings, member, begin, end):
         step = next_step(settings, rate, weight, buffers.weights[0])
         for index in range(layers.size):
             layer = layers[index]
-            for unit in range(layer["units"]):
-                if is_mine(member, layer, unit):
-                    buffers.partial[layer["first_unit"] + unit] = update_unit(
-                        layer, buffers, sources, step, position, dropping, rows, unit
+            for job in range(layer["jobs"]):
+                if is_mine(member, layer, job):
+                    buffers.partial[layer["first_job"] + job] = update_job(
+                        layer, buffers, sources, step, position, dropping, rows, job
                     )
         if not meet(member):
             return False
         penalty = 0.0
-        for unit in range(layers[layers.size - 1]["first_unit"] + layers[layers.size - 1]["units"]):
-            penalty += buffers.partial[unit]
+        for job in range(layers[layers.size - 1]["first_job"] + layers[layers.size - 1]["jobs"]):
+            penalty += buffers.partial[job]
         settings["loss_sum"] += (loss + penalty) / weight * rows
     return True
 
@@ -247,9 +249,9 @@ def add_gradient(layers, buffers, sources, settings, member, begin, end):
         dropping = dropping_at(settings, position)
         for index in range(layers.size if settings["backward"] else 0):
             layer = layers[index]
-            for unit in range(layer["units"]):
-                if is_mine(member, layer, unit):
-                    add_unit_gradient(layer, buffers, sources, position, dropping, rows, unit)
+            for job in range(layer["jobs"]):
+                if is_mine(member, layer, job):
+                    add_job_gradient(layer, buffers, sources, position, dropping, rows, job)
         if not meet(member):
             break
 

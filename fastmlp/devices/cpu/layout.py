@@ -11,7 +11,7 @@ inputs         (batch, fan_in + 1); what the layer before has given out is its n
 deltas         (batch, fan_out)
 =============  ====================================================================================
 
-All lie in panels, see `products`. A *narrow* layer, of a few units, would leave most lanes of its
+All lie in panels, see `panels`. A *narrow* layer, of a few units, would leave most lanes of its
 panels empty. Its weights lie the other way round, in vectors along fan_in: the biases in one
 vector, then plain rows (fan_out, fan_in). They are their own transposed copy.
 
@@ -28,10 +28,11 @@ from typing import NamedTuple
 import numpy as np
 
 from ..._jit import entry, formula, kernel
-from .blocks import CHUNK, GROUP
+from .block_sizes import CHUNK, GROUP
 from .loops import layer_loops, loss_loop
-from .microkernel import FEW_ROWS, ROWS, VECTORS, lanes, pointer
-from .products import padded, panel_count, panel_width
+from .microkernel import FEW_ROWS, ROWS
+from .panels import padded, panel_count, panel_width
+from .vectors import VECTORS, lanes, pointer
 
 # Rows of a panel of the upstream buffer: those of a chunk, off the powers of two.
 UPSTREAM_ROWS = CHUNK + 4
@@ -52,8 +53,8 @@ LAYER = np.dtype(
             "narrow",  # 1 where the weights lie the other way round
             "passes_on",  # 1 where deltas go on to a layer before
             "sparse",  # 1 where the inputs are the user's sparse matrix
-            "units",  # pieces of work that the gradient is cut into, see `layers.update_unit`
-            "first_unit",
+            "jobs",  # pieces of work that the gradient is cut into, see `gradients.update_job`
+            "first_job",
             "weights",  # the others: where the layer's part of a buffer begins, ...
             "transposed",
             "inputs",
@@ -72,24 +73,28 @@ LAYER = np.dtype(
 
 
 class Buffers(NamedTuple):
-    """The flat buffers of one device; `layout` says what lies where."""
+    """The flat buffers of one device; the text above says what lies where.
 
-    weights: np.ndarray
-    transposed: np.ndarray
-    first: np.ndarray
+    Several hold one thing after the other while a batch passes; each step takes the place of the
+    one before.
+    """
+
+    weights: np.ndarray  # [W; b] of each layer, and what its activation learns
+    transposed: np.ndarray  # copies of W, written whenever W is updated
+    first: np.ndarray  # moments of the optimiser, each laid out like the weights
     second: np.ndarray
-    inputs: np.ndarray
-    deltas: np.ndarray
-    learning: np.ndarray  # like the deltas, where activations learn: how f(z) changes
-    upstream: np.ndarray  # a chunk's deltas before they meet the slopes
-    outputs: np.ndarray
-    targets: np.ndarray
-    row_weights: np.ndarray
-    row_scales: np.ndarray
-    loss_constants: np.ndarray
-    output_slopes: np.ndarray
-    gradient: np.ndarray
-    partial: np.ndarray  # float64: sums of single units of work, added up in a fixed order
+    inputs: np.ndarray  # features, and each hidden layer's f(z) as inputs of the next layer
+    deltas: np.ndarray  # z; then f'(z); then δ = w ∂loss/∂z. Of the last layer: z, then δ
+    learning: np.ndarray  # like the deltas, where activations learn: ∂f/∂c, then w ∂loss/∂c
+    upstream: np.ndarray  # w ∂loss/∂f(z) of a chunk's rows, before it meets f'(z)
+    outputs: np.ndarray  # predictions p; then ∂loss/∂p, or p - t of a canonical loss; then ∂loss/∂z
+    targets: np.ndarray  # targets t; then each output's loss
+    row_weights: np.ndarray  # w
+    row_scales: np.ndarray  # of softmax: a row's largest z; then 1 / the sum of its exponentials
+    loss_constants: np.ndarray  # of each output
+    output_slopes: np.ndarray  # the last layer's z; then its f'(z). Of softmax: z, then a copy of p
+    gradient: np.ndarray  # one job's at a time; or of all layers, laid out like the weights
+    partial: np.ndarray  # float64: each job's penalty; each chunk's sums of loss and weight
     dropout: np.ndarray  # float64: of each layer's inputs, the share that is left out
     rates: np.ndarray  # float64: the learning rate of each of an epoch's steps
 
@@ -134,15 +139,15 @@ class Layout:
         self.batch_rows, self.sparse = batch_rows, sparse
         self.layers = np.zeros(len(network.shapes), LAYER)
         self._sizes = dict.fromkeys(("weights", "transposed", "inputs", "deltas"), 0)
-        self._scratch = GROUP * VECTORS * lanes(dtype)  # one unit's gradient
+        self._scratch = GROUP * VECTORS * lanes(dtype)  # one job's gradient
         self._upstream = 0
-        self._units = 0
+        self._jobs = 0
         # Their addresses are in the table: they live as long as it does.
         self._loops = layer_loops(network, self.dtype)
         self.loss_loop = loss_loop(network.loss, network.canonical, self.dtype)
         for index in range(len(network.shapes)):
             self._place(index)
-        self._partial_sums = self._units + 2 * -(-batch_rows // CHUNK)
+        self._partial_sums = self._jobs + 2 * -(-batch_rows // CHUNK)
         self._places = [self._cut(moments) for moments in range(3)]
         self._no_dropout = (0.0,) * len(self.layers)
         self._loss_constants = network.loss.constants(network.units[-1])
@@ -179,7 +184,7 @@ class Layout:
             "deltas": panels * panel,
         }
         groups = 1 if sparse else -(-(fan_in + 1) // GROUP)
-        units = (1 if narrow else panels * groups) + activation.learnable
+        jobs = (1 if narrow else panels * groups) + activation.learnable
         values = {
             "fan_in": fan_in,
             "fan_out": fan_out,
@@ -192,8 +197,8 @@ class Layout:
             "narrow": narrow,
             "passes_on": index > 0,
             "sparse": sparse,
-            "units": units,
-            "first_unit": self._units,
+            "jobs": jobs,
+            "first_job": self._jobs,
             "inputs_panel": panel,
             "deltas_panel": panel,
             "learned": self._sizes["weights"] + own,
@@ -201,7 +206,7 @@ class Layout:
             "constant": activation.constant,
         } | self._sizes
         self.layers[index] = tuple(values[name] for name in LAYER.names)
-        self._units += units
+        self._jobs += jobs
         for name, size in sizes.items():
             self._sizes[name] += size
         if narrow:

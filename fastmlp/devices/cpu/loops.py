@@ -28,7 +28,7 @@ from ...formulas.losses import FORMULAS, canonical_delta
 from ...formulas.random import at_least
 from ..functions import Own
 from .calls import Loop, kept_as
-from .products import panel_width
+from .panels import panel_width
 
 
 class Units(NamedTuple):

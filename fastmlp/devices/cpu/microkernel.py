@@ -1,4 +1,4 @@
-"""The register tile: the innermost loop of every product, and all that knows the CPU's vectors.
+"""The register tile: the innermost loop of every product.
 
 A tile of the product C = X Y is a few rows by a few vectors of accumulators that stay in
 registers while the shared dimension runs by::
@@ -14,106 +14,24 @@ for every dtype and vector width.
 from typing import NamedTuple
 
 import numpy as np
-from llvmlite import binding, ir
+from llvmlite import ir
 from numba import types
-from numba.core import cgutils, config
+from numba.core import cgutils
 from numba.core.errors import RequireLiteralValue
 
 from ..._jit import intrinsic
+from .panels import Transposed
+from .vectors import REGISTERS, VECTOR_BYTES, VECTORS, lanes
 
-#: Numba compiles a function anew for a literal argument: a 0 that is not one.
-ZERO = np.int64(0)
-
-
-def _same(array):
-    return array
-
-
-@intrinsic(_same)
-def pointer(typingctx, array):
-    """The address of an array's first number, indexed like the array.
-
-    Inside compiled code an array counts its references, atomically, wherever it is passed on, and
-    tests each index for wraparound, which stops loops from vectorising. A pointer does neither.
-    """
-
-    def codegen(context, builder, signature, args):
-        return context.make_array(signature.args[0])(context, builder, args[0]).data
-
-    return types.CPointer(array.dtype)(array), codegen
-
-
-@intrinsic(lambda array: array.itemsize)
-def itemsize(typingctx, data):
-    """Bytes of one number behind a pointer."""
-
-    def codegen(context, builder, signature, args):
-        return context.get_constant(types.intp, data.dtype.bitwidth // 8)
-
-    return types.intp(data), codegen
-
-
-class Panels(NamedTuple):
-    """A matrix in panels inside a flat buffer; in compiled code ``data`` is a `pointer`.
-
-    With P the width of a panel, element (i, j) is ``data[start + i*row + j//P*panel + j%P]``.
-    """
-
-    data: np.ndarray
-    start: int
-    rows: int
-    columns: int
-    row: int
-    panel: int
-
-
-class Transposed(NamedTuple):
-    """The transpose of the `Panels` that have the same fields."""
-
-    data: np.ndarray
-    start: int
-    rows: int
-    columns: int
-    row: int
-    panel: int
-
-
-def _host_features() -> set[str]:
-    """The CPU features that Numba compiles for, which the user may have set below the host's.
-
-    Numba takes those of NUMBA_CPU_FEATURES; else none for NUMBA_CPU_NAME=generic; else the host's.
-    """
-    if config.CPU_FEATURES is not None:
-        return {f[1:] for f in config.CPU_FEATURES.split(",") if f.startswith("+")}
-    return {name for name, present in binding.get_host_cpu_features().items() if present}
-
-
-def _registers() -> tuple[int, int]:
-    """Bytes of a vector register, and how many there are."""
-    features = _host_features()
-    if "avx512f" in features:
-        return 64, 32
-    if "avx2" in features:
-        return 32, 16
-    return 16, 32 if "neon" in features else 16
-
-
-VECTOR_BYTES, _REGISTERS = _registers()
-VECTORS = 2
 # Enough accumulators to hide an addition's latency on two units, few enough to stay in registers
 # beside the factors. A panel, also of float64, is a whole number of tiles wide, so that a tile's
 # rows of a transposed matrix lie in one panel.
-ROWS = min(8 if _REGISTERS == 32 else 4, VECTORS * VECTOR_BYTES // 8)
+ROWS = min(8 if REGISTERS == 32 else 4, VECTORS * VECTOR_BYTES // 8)
 #: Rows of the tile for products of a few rows.
 FEW_ROWS = 4
 UNROLL = 4
 #: How a product meets what was there; no literals, for each of which kernels would be compiled.
 STORE, ADD, MULTIPLY = np.arange(3, dtype=np.int64)
-
-
-def lanes(dtype) -> int:
-    """How many numbers of `dtype` a vector holds: narrow columns are padded to this."""
-    return VECTOR_BYTES // np.dtype(dtype).itemsize
 
 
 def _tile_python(C, X, Y, i, k, rows, vectors, how):
@@ -123,10 +41,10 @@ def _tile_python(C, X, Y, i, k, rows, vectors, how):
     is_transposed = isinstance(X, Transposed)
     height, depth = np.arange(i, min(i + rows, C.rows)), np.arange(k, k + Y.rows)
     across, along = (height, depth) if is_transposed else (depth, height)
-    places = np.add.outer(along * panel, across // panel * X.panel + across % panel)
+    places = np.add.outer(along * panel, across // panel * X.panel_stride + across % panel)
     x = X.data[X.start + places]
-    y = Y.data[Y.start + np.add.outer((depth - k) * Y.row, np.arange(width))]
-    target = C.start + np.add.outer(height * C.row, np.arange(width))
+    y = Y.data[Y.start + np.add.outer((depth - k) * Y.row_stride, np.arange(width))]
+    target = C.start + np.add.outer(height * C.row_stride, np.arange(width))
     product = (x.T if is_transposed else x) @ y
     old = C.data[target]
     C.data[target] = (product, product + old, product * old)[how]
@@ -226,7 +144,7 @@ class _Emitter:
             def body(k, x, y, *sums):
                 for _ in range(count):
                     sums = self.outer_product(sums, x, y, offsets)
-                    x, y = b.gep(x, [self.integer(step)]), b.gep(y, [Y.row])
+                    x, y = b.gep(x, [self.integer(step)]), b.gep(y, [Y.row_stride])
                 inside = b.and_(b.add(k, self.integer(count)), self.integer(self.panel - 1))
                 ended = b.icmp_signed("==", inside, self.integer(0))
                 return [b.gep(x, [b.select(ended, jump, self.integer(0))]), y, *sums]
@@ -246,8 +164,8 @@ class _Panels(NamedTuple):
     start: ir.Value
     rows: ir.Value
     columns: ir.Value
-    row: ir.Value
-    panel: ir.Value
+    row_stride: ir.Value
+    panel_stride: ir.Value
 
     def address(self, emit, offset=None):
         start = self.start if offset is None else emit.builder.add(self.start, offset)
@@ -256,8 +174,8 @@ class _Panels(NamedTuple):
     def walk(self, emit, i, k):
         """Where element (i, k) is, what to add for the next row and column, and after a panel."""
         b, width = emit.builder, emit.integer(emit.panel)
-        offset = b.add(b.mul(i, width), b.mul(b.udiv(k, width), self.panel))
-        return self.address(emit, offset), emit.panel, 1, b.sub(self.panel, width)
+        offset = b.add(b.mul(i, width), b.mul(b.udiv(k, width), self.panel_stride))
+        return self.address(emit, offset), emit.panel, 1, b.sub(self.panel_stride, width)
 
 
 class _Transposed(_Panels):
@@ -265,7 +183,7 @@ class _Transposed(_Panels):
 
     def walk(self, emit, i, k):
         b, width = emit.builder, emit.integer(emit.panel)
-        column = b.add(b.mul(b.udiv(i, width), self.panel), b.urem(i, width))
+        column = b.add(b.mul(b.udiv(i, width), self.panel_stride), b.urem(i, width))
         offset = b.add(column, b.mul(k, width))
         return self.address(emit, offset), 1, emit.panel, emit.integer(0)
 
@@ -301,11 +219,12 @@ def tile(typingctx, C, X, Y, i, k, rows, vectors, how):
         one = ir.Constant(emit.vector, [1.0] * emit.lanes)
         adds = b.icmp_signed("==", how, emit.integer(ADD))
         multiplies = b.icmp_signed("==", how, emit.integer(MULTIPLY))
-        c, present = C.address(emit, b.mul(i, C.row)), b.sub(C.rows, i)
+        c, present = C.address(emit, b.mul(i, C.row_stride)), b.sub(C.rows, i)
         for r in range(height):
             with b.if_then(b.icmp_signed("<", emit.integer(r), present)):
                 for v in range(emit.vectors):
-                    offset = b.add(b.mul(C.row, emit.integer(r)), emit.integer(v * emit.lanes))
+                    row = b.mul(C.row_stride, emit.integer(r))
+                    offset = b.add(row, emit.integer(v * emit.lanes))
                     target = b.gep(c, [offset])
                     old = emit.load(target)
                     factor = b.select(multiplies, old, one)
@@ -321,8 +240,9 @@ def _dot_python(A, B, i, j):
     """What `dot` computes, in NumPy."""
     panel = VECTORS * lanes(A.data.dtype)
     columns = np.arange(A.columns)
-    a = A.data[A.start + i * A.row + columns // panel * A.panel + columns % panel]
-    return a @ B.data[B.start + j * B.row + columns // panel * B.panel + columns % panel]
+    across, along = columns // panel, columns % panel
+    a = A.data[A.start + i * A.row_stride + across * A.panel_stride + along]
+    return a @ B.data[B.start + j * B.row_stride + across * B.panel_stride + along]
 
 
 @intrinsic(_dot_python)
@@ -334,14 +254,15 @@ def dot(typingctx, A, B, i, j):
         b = builder
         emit = _Emitter(b, signature.return_type, VECTORS)
         A, B = (_Panels(*cgutils.unpack_tuple(b, args[position])) for position in range(2))
-        a, b_row = A.address(emit, b.mul(args[2], A.row)), B.address(emit, b.mul(args[3], B.row))
+        a = A.address(emit, b.mul(args[2], A.row_stride))
+        b_row = B.address(emit, b.mul(args[3], B.row_stride))
 
         def steps(vectors):
             def body(k, a, b_row, *sums):
                 offsets = [[emit.integer(v * emit.lanes)] for v in range(vectors)]
                 pairs = [(emit.load(b.gep(a, o)), emit.load(b.gep(b_row, o))) for o in offsets]
                 added = [b.call(emit.fma, [*p, s]) for p, s in zip(pairs, sums, strict=False)]
-                jumps = [A.panel], [B.panel]
+                jumps = [A.panel_stride], [B.panel_stride]
                 if vectors < VECTORS:
                     jumps = ([emit.integer(emit.lanes)],) * 2
                 return [b.gep(a, jumps[0]), b.gep(b_row, jumps[1]), *added, *sums[vectors:]]

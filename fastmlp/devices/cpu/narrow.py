@@ -5,9 +5,11 @@ would leave most lanes empty on panels.
 """
 
 from ..._jit import glue, kernel
-from .microkernel import ADD, VECTOR_BYTES, Panels, dot, itemsize
+from .microkernel import ADD, dot
 from .optimizer import FREE, PENALISED, update
-from .products import few_rows_product, panel_width, transposed
+from .panels import Panels, panel_width, transposed
+from .products import few_rows_product
+from .vectors import VECTOR_BYTES, itemsize
 
 
 @kernel
@@ -30,7 +32,7 @@ def multiply_narrow(layer, buffers, A, Z):
     for k in range(W.rows):
         bias = buffers.weights[layer["weights"] + k]
         for r in range(Z.rows):
-            Z.data[Z.start + r * Z.row + k] = dot(A, W, r, k) + bias
+            Z.data[Z.start + r * Z.row_stride + k] = dot(A, W, r, k) + bias
 
 
 @kernel
@@ -43,13 +45,13 @@ def narrow_gradient(layer, buffers, A, D, start, how):
     for k in range(layer["fan_out"]):
         total = type(gradient[0])(0)
         for r in range(D.rows):
-            total += deltas[D.start + r * D.row + k]
+            total += deltas[D.start + r * D.row_stride + k]
         gradient[start + k] = total + gradient[start + k] if how == ADD else total
     G = rows_of(layer, gradient, start + narrow_start(layer, buffers) - layer["weights"])
     few_rows_product(G, transposed(D), A, how)
     for k in range(G.rows):  # no gradient for the weights' padding, whatever the inputs' holds
         for j in range(layer["fan_in"], G.columns):
-            gradient[G.start + k * G.row + j] = 0
+            gradient[G.start + k * G.row_stride + j] = 0
 
 
 @glue

@@ -4,13 +4,13 @@ No row waits for another, so that threads need not meet.
 """
 
 from ..._jit import entry
-from .blocks import CHUNK
+from .block_sizes import CHUNK
 from .dropout import Dropping
 from .epoch import forward
 from .layout import pointers
-from .microkernel import ZERO
-from .rows import check_order
+from .sources import check_order
 from .team import take
+from .vectors import ZERO
 
 
 @entry

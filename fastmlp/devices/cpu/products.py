@@ -1,72 +1,10 @@
-"""Matrix products, tile by tile, on panels.
+"""Matrix products, tile by tile, on panels."""
 
-Every matrix lies in *panels*: its columns are cut into panels of ``VECTORS`` vectors, and each
-panel is stored on its own, row after row. A tile then reads its right factor from front to back,
-and the rows that it reads of its left factor, also of a transposed one, lie close together: with
-long rows, each would be in a page of its own, and the search for pages would take longer than the
-arithmetic.
-"""
-
-from ..._jit import formula, kernel
-from .blocks import DEPTH
-from .microkernel import (
-    ADD,
-    FEW_ROWS,
-    ROWS,
-    VECTOR_BYTES,
-    VECTORS,
-    ZERO,
-    Panels,
-    Transposed,
-    itemsize,
-    lanes,
-    tile,
-)
-
-
-def padded(columns: int, dtype) -> int:
-    """`columns` rounded up to whole vectors."""
-    n = lanes(dtype)
-    return -(-columns // n) * n
-
-
-@formula
-def panel_width(data):
-    """Columns of a full panel, for the numbers behind the pointer `data`."""
-    return VECTORS * (VECTOR_BYTES // itemsize(data))
-
-
-@formula
-def panel_count(columns, data):
-    """Panels that so many columns fill, the last of them perhaps in part."""
-    full = panel_width(data)
-    return (columns + full - 1) // full
-
-
-@kernel
-def transposed(M):
-    """Mᵀ."""
-    return Transposed(M.data, M.start, M.rows, M.columns, M.row, M.panel)
-
-
-@kernel
-def panel_of(M, j):
-    """The panel that begins at column j.
-
-    ``row`` 0 stands for panels whose rows follow each other without gaps, also those of the last,
-    which may be narrower.
-    """
-    full = panel_width(M.data)
-    width = min(full, M.columns - j)
-    row = M.row if M.row else width
-    return Panels(M.data, M.start + j // full * M.panel, M.rows, width, row, ZERO)
-
-
-@kernel
-def column_start(M, j):
-    """Where column j of the first row is."""
-    full = panel_width(M.data)
-    return M.start + j // full * M.panel + j % full
+from ..._jit import kernel
+from .block_sizes import DEPTH
+from .microkernel import ADD, FEW_ROWS, ROWS, tile
+from .panels import Panels, panel_of, panel_width
+from .vectors import VECTORS, ZERO
 
 
 @kernel
@@ -77,7 +15,7 @@ def panel_product(C, X, Y, first, how):
     """
     for k in range(0, Y.rows, DEPTH):
         depth = min(DEPTH, Y.rows - k)
-        part = Panels(Y.data, Y.start + k * Y.row, depth, Y.columns, Y.row, ZERO)
+        part = Panels(Y.data, Y.start + k * Y.row_stride, depth, Y.columns, Y.row_stride, ZERO)
         then = ADD if k > 0 else how
         if Y.columns == panel_width(Y.data):
             for i in range(first, C.rows, ROWS):

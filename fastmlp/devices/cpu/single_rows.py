@@ -11,11 +11,11 @@ from numba import types
 from ..._jit import entry, intrinsic, kernel
 from .calls import call_loop
 from .ending import present
-from .head import softmax
 from .loops import Units, layer_loops
-from .microkernel import ZERO, pointer
-from .products import panel_width
-from .rows import FEATURES, Sources, gather, stored, stored_column, stored_value
+from .output_layer import softmax
+from .panels import panel_width
+from .sources import FEATURES, Sources, gather, stored, stored_column, stored_value
+from .vectors import ZERO, pointer
 
 #: What is made of a row's outputs: nothing, [1 - p, p] of the single one p, or shares of their sum.
 PLAIN, PAIR, SHARES = range(3)

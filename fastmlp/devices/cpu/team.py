@@ -125,7 +125,7 @@ def _is_given_up(state):
 
 @kernel
 def share(member, count):
-    """The member's share [begin, end) of `count` jobs."""
+    """The member's share [begin, end) of `count` chunks of work."""
     return (
         member.rank * count // member.members,
         (member.rank + 1) * count // member.members,
@@ -134,7 +134,7 @@ def share(member, count):
 
 @kernel
 def take(member, count):
-    """The next of `count` jobs that nobody has taken yet; `count` where there is none."""
+    """The next of `count` chunks that nobody has taken yet; `count` where there is none."""
     if _atomic_load(member.state, _ENDED) != 0:
         return count
     return min(_atomic_add(member.state, _TAKEN, 1), count)

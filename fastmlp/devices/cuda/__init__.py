@@ -13,7 +13,7 @@ from .layout import kind_of
 from .memory import Memory, in_place
 from .runs import Resident, Run, batch_weights, rows_on, step_numbers
 from .single_block import SingleBlock, block_rows
-from .target import SIMULATED, cuda, describe, synchronize
+from .toolkit import SIMULATED, cuda, describe, synchronize
 
 __all__ = ["CudaDevice", "describe"]
 

@@ -13,8 +13,8 @@ import numpy as np
 
 from .layout import Layer, layout
 from .phases import THREADS, backward_kernel, forward_kernel, gradient_kernel, kernels
-from .target import LANES, SIMULATED, Graph, configured, multiprocessors
 from .tiles import LARGE, SMALL
+from .toolkit import LANES, SIMULATED, Graph, configured, multiprocessors
 
 #: The most rows in work at a time, and the most bytes that these may take.
 LONGEST_BLOCK, WORK_BYTES = 16 if SIMULATED else 1 << 17, 2 << 30
@@ -107,9 +107,9 @@ class Layered:
         blocks = -(-columns // tile.columns), -(-rows // tile.rows)
         return self._launch(make(self._kind, tile), blocks, tile.threads, *arguments)
 
-    def _forward(self, cursor, X, order):
+    def _forward(self, position, X, order):
         """The launches that run a block of rows through all layers."""
-        net = cursor, *self._tables, self._memory.parameters, self._work
+        net = position, *self._tables, self._memory.parameters, self._work
         rows = self.block_rows
         wide = self._blocks(rows * LANES)
         program = [self._launch(self._kernels.gather, wide, THREADS, *net, X, order)]
@@ -120,17 +120,17 @@ class Layered:
                 program.append(self._launch(choose, wide, THREADS, *net, index))
         return program
 
-    def _judge(self, cursor, targets, weights, order, losses, judges):
+    def _judge(self, position, targets, weights, order, losses, judges):
         return self._launch(
             self._kernels.judge, self._blocks(self.block_rows), THREADS,
-            cursor, *self._tables, self._memory.parameters, self._work, targets, weights, order,
+            position, *self._tables, self._memory.parameters, self._work, targets, weights, order,
             self._memory.constants, self._memory.epsilon, losses, judges,
         )  # fmt: skip
 
-    def _add_gradient(self, run, cursor, adds):
+    def _add_gradient(self, run, position, adds):
         """The launches that take a block of rows to its gradient."""
-        net = cursor, *self._tables, self._memory.parameters, self._work
-        judge = self._judge(cursor, run.targets, run.weights, run.order, run.losses, True)
+        net = position, *self._tables, self._memory.parameters, self._work
+        judge = self._judge(position, run.targets, run.weights, run.order, run.losses, True)
         backward = [
             self._product(backward_kernel, self.block_rows, self._layers[index].fan_in, *net, index)
             for index in range(len(self._layers) - 1, 1, -1)
@@ -138,11 +138,11 @@ class Layered:
         gradient = self._launch(
             gradient_kernel(self._kind, self._gradient_tile),
             (self._gradient_blocks, self._copies), self._gradient_tile.threads,
-            cursor, *self._tables, self._work, self._gradient, self._size, adds,
+            position, *self._tables, self._work, self._gradient, self._size, adds,
         )  # fmt: skip
-        return [*self._forward(cursor, run.X, run.order), judge, *backward, gradient]
+        return [*self._forward(position, run.X, run.order), judge, *backward, gradient]
 
-    def _update(self, run, cursor):
+    def _update(self, run, position):
         """The launches that update all parameters by their gradient."""
         kernels, memory, blocks = self._kernels, self._memory, self.penalty_parts
         penalised = self._layers[1].biases
@@ -151,12 +151,12 @@ class Layered:
         sums = self._gradient, run.steps, penalised, self._copies, squares
         if self._regularization.clip_norm < np.inf:
             measure = self._launch(
-                kernels.measure, blocks, THREADS, cursor, memory.parameters, *sums
+                kernels.measure, blocks, THREADS, position, memory.parameters, *sums
             )
             program.append(measure)
         update = self._launch(
             kernels.update, blocks, THREADS,
-            cursor, memory.parameters, *memory.first_and_second, *sums, run.penalties,
+            position, memory.parameters, *memory.first_and_second, *sums, run.penalties,
         )  # fmt: skip
         program.append(update)
         if most < np.inf:
@@ -170,23 +170,23 @@ class Layered:
             ]  # fmt: skip
         return program
 
-    def _program_of(self, run, cursor):
+    def _program_of(self, run, position):
         """The launches of a batch's first block, of its other ones, and of its update."""
         if run not in self._programs:
             if self._gradient is None:
                 self._gradient = self._memory.empty(self._copies * self._size)
-            blocks = [self._add_gradient(run, cursor, adds) for adds in (False, True)]
+            blocks = [self._add_gradient(run, position, adds) for adds in (False, True)]
             trains = bool(self._memory.moments)
-            self._programs[run] = *blocks, self._update(run, cursor) if trains else []
+            self._programs[run] = *blocks, self._update(run, position) if trains else []
         return self._programs[run]
 
     # ---- verbs -----------------------------------------------------------------------------------
 
     def launch(self, run):
         """Queue the training on a run of batches."""
-        cursor = run.cursor(self._batch_rows, self.block_rows)
+        position = run.beginning(self._batch_rows, self.block_rows)
         known = run in self._programs
-        first, more, update = self._program_of(run, cursor)
+        first, more, update = self._program_of(run, position)
         if self._batch_rows <= self.block_rows and not SIMULATED:
             program, batches = [*first, *update], run.batches
             if not known:  # only what has run can be recorded
@@ -214,16 +214,16 @@ class Layered:
 
     def add_gradient(self, run, adds):
         """Queue the gradient's sum over the rows of a run; it `adds` to that of the runs before."""
-        cursor = run.cursor(run.rows, self.block_rows)
-        first, more, _ = self._program_of(run, cursor)
+        position = run.beginning(run.rows, self.block_rows)
+        first, more, _ = self._program_of(run, position)
         for block in range(-(-run.rows // self.block_rows)):
             _queue(more if adds or block > 0 else first)
 
     def find_losses(self, run):
         """Queue the losses of the rows of a run, without their gradient."""
-        cursor = run.cursor(run.rows, self.block_rows)
-        judge = self._judge(cursor, run.targets, run.weights, run.order, run.losses, True)
-        program = [*self._forward(cursor, run.X, run.order), judge]
+        position = run.beginning(run.rows, self.block_rows)
+        judge = self._judge(position, run.targets, run.weights, run.order, run.losses, True)
+        program = [*self._forward(position, run.X, run.order), judge]
         for _ in range(-(-run.rows // self.block_rows)):
             _queue(program)
 
@@ -238,10 +238,10 @@ class Layered:
 
     def forward(self, run):
         """The outputs of up to a block of rows, (rows, outputs) on the GPU."""
-        cursor = run.cursor(self.block_rows, self.block_rows)
+        position = run.beginning(self.block_rows, self.block_rows)
         nothing = run.order, run.losses
-        judge = self._judge(cursor, run.targets, run.weights, *nothing, False)
-        _queue([*self._forward(cursor, run.X, run.order), judge])
+        judge = self._judge(position, run.targets, run.weights, *nothing, False)
+        _queue([*self._forward(position, run.X, run.order), judge])
         last = self._layers[-1]
         place = slice(last.outputs, last.outputs + run.rows * last.units)
         return self._work[place].reshape(run.rows, last.units)

@@ -19,7 +19,7 @@ import numpy as np
 from ..._jit import plain
 from ...formulas.dropout import kept_scale, threshold
 from ..functions import Own
-from .target import device
+from .toolkit import device
 
 #: What stands for no place.
 NOWHERE = -1

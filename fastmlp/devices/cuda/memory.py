@@ -7,7 +7,7 @@ next one together and sends it.
 
 import numpy as np
 
-from .target import cuda, free_memory, new_stream, release_memory, synchronize
+from .toolkit import cuda, free_memory, new_stream, release_memory, synchronize
 
 #: The share of the free memory that rows may fill...
 SHARE = 0.8

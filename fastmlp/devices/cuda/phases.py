@@ -1,7 +1,7 @@
 """The kernels of the second regime: one for each phase of a batch, of many blocks.
 
 Those that multiply give a block of threads a tile of the product, the others give a thread one
-place after the other. Where in the run they are, they read from the cursor.
+place after the other. Where in the run they are, they read from the position.
 """
 
 import math
@@ -10,7 +10,9 @@ from typing import NamedTuple
 
 from numba import from_dtype
 
-from .cursor import (
+from .elements import Kind, State, elements, weight_of
+from .layout import NOWHERE, layer_at
+from .position import (
     BATCH,
     BATCH_ROWS,
     BLOCK_ROWS,
@@ -23,21 +25,10 @@ from .cursor import (
     SEED,
     WEIGHTED,
 )
-from .elements import (
-    CLIP_NORM,
-    Kind,
-    State,
-    clip_scale,
-    elements,
-    shrunk,
-    slope_of,
-    updater,
-    weight_of,
-)
-from .layout import NOWHERE, layer_at
 from .sums import block_sum, sum_column
-from .target import LANES, SIMULATED, cuda, device, kernel
 from .tiles import Tile, product
+from .toolkit import LANES, SIMULATED, cuda, device, kernel
+from .updates import CLIP_NORM, clip_scale, shrunk, slope_of, updater
 
 #: Threads of blocks that go through places one by one.
 THREADS = 4 if SIMULATED else 256
@@ -56,11 +47,11 @@ class Kernels(NamedTuple):
 
 
 @device
-def _state(cursor, parameters, gradient, start, work):
-    batch = cursor[CURRENT_BATCH]
-    row = cursor[CURRENT_ROW] - batch * cursor[BATCH_ROWS]
+def _state(position, parameters, gradient, start, work):
+    batch = position[CURRENT_BATCH]
+    row = position[CURRENT_ROW] - batch * position[BATCH_ROWS]
     return State(
-        parameters, gradient, start, work, cursor[SEED], cursor[FIRST_STEP] + batch, row
+        parameters, gradient, start, work, position[SEED], position[FIRST_STEP] + batch, row
     )  # fmt: skip
 
 
@@ -84,48 +75,48 @@ def kernels(kind: Kind) -> Kernels:
         name = kind.name and f"cuda.{function.__name__}-{kind.name}"
         return kernel(THREADS, name)(function)
 
-    def gather(cursor, layers, numbers, parameters, work, X, order):
-        at, batch = cursor[ROW], cursor[BATCH]
-        batch_end = min((batch + 1) * cursor[BATCH_ROWS], cursor[END])
-        rows = min(cursor[BLOCK_ROWS], batch_end - at)
-        begin = batch * cursor[BATCH_ROWS]
-        step = cursor[FIRST_STEP] + batch
-        state = State(parameters, parameters, 0, work, cursor[SEED], step, at - begin)
+    def gather(position, layers, numbers, parameters, work, X, order):
+        at, batch = position[ROW], position[BATCH]
+        batch_end = min((batch + 1) * position[BATCH_ROWS], position[END])
+        rows = min(position[BLOCK_ROWS], batch_end - at)
+        begin = batch * position[BATCH_ROWS]
+        step = position[FIRST_STEP] + batch
+        state = State(parameters, parameters, 0, work, position[SEED], step, at - begin)
         layer = layer_at(layers, numbers, 0)
         if cuda.grid(1) == 0:
-            cursor[CURRENT_ROW], cursor[CURRENT_ROWS], cursor[CURRENT_BATCH] = at, rows, batch
+            position[CURRENT_ROW], position[CURRENT_ROWS], position[CURRENT_BATCH] = at, rows, batch
         for r in range(cuda.grid(1) // LANES, rows, cuda.gridsize(1) // LANES):
             row = order[at + r]
             for j in range(cuda.threadIdx.x % LANES, layer.units, LANES):
                 own.gather(state, layer, r, j, real(X[row, j]))
 
-    def choose_pieces(cursor, layers, numbers, parameters, work, index):
+    def choose_pieces(position, layers, numbers, parameters, work, index):
         layer = layer_at(layers, numbers, index)
-        state = _state(cursor, parameters, parameters, 0, work)
-        rows = cursor[CURRENT_ROWS]
+        state = _state(position, parameters, parameters, 0, work)
+        rows = position[CURRENT_ROWS]
         for r in range(cuda.grid(1) // LANES, rows, cuda.gridsize(1) // LANES):
             for j in range(cuda.threadIdx.x % LANES, layer.units, LANES):
                 own.choose_piece(state, layer, r, j)
 
     def judge(
-        cursor, layers, numbers, parameters, work, targets, weights, order, constants, epsilon,
+        position, layers, numbers, parameters, work, targets, weights, order, constants, epsilon,
         losses, judges,
     ):  # fmt: skip
         layer = layer_at(layers, numbers, len(layers) - 1)
-        state = _state(cursor, parameters, parameters, 0, work)
-        at, rows = cursor[CURRENT_ROW], cursor[CURRENT_ROWS]
+        state = _state(position, parameters, parameters, 0, work)
+        at, rows = position[CURRENT_ROW], position[CURRENT_ROWS]
         for r in range(cuda.grid(1), rows, cuda.gridsize(1)):
             own.finish_outputs(state, layer, r)
             if judges:
                 row = order[at + r]
-                weight = weight_of(weights, row, cursor[WEIGHTED])
+                weight = weight_of(weights, row, position[WEIGHTED])
                 losses[at + r] = own.judge(
                     state, layer, r, targets, row, weight, constants, epsilon
                 )
 
-    def measure(cursor, parameters, gradient, steps, penalised, copies, squares):
+    def measure(position, parameters, gradient, steps, penalised, copies, squares):
         scratch = cuda.shared.array(THREADS, real)
-        step, size = steps[cursor[CURRENT_BATCH]], len(parameters)
+        step, size = steps[position[CURRENT_BATCH]], len(parameters)
         total = real(0)
         for i in range(cuda.grid(1), size, cuda.gridsize(1)):
             g = _gradient_at(gradient, size, copies, i)
@@ -136,10 +127,10 @@ def kernels(kind: Kind) -> Kernels:
             squares[cuda.blockIdx.x] = total
 
     def update(
-        cursor, parameters, first, second, gradient, steps, penalised, copies, squares, penalties
+        position, parameters, first, second, gradient, steps, penalised, copies, squares, penalties
     ):
         scratch = cuda.shared.array(THREADS, real)
-        batch, size = cursor[CURRENT_BATCH], len(parameters)
+        batch, size = position[CURRENT_BATCH], len(parameters)
         step, scale = steps[batch], real(1)
         if step[CLIP_NORM] < math.inf:
             total = real(0)
@@ -154,7 +145,7 @@ def kernels(kind: Kind) -> Kernels:
         if cuda.threadIdx.x == 0:
             penalties[batch, cuda.blockIdx.x] = penalty
         if cuda.grid(1) == 0:
-            cursor[BATCH] = batch + 1
+            position[BATCH] = batch + 1
 
     def limit_norms(layers, numbers, parameters, index, most):
         layer = layer_at(layers, numbers, index)
@@ -183,10 +174,10 @@ def forward_kernel(kind: Kind, tile: Tile):
     shape, threads = (tile.rows, tile.columns), tile.threads
     height, width = shape
 
-    def forward(cursor, layers, numbers, parameters, work, index):
+    def forward(position, layers, numbers, parameters, work, index):
         out = cuda.shared.array(shape, real)
         layer = layer_at(layers, numbers, index)
-        rows = cursor[CURRENT_ROWS]
+        rows = position[CURRENT_ROWS]
         m0, n0 = cuda.blockIdx.y * height, cuda.blockIdx.x * width
         if m0 >= rows:
             return
@@ -194,7 +185,7 @@ def forward_kernel(kind: Kind, tile: Tile):
             work, layer.inputs, layer.inputs_stride, 1, parameters, layer.weights, 1, layer.fan_out,
             m0, n0, rows, layer.fan_out, 0, layer.fan_in, out,
         )  # fmt: skip
-        state = _state(cursor, parameters, parameters, 0, work)
+        state = _state(position, parameters, parameters, 0, work)
         for place in range(cuda.threadIdx.x, height * width, threads):
             m, n = place // width, place % width
             if m0 + m < rows and n0 + n < layer.fan_out:
@@ -211,10 +202,10 @@ def backward_kernel(kind: Kind, tile: Tile):
     shape, threads = (tile.rows, tile.columns), tile.threads
     height, width = shape
 
-    def backward(cursor, layers, numbers, parameters, work, index):
+    def backward(position, layers, numbers, parameters, work, index):
         out = cuda.shared.array(shape, real)
         layer, before = layer_at(layers, numbers, index), layer_at(layers, numbers, index - 1)
-        rows = cursor[CURRENT_ROWS]
+        rows = position[CURRENT_ROWS]
         m0, n0 = cuda.blockIdx.y * height, cuda.blockIdx.x * width
         if m0 >= rows:
             return
@@ -222,7 +213,7 @@ def backward_kernel(kind: Kind, tile: Tile):
             work, layer.slopes, layer.stride, 1, parameters, layer.weights, layer.fan_out, 1,
             m0, n0, rows, layer.fan_in, 0, layer.fan_out, out,
         )  # fmt: skip
-        state = _state(cursor, parameters, parameters, 0, work)
+        state = _state(position, parameters, parameters, 0, work)
         for place in range(cuda.threadIdx.x, height * width, threads):
             m, n = place // width, place % width
             if m0 + m < rows and n0 + n < before.units:
@@ -297,16 +288,16 @@ def gradient_kernel(kind: Kind, tile: Tile):
                 place = layer.weights + m * layer.fan_out + n
                 put(state, place, out[m - m0, n - n0], adds)
 
-    def gradient(cursor, layers, numbers, work, gradient, size, adds):
+    def gradient(position, layers, numbers, work, gradient, size, adds):
         out = cuda.shared.array(shape, real)
-        rows, copy = cursor[CURRENT_ROWS], cuda.blockIdx.y
+        rows, copy = position[CURRENT_ROWS], cuda.blockIdx.y
         share = (rows + cuda.gridDim.y - 1) // cuda.gridDim.y
         first = min(copy * share, rows)
         last = min(first + share, rows)
-        state = _state(cursor, gradient, gradient, copy * size, work)
+        state = _state(position, gradient, gradient, copy * size, work)
         number = cuda.blockIdx.x
         if cuda.threadIdx.x == 0 and number == 0 and copy == 0:
-            cursor[ROW] = cursor[CURRENT_ROW] + rows
+            position[ROW] = position[CURRENT_ROW] + rows
         for index in range(1, len(layers)):
             layer = layer_at(layers, numbers, index)
             if number >= 0 and number * LANES < layer.fan_out:

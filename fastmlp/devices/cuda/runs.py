@@ -5,10 +5,10 @@ import numpy as np
 from ..._jit import plain
 from ...formulas.optimizers import corrected
 from ..presence import is_on_gpu
-from . import cursor
-from .elements import CLIP_NORM, DECAY, L1, L2, LEARNING_RATE, NUMBERS, SCALE, STEP_NUMBERS
+from . import position
 from .memory import BLOCK_BYTES, SHARE, in_place
-from .target import cuda, free_memory, new_stream, release_memory
+from .toolkit import cuda, free_memory, new_stream, release_memory
+from .updates import CLIP_NORM, DECAY, L1, L2, LEARNING_RATE, NUMBERS, SCALE, STEP_NUMBERS
 
 
 def batch_weights(weights, order, batch_rows) -> np.ndarray:
@@ -49,7 +49,7 @@ class Run:
         self.steps = memory.empty((batches, STEP_NUMBERS))
         self.losses = memory.empty(rows)
         self.penalties = memory.empty((batches, penalty_parts))
-        self._cursor = memory.empty(cursor.LENGTH, np.int64)
+        self._position = memory.empty(position.LENGTH, np.int64)
         self.X = self.targets = self.weights = None
         self.weighted = False
         self.rows = self.batches = self.first_batch = self.first_step = self.seed = 0
@@ -66,14 +66,14 @@ class Run:
             self.batches = len(steps)
             self.steps[: self.batches].copy_to_device(steps, stream=stream)
 
-    def cursor(self, batch_rows, block_rows):
-        """The cursor at the beginning of the run."""
-        values = cursor.cursor(
+    def beginning(self, batch_rows, block_rows):
+        """The position at the beginning of the run."""
+        values = position.at_start(
             self.rows, batch_rows, block_rows,
             seed=self.seed, first_step=self.first_step, weighted=self.weighted,
         )  # fmt: skip
-        self._cursor.copy_to_device(values, stream=self.memory.stream)
-        return self._cursor
+        self._position.copy_to_device(values, stream=self.memory.stream)
+        return self._position
 
     def launched(self):
         """All of the run's work is in the queue."""

@@ -12,21 +12,11 @@ import numpy as np
 from numba import from_dtype, int32, uint32
 
 from ...regularization import Regularization
-from .cursor import BATCH, BATCH_ROWS, BATCHES, BLOCK_ROWS, END, FIRST_STEP, SEED, WEIGHTED
-from .elements import (
-    CLIP_NORM,
-    Kind,
-    State,
-    clip_scale,
-    elements,
-    shrunk,
-    slope_of,
-    updater,
-    weight_of,
-)
+from .elements import Kind, State, elements, weight_of
 from .layout import NOWHERE, layer_at, layout
+from .position import BATCH, BATCH_ROWS, BATCHES, BLOCK_ROWS, END, FIRST_STEP, SEED, WEIGHTED
 from .sums import block_sum, sum_column
-from .target import (
+from .toolkit import (
     LANES,
     SIMULATED,
     allow_all_shared,
@@ -36,6 +26,7 @@ from .target import (
     kernel,
     shared_memory,
 )
+from .updates import CLIP_NORM, clip_scale, shrunk, slope_of, updater
 
 
 def threads_of(kind: Kind) -> int:
@@ -201,7 +192,7 @@ def single_block(kind: Kind):
                 shrunk(state.parameters, layer.weights + n, layer.fan_out, layer.fan_in, most)
 
     def train(
-        cursor, layers, numbers, parameters, first, second, steps, max_norm, epsilon,
+        position, layers, numbers, parameters, first, second, steps, max_norm, epsilon,
         X, targets, weights, order, constants, losses, penalties,
     ):  # fmt: skip
         thread, threads, size = cuda.threadIdx.x, cuda.blockDim.x, len(parameters)
@@ -211,20 +202,20 @@ def single_block(kind: Kind):
         penalised = layer_at(layers, numbers, 1).biases
         for i in range(thread, size, threads):
             shared[i], shared[size + i] = parameters[i], real(0)
-        for batch in range(cursor[BATCH], cursor[BATCHES]):
-            begin = batch * cursor[BATCH_ROWS]
-            end = min(begin + cursor[BATCH_ROWS], cursor[END])
-            for at in range(begin, end, cursor[BLOCK_ROWS]):
-                rows = min(cursor[BLOCK_ROWS], end - at)
+        for batch in range(position[BATCH], position[BATCHES]):
+            begin = batch * position[BATCH_ROWS]
+            end = min(begin + position[BATCH_ROWS], position[END])
+            for at in range(begin, end, position[BLOCK_ROWS]):
+                rows = min(position[BLOCK_ROWS], end - at)
                 state = State(
                     shared, shared, size, shared,
-                    cursor[SEED], cursor[FIRST_STEP] + batch, at - begin,
+                    position[SEED], position[FIRST_STEP] + batch, at - begin,
                 )  # fmt: skip
                 cuda.syncthreads()
                 rows_forward(state, layers, numbers, X, order, at, rows)
                 for r in range(thread, rows, threads):
                     row = order[at + r]
-                    weight = weight_of(weights, row, cursor[WEIGHTED])
+                    weight = weight_of(weights, row, position[WEIGHTED])
                     own.finish_outputs(state, last, r)
                     losses[at + r] = own.judge(
                         state, last, r, targets, row, weight, constants, epsilon
@@ -280,10 +271,10 @@ class SingleBlock:
 
     def launch(self, run):
         """Queue the training on a run of batches."""
-        cursor = run.cursor(self._batch_rows, self._block_rows)
+        position = run.beginning(self._batch_rows, self._block_rows)
         memory = self._memory
         arguments = (
-            cursor, *self._tables, memory.parameters, *memory.first_and_second, run.steps,
+            position, *self._tables, memory.parameters, *memory.first_and_second, run.steps,
             self._max_norm, memory.epsilon, run.X, run.targets, run.weights, run.order,
             memory.constants, run.losses, run.penalties,
         )  # fmt: skip

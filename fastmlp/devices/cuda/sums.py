@@ -1,6 +1,6 @@
 """Sums over rows and over a block's threads, in a fixed order: the same bits from run to run."""
 
-from .target import cuda, device
+from .toolkit import cuda, device
 
 
 @device

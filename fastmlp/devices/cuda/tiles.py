@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import from_dtype, uint64
 
-from .target import SIMULATED, cuda, device
+from .toolkit import SIMULATED, cuda, device
 
 
 class Tile(NamedTuple):

@@ -13,7 +13,7 @@ import numpy as np
 LENGTH = 12
 
 
-def cursor(rows, batch_rows, block_rows, *, seed=0, first_step=0, weighted=False):
+def at_start(rows, batch_rows, block_rows, *, seed=0, first_step=0, weighted=False):
     """The numbers at the beginning of a run over so many rows, a block of rows at a time.
 
     `first_step` is the number of steps that the optimiser has done before.

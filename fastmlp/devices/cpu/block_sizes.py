@@ -7,7 +7,7 @@ little: what a block saves is paid for once a block, and is small beside its ari
 `DEPTH`    Rows of a panel of the right factor that stay in L1 while one tile of rows after the
            other meets them. Half of L1: the left factor and the product pass through the rest.
 `GROUP`    Rows of a panel of weights whose gradient is computed as a whole and then applied: one
-           unit of work. Three eighths of L1, beside half of it for a block of deltas.
+           job. Three eighths of L1, beside half of it for a block of deltas.
 `CHUNK`    Rows of the batch that go through all layers together. A block of weights is read from
            L2 once a chunk, at 32 bytes a cycle at least: 4 cycles a row of 128 bytes. Meanwhile two
            units do ``CHUNK * VECTORS`` multiply-adds in 64 cycles, so that even unhidden reads
@@ -16,7 +16,8 @@ little: what a block saves is paid for once a block, and is small beside its ari
 =========  =========================================================================================
 """
 
-from .microkernel import ROWS, VECTOR_BYTES, VECTORS
+from .microkernel import ROWS
+from .vectors import VECTOR_BYTES, VECTORS
 
 L1_BYTES = 32 * 1024
 _PANEL_ROW = VECTORS * VECTOR_BYTES

@@ -3,7 +3,7 @@
 import time
 
 
-class Pace:
+class ThreadTrials:
     """Cuts a walk over rows into compiled calls, and finds out how many threads are fastest.
 
     No call lasts longer than about a fifth of a second: it does not hear Ctrl-C, but Python does,

@@ -10,8 +10,8 @@ from sklearn.utils.multiclass import unique_labels
 from sklearn.utils.validation import validate_data
 
 from fastmlp import MLPRegressor
-from fastmlp.estimators import shortcuts
-from fastmlp.estimators.shortcuts import label_binarizer, labels_in, seeded, validated
+from fastmlp.estimators import validation
+from fastmlp.estimators.validation import label_binarizer, labels_in, seeded, validated
 
 PLAIN = np.random.default_rng(0).standard_normal((6, 3))
 TARGET = np.arange(6.0)
@@ -22,7 +22,7 @@ def refuse(*args, **kwargs):
 
 
 def test_plain_arrays_go_by(monkeypatch):
-    monkeypatch.setattr(shortcuts, "validate_data", refuse)
+    monkeypatch.setattr(validation, "validate_data", refuse)
     estimator = MLPRegressor()
     for X in (PLAIN, PLAIN.astype(np.float32), np.asfortranarray(PLAIN)[::2]):
         for y in (TARGET, TARGET.astype(int), TARGET > 2, TARGET.astype(str)):
@@ -53,9 +53,9 @@ def test_all_else_goes_the_long_way(name, monkeypatch):
         calls.append(args)
         return validate_data(*args, **kwargs)
 
-    monkeypatch.setattr(shortcuts, "validate_data", spy)
+    monkeypatch.setattr(validation, "validate_data", spy)
     estimator = MLPRegressor()
-    X, y = validated(estimator, OTHERS[name], TARGET, reset=True, dtype=shortcuts.FLOATS)
+    X, y = validated(estimator, OTHERS[name], TARGET, reset=True, dtype=validation.FLOATS)
     assert X.shape == (6, 3)
     np.testing.assert_array_equal(y, TARGET)
     assert len(calls) == 1

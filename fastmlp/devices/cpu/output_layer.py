@@ -11,8 +11,8 @@ from ..._jit import kernel, whole_vectors
 from ...formulas.elementary import exp
 from .calls import call_loop
 from .loops import Outputs, Units
-from .microkernel import ZERO
-from .products import column_start
+from .panels import column_start
+from .vectors import ZERO
 
 
 @kernel
@@ -60,7 +60,7 @@ def output_forward(layer, Z, buffers, first):
     for k in range(outputs):
         z, column = column_start(Z, k), start + k * rows
         for r in range(rows):
-            slopes[column + r] = Z.data[z + r * Z.row]
+            slopes[column + r] = Z.data[z + r * Z.row_stride]
     if layer["loop"]:
         constant = type(p[0])(layer["constant"])
         activate_elements(layer["loop"], constant, p, slopes, start, rows * outputs)
@@ -112,7 +112,7 @@ def output_backward(layer, settings, D, buffers, first, epsilon):
     for k in range(outputs):
         d, column = column_start(D, k), start + k * rows
         for r in range(rows):
-            D.data[d + r * D.row] = derivatives[column + r] * w[first + r]
+            D.data[d + r * D.row_stride] = derivatives[column + r] * w[first + r]
     total = 0.0
     for k in range(outputs):
         column = start + k * rows

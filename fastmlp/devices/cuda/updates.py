@@ -1,0 +1,95 @@
+"""What updates parameters, and what limits them: functions of the GPU, made from the formulas.
+
+Like those of `elements`, none knows of threads.
+"""
+
+import math
+from collections.abc import Callable
+
+from ...formulas.optimizers import FORMULAS, penalty_slope, twice_penalty
+from ...optimizers import MOST_NUMBERS, OPTIMIZERS
+from .toolkit import device
+
+#: What one update needs, in the network's dtype: places of a step's numbers.
+LEARNING_RATE, SCALE, DECAY, L2, L1, CLIP_NORM, NUMBERS = range(7)
+#: How many there are: the optimiser's own are the last.
+STEP_NUMBERS = NUMBERS + MOST_NUMBERS
+
+
+@device
+def slope_of(step, w, gradient, penalised):
+    """A parameter's slope of the batch's mean loss with its penalty, from the gradient's sum."""
+    zero = type(w)(0)
+    l2 = step[L2] if penalised else zero
+    l1 = step[L1] if penalised else zero
+    return (gradient + penalty_slope(w, l2, l1)) * step[SCALE]
+
+
+@device
+def twice_penalty_of(step, w, penalised):
+    """Twice a parameter's part of the batch's summed penalty."""
+    return twice_penalty(w, step[L2], step[L1]) if penalised else type(w)(0)
+
+
+@device
+def _numbers(step):
+    return (
+        step[NUMBERS], step[NUMBERS + 1], step[NUMBERS + 2], step[NUMBERS + 3], step[NUMBERS + 4],
+    )  # fmt: skip
+
+
+def _with_one_moment(formula):
+    @device
+    def change_of(step, slope, first, second, i):
+        change, first[i] = formula(slope, first[i], step[LEARNING_RATE], _numbers(step))
+        return change
+
+    return change_of
+
+
+def _with_two_moments(formula):
+    @device
+    def change_of(step, slope, first, second, i):
+        change, m, v = formula(slope, first[i], second[i], step[LEARNING_RATE], _numbers(step))
+        first[i], second[i] = m, v
+        return change
+
+    return change_of
+
+
+def updater(optimizer: str) -> Callable:
+    """The function that updates parameter i, and returns twice its penalty before."""
+    make = {1: _with_one_moment, 2: _with_two_moments}[OPTIMIZERS[optimizer].moments]
+    change_of = make(FORMULAS[optimizer])
+
+    @device
+    def update(step, parameters, first, second, i, gradient, penalised, scale):
+        w = parameters[i]
+        slope = slope_of(step, w, gradient, penalised) * scale
+        decay = step[DECAY] if penalised else type(w)(1)
+        parameters[i] = w * decay + change_of(step, slope, first, second, i)
+        return twice_penalty_of(step, w, penalised)
+
+    return update
+
+
+@device
+def clip_scale(step, squares):
+    """What a gradient is multiplied by whose squares sum to this, lest it be too long."""
+    most = step[CLIP_NORM]
+    if squares > most * most:
+        return most / type(most)(math.sqrt(squares))
+    return type(most)(1)
+
+
+@device
+def shrunk(work, start, stride, count, most):
+    """Scale a unit's weights down to the norm `most` where theirs is larger."""
+    total = type(most)(0)
+    for k in range(count):
+        w = work[start + k * stride]
+        total += w * w
+    if total > most * most:
+        scale = most / math.sqrt(total)
+        for k in range(count):
+            work[start + k * stride] *= scale
