@@ -11,7 +11,8 @@ from sklearn.utils.validation import validate_data
 
 from fastmlp import MLPRegressor
 from fastmlp.estimators import validation
-from fastmlp.estimators.validation import label_binarizer, labels_in, seeded, validated
+from fastmlp.estimators.labels import label_binarizer, labels_in
+from fastmlp.estimators.validation import seeded, validated
 
 PLAIN = np.random.default_rng(0).standard_normal((6, 3))
 TARGET = np.arange(6.0)

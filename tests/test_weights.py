@@ -11,7 +11,7 @@ from sklearn.ensemble import (
 from tasks import DEVICES, TASKS
 
 from fastmlp import MLPClassifier, MLPRegressor
-from fastmlp.estimators.base import BaseMLP
+from fastmlp.estimators import solvers
 
 pytestmark = pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
 SETTINGS = {"hidden_layer_sizes": (5,), "random_state": 0, "shuffle": False, "batch_size": 10}
@@ -66,14 +66,14 @@ def test_weights_that_cancel_out_are_an_error(device):
 @pytest.fixture
 def held_out(monkeypatch):
     """The rows that fits have held out, one array for each fit."""
-    noted, split = [], BaseMLP._split
+    noted, split = [], solvers.held_out
 
     def note(estimator, rows, random_state):
         parts = split(estimator, rows, random_state)
         noted.append(parts[1])
         return parts
 
-    monkeypatch.setattr(BaseMLP, "_split", note)
+    monkeypatch.setattr(solvers, "held_out", note)
     return noted
 
 

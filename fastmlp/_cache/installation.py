@@ -48,7 +48,8 @@ def fingerprint() -> str:
         digest.update(part.encode())
     package = sys.modules[_NAME].__spec__
     for spec in _submodules(package):
-        if spec.name.split(".")[1] not in COMPILED:
+        _, room, *_ = spec.name.split(".")
+        if room not in COMPILED:
             continue
         digest.update(spec.name.encode())
         digest.update(_content(spec))

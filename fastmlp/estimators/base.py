@@ -4,15 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from contextlib import contextmanager
-from dataclasses import replace
-from numbers import Number
 
 import numpy as np
 from scipy import sparse
 from sklearn.base import BaseEstimator
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.model_selection import train_test_split
-from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
 from .. import devices, initializers
@@ -20,22 +15,18 @@ from ..activations import Activation
 from ..losses import Loss
 from ..model import FittedNetwork
 from ..network import Network
-from ..notices import warn
 from ..predictor import PLAIN, Predictor
 from ..regularization import Regularization
-from ..training import Plan, Rows, fit_epochs, fit_lbfgs
+from ..training import Rows
 from .fitted import model_of, network_to_go_on_with
-from .parameters import batch_rows, check_parameters, hidden_units, per_layer
+from .parameters import check_parameters, hidden_units, per_layer
+from .solvers import descend, minimise
 from .state import (
     begin,
-    keep_progress,
-    next_dropout_seed,
-    next_optimizer,
-    next_progress,
     warn_of_unused,
 )
 from .types import MatrixLike
-from .validation import FLOATS, on_host, seeded, validated
+from .validation import FLOATS, checked_weights, on_host, row_access, seeded, validated
 
 
 class BaseMLP(BaseEstimator, ABC):
@@ -105,17 +96,16 @@ class BaseMLP(BaseEstimator, ABC):
             else:
                 warn_of_unused(self, incremental)
             X, targets = self._encode(X, y, incremental, reset=fresh)
-            weights = _check_weights(on_host(sample_weight), X)
-            rows = Rows(_row_access(X), targets, weights)
+            weights = checked_weights(on_host(sample_weight), X)
+            rows = Rows(row_access(X), targets, weights)
             self.n_outputs_ = targets.shape[1]
             with seeded(self.random_state) as random_state:
                 network, parameters = self._start(fresh, rows.X, hidden, random_state)
                 if self.solver == "lbfgs":
-                    parameters = self._minimise(network, parameters, rows, fresh)
+                    parameters = minimise(self, network, parameters, rows, fresh)
                 else:
-                    parameters = self._descend(
-                        network, parameters, rows, fresh, incremental, random_state
-                    )
+                    start = network, parameters, rows
+                    parameters = descend(self, *start, fresh, incremental, random_state)
             if not np.isfinite(parameters).all():
                 raise ValueError(
                     "Solver produced non-finite parameter weights. The input data may"
@@ -201,131 +191,6 @@ class BaseMLP(BaseEstimator, ABC):
             )
         return regularization
 
-    def _minimise(self, network, parameters, rows, fresh):
-        """Fit by L-BFGS; returns the parameters."""
-        n = rows.X.shape[0]
-        device = self._device(
-            network,
-            parameters,
-            rows.X,
-            epochs=self.max_iter,
-            regularization=self._regularization(network),
-            batch_size=min(n, 1024),
-        )
-        result = fit_lbfgs(
-            device,
-            parameters,
-            rows,
-            max_iter=self.max_iter,
-            max_fun=self.max_fun,
-            tol=self.tol,
-        )
-        self.device_ = device.name
-        self.n_iter_ = min(result.nit, self.max_iter)
-        self.loss_ = result.fun
-        if fresh:
-            self.t_ = 0
-        if result.status != 0:
-            warn(_lbfgs_message(result, self.n_iter_, self.max_iter), ConvergenceWarning)
-        return result.x
-
-    def _descend(self, network, parameters, rows, fresh, incremental, random_state):
-        """Fit by epochs of adam or sgd; returns the parameters."""
-        if self.early_stopping and incremental:
-            raise ValueError("partial_fit does not support early_stopping=True")
-        regularization = self._regularization(network)
-        order, validation = self._split(rows, random_state)
-        optimizer = next_optimizer(self, parameters, incremental)
-        if regularization.dropout:
-            self._dropout_seed = next_dropout_seed(self, fresh, optimizer, random_state)
-            regularization = replace(regularization, seed=self._dropout_seed)
-        progress = next_progress(self, fresh)
-        device = self._device(
-            network,
-            parameters,
-            rows.X,
-            epochs=1 if incremental else self.max_iter,
-            optimizer=optimizer,
-            regularization=regularization,
-            batch_size=batch_rows(self, len(order)),
-        )
-        plan = Plan(
-            self.max_iter,
-            self.tol,
-            self.n_iter_no_change,
-            shuffle=bool(self.shuffle),
-            one_epoch=incremental,
-            verbose=int(self.verbose),
-        )
-        score = None if validation is None else self._scorer(device, rows, validation)
-        best, exhausted = fit_epochs(device, rows, order, plan, progress, random_state, score)
-        if exhausted:
-            warn(
-                f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) "
-                "reached and the optimization hasn't converged yet.",
-                ConvergenceWarning,
-            )
-        self.device_ = device.name
-        optimizer.moments = device.moments()
-        self._optimizer = optimizer
-        keep_progress(self, progress)
-        if not self.early_stopping:
-            return device.parameters()
-        if best is not None:
-            return best
-        # Not one score was a number or beat the last fit's: scikit-learn then has the first weights
-        # of a new fit, and the last ones of a warm start. Where it fails, for want of validation
-        # rows with weight, the last ones are kept.
-        weightless = rows.weights is not None and not rows.weights[validation].any()
-        return parameters if fresh and not weightless else device.parameters()
-
-    def _split(self, rows, random_state):
-        """Row numbers to train on, and to validate on or None."""
-        numbers = np.arange(rows.X.shape[0])
-        if not self.early_stopping:
-            return numbers, None
-        binary = hasattr(self, "classes_") and self.n_outputs_ == 1
-        try:
-            train, validation = train_test_split(
-                numbers,
-                random_state=random_state,
-                test_size=self.validation_fraction,
-                stratify=rows.targets if binary else None,
-            )
-        except ValueError as error:
-            reason = str(error).replace("test_size", "validation_fraction")
-            reason = reason.replace(" and train_size=None", "")
-            raise ValueError(f"No rows can be held out for early stopping: {reason}") from error
-        if len(validation) < 2:
-            raise ValueError(
-                "The validation set is too small. Increase 'validation_fraction' "
-                "or the size of your dataset."
-            )
-        if rows.weights is not None and not rows.weights[train].any():
-            raise ValueError(
-                "All rows that are left to train on have weight 0. Choose another random_state, or "
-                "leave out rows without weight."
-            )
-        return train, validation
-
-    def _scorer(self, device, rows, validation):
-        """A function that scores the device's parameters on the validation rows.
-
-        Rows without any weight have no score: NaN, which is neither an improvement nor a stall.
-        """
-        targets = rows.targets[validation]
-        weights = None if rows.weights is None else rows.weights[validation]
-        if weights is not None and not weights.any():
-            return lambda: np.nan
-        outputs = np.empty(targets.shape, device.dtype)
-
-        def score():
-            return self._score_outputs(
-                device.forward(rows.X, outputs, validation), targets, weights
-            )
-
-        return score
-
     # ---- predict --------------------------------------------------------------------------------
 
     def _outputs(self, X: MatrixLike) -> np.ndarray:
@@ -336,7 +201,7 @@ class BaseMLP(BaseEstimator, ABC):
         """The fitted network, and its outputs for the rows of X."""
         if not hasattr(self, "coefs_"):
             check_is_fitted(self)
-        rows = _row_access(validated(self, X, reset=False))
+        rows = row_access(validated(self, X, reset=False))
         model = model_of(self)
         self._check_widths(model.network, rows)
         dtype = model.dtype_with(rows)
@@ -397,46 +262,3 @@ def all_or_nothing(estimator):
     except BaseException:
         estimator.__dict__ = before  # at once: another Ctrl-C may come at any time
         raise
-
-
-def _check_weights(sample_weight, X):
-    """Weights as a vector of floats, or None; errors as scikit-learn words them."""
-    if sample_weight is None:
-        return None
-    n = X.shape[0]
-    if isinstance(sample_weight, Number):
-        weights = np.full(n, sample_weight, np.float64)
-    else:
-        weights = check_array(
-            sample_weight, ensure_2d=False, dtype=FLOATS, order="C", input_name="sample_weight"
-        )
-    if weights.ndim != 1:
-        raise ValueError(
-            f"Sample weights must be 1D array or scalar, got {weights.ndim}D array. "
-            f"Expected either a scalar value or a 1D array of length {n}."
-        )
-    if weights.shape != (n,):
-        raise ValueError(f"sample_weight.shape == {weights.shape}, expected {(n,)}!")
-    if not weights.any():
-        raise ValueError("Sample weights must contain at least one non-zero number.")
-    return weights
-
-
-def _row_access(X):
-    """X with rows at hand: CSC becomes CSR, all else stays as it is."""
-    return X.tocsr() if sparse.issparse(X) else X
-
-
-def _lbfgs_message(result, n_iter, max_iter):
-    message = (
-        f"lbfgs failed to converge after {n_iter} iteration(s) (status={result.status}):\n"
-        f"{result.message}\n"
-    )
-    if n_iter == max_iter:
-        message += (
-            f"\nIncrease the number of iterations to improve the convergence (max_iter={max_iter})."
-        )
-    return message + (
-        "\nYou might also want to scale the data as shown in:\n"
-        "    https://scikit-learn.org/stable/modules/preprocessing.html"
-    )

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Self, TypeVar
 import numpy as np
 import sklearn.neural_network
 from sklearn.base import ClassifierMixin
-from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils import column_or_1d
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.multiclass import type_of_target, unique_labels
+from sklearn.utils.multiclass import unique_labels
 from sklearn.utils.validation import check_is_fitted
 
 from .. import activations
@@ -21,9 +20,11 @@ from ..losses import resolve as resolve_loss
 from ..optimizers import Optimizer
 from ..predictor import PAIR, PLAIN, SHARES
 from .base import BaseMLP, all_or_nothing
+from .labels import check_labels, indicators, know_classes, label_binarizer, labels_in
+from .paragraphs import documented
 from .parameters import OWN_CONSTRAINTS, SHARE, check_parameters
 from .types import LabelsLike, MatrixLike, SharesLike, SizesLike, WeightsLike
-from .validation import FLOATS, label_binarizer, labels_in, on_host, validated
+from .validation import FLOATS, on_host, validated
 
 
 def _is_stochastic(estimator):
@@ -49,6 +50,7 @@ def _normalised(outputs):
     return np.where(sums > 0, outputs, 1) / np.where(sums > 0, sums, outputs.shape[1])
 
 
+@documented
 class MLPClassifier(ClassifierMixin, BaseMLP):
     """Multi-layer perceptron classifier.
 
@@ -59,61 +61,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     Parameters
     ----------
-    hidden_layer_sizes : array-like of int or int, default=(100,)
-        Units of each hidden layer; empty for a linear model.
-    activation : str, Activation, or list or tuple of these, default="relu"
-        Activation of the hidden layers, or one for each of them: "identity", "logistic", "tanh",
-        "relu", "hard_sigmoid", "hard_tanh", "leaky_relu", "prelu", "elu", "selu", "softplus",
-        "swish" or "silu", "gelu", "maxout", "step"; or an object from `fastmlp.activations`, where
-        the formulas are, with parameters of its own, such as ``LeakyReLU(negative_slope=0.1)``,
-        ``Swish(learnable=True)``, ``Maxout(pieces=3)``, or functions of yours.
-    solver : str or Optimizer, default="adam"
-        "adam"; "sgd", stochastic gradient descent with momentum; "rmsprop"; "lbfgs", L-BFGS over
-        all rows; or an object from `fastmlp.optimizers` with parameters of its own, such as
-        ``SGD(momentum=0.5)``.
-    alpha : float, default=0.0001
-        L2 penalty: ``alpha / 2`` times the sum of squared weights is added to a batch's summed
-        loss, so that its effect depends on the batch size.
-    batch_size : int or "auto", default="auto"
-        Rows of a batch; "auto" is ``min(200, n_samples)``. Not used by "lbfgs".
-    learning_rate : {"constant", "invscaling", "adaptive"}, default="constant"
-        Schedule of the learning rate, but for "adam": constant; with t the rows seen,
-        ``learning_rate_init / (t + 1)**power_t``; or divided by 5 whenever training stalls.
-    learning_rate_init : float, default=0.001
-        First learning rate.
-    power_t : float, default=0.5
-        Exponent of "invscaling".
-    max_iter : int, default=200
-        Most epochs, or L-BFGS iterations.
-    shuffle : bool, default=True
-        Whether to shuffle the rows before each epoch.
-    random_state : int, RandomState or None, default=None
-        Draws the weights, the validation rows and the shuffles; the same numbers as scikit-learn.
-    tol : float, default=0.0001
-        Improvement of loss or score below which an epoch counts as stalled; for "lbfgs" the largest
-        component of the gradient at which it stops.
-    verbose : bool or int, default=False
-        Whether to print the progress: of every epoch, or of the first and every so-many-th.
-    warm_start : bool, default=False
-        Whether `fit` goes on from the weights of the last call.
-    momentum : float, default=0.9
-        Momentum of "sgd", in [0, 1].
-    nesterovs_momentum : bool, default=True
-        Whether "sgd" looks ahead along its momentum.
-    early_stopping : bool, default=False
-        Whether to hold out validation rows, stop by their score, and keep the best weights.
-    validation_fraction : float, default=0.1
-        Share of rows held out, in [0, 1).
-    beta_1 : float, default=0.9
-        Decay of Adam's first moments, in [0, 1).
-    beta_2 : float, default=0.999
-        Decay of Adam's second moments, in [0, 1).
-    epsilon : float, default=1e-8
-        Added to the denominator in Adam.
-    n_iter_no_change : int or inf, default=10
-        Stalled epochs in a row that are let pass.
-    max_fun : int, default=15000
-        Most evaluations of the loss, for "lbfgs".
+    {training}
     loss : str or Loss, default="log_loss"
         "log_loss"; or "squared_error", "absolute_error" or "huber" between the outputs and 1 for
         the class or label that a row has and 0 for all others; or an object from `fastmlp.losses`.
@@ -125,77 +73,15 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         "logistic". Outputs must lie within [0, 1]: with other losses than the log loss
         "hard_sigmoid", "logistic", and "softmax" for several classes; with the log loss of two
         classes or of labels "hard_sigmoid" or "logistic"; or a function of yours.
-    weight_init : str or (coefs, intercepts), default="glorot"
-        First weights: "glorot" is scikit-learn's, weights and biases. With biases of 0,
-        "glorot_normal", "he_uniform", "he_normal", "lecun_uniform", "lecun_normal", "orthogonal",
-        "zeros", or "auto", which chooses for each layer by its activation: see
-        `fastmlp.initializers`. Or the arrays themselves, in the shapes of `coefs_` and
-        `intercepts_`; they are copied.
-    l1 : float, default=0.0
-        L1 penalty: ``l1`` times the sum of absolute weights is added to a batch's summed loss. Its
-        slope at 0 is taken to be 0. L-BFGS, made for smooth functions, may stall at such kinks: it
-        brings weights near 0, not to it.
-    weight_decay : float, default=0.0
-        With each step, weights shrink by the learning rate times this, apart from the gradient and
-        so from Adam's moments: with "adam", AdamW. Not for "lbfgs".
-    clip_norm : float, default=None
-        Longest gradient, by its Euclidean norm over all parameters, penalties included; a longer
-        one is scaled down. Not for "lbfgs".
-    max_norm : float, default=None
-        Largest Euclidean norm of the weights into a unit; after each step, larger ones are scaled
-        down. Not for "lbfgs".
-    dropout : float or array-like of float, default=0.0
-        Share of the hidden layers' values, or of each layer's, that a training step leaves out, in
-        [0, 1). The others are divided by the share kept, so that predictions need no change. The
-        masks depend on `random_state` and the step alone: they are the same on every device and
-        for any number of threads. Not for "lbfgs".
-    input_dropout : float, default=0.0
-        The same for the features.
-    device : {"auto", "cpu", "cuda", "reference"}, default="auto"
-        Where to compute: compiled code on the CPU, an NVIDIA GPU, or plain NumPy. "auto" is the CPU
-        for data on the host; it will be the GPU where that pays, once the kernels have been tested
-        on one. A device that is named never becomes another one. "cuda" needs the extra
-        ``fastmlp[cuda13]`` or ``fastmlp[cuda12]`` and takes no sparse X; X, y and weights may lie
-        on the GPU, in arrays with ``__cuda_array_interface__``, where X is used in place.
-    n_jobs : int or None, default=None
-        Most CPU threads to use, -1 for all cores. None takes the idle cores where that measures
-        faster while it trains. The result is the same, bit for bit, whatever the number.
+    {beyond}
 
     Attributes
     ----------
-    coefs_ : list of ndarray of shape (fan_in, fan_out)
-        Weights of each layer. Of a maxout layer, column ``p * units + j`` is piece p of unit j.
-    intercepts_ : list of ndarray of shape (fan_out,)
-        Biases of each layer.
-    activation_params_ : list of ndarray of shape (units,) or None
-        What each hidden layer's activation has learned, a number for each unit; None where it
-        learns nothing.
-    n_features_in_ : int
-        Number of features.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
-        Names of the features, where X had string column names.
-    n_layers_ : int
-        Number of layers, input and output included.
+    {fitted}
     n_outputs_ : int
         Number of outputs.
-    out_activation_ : str
-        Activation of the output layer.
-    n_iter_ : int
-        Epochs or iterations of the last call.
-    t_ : int
-        Rows seen in training, over all calls.
-    loss_ : float
-        Loss of the last epoch, penalty included.
-    loss_curve_ : list of float
-        Loss of every epoch ("adam" and "sgd").
-    best_loss_ : float or None
-        Least loss of an epoch; None with early stopping.
     validation_scores_ : list of float or None
         Score of every epoch on the held-out rows; None without early stopping.
-    best_validation_score_ : float or None
-        Best of these.
-    device_ : str
-        Device that the last fit ran on.
     classes_ : ndarray or list of ndarray of shape (n_classes,)
         Class labels.
 
@@ -222,6 +108,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         | {"label_smoothing": SHARE}
     )
     _losses = CLASSIFICATION
+    classes_: np.ndarray  # or a list of them
 
     def __init__(
         self,
@@ -364,64 +251,21 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         with all_or_nothing(self):
             if not hasattr(self, "coefs_"):
                 check_parameters(self)
-            self._know_classes(classes, on_host(y))
+            know_classes(self, classes, on_host(y))
             return self._fit(X, y, sample_weight, incremental=True)
-
-    def _know_classes(self, classes, y):
-        """Take over the classes of a first partial_fit, or compare those of a later one."""
-        known = getattr(self, "classes_", None)
-        if known is None and classes is None:
-            raise ValueError("classes must be passed on the first call to partial_fit.")
-        if known is None:
-            labels = y if type_of_target(y).startswith("multilabel") else classes
-            self._label_binarizer = LabelBinarizer().fit(labels)
-            self.classes_ = unique_labels(classes)
-        elif classes is not None and not np.array_equal(known, unique_labels(classes)):
-            raise ValueError(
-                f"`classes={classes!r}` is not the same as on last call "
-                f"to partial_fit, was: {known!r}"
-            )
 
     def _encode(self, X, y, incremental, reset):
         X, y = validated(self, X, y, reset=reset, multi_output=True, dtype=FLOATS)
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
         if hasattr(self, "classes_") and self.warm_start:
-            self._check_labels(unique_labels(y))
+            check_labels(self, unique_labels(y))
         elif hasattr(self, "classes_") and incremental:
-            self._check_labels(labels_in(y, self.classes_))
+            check_labels(self, labels_in(y, self.classes_))
         else:
             self._label_binarizer = label_binarizer(y)
             self.classes_ = self._label_binarizer.classes_
-        return X, self._targets(self._indicators(y), X.dtype)
-
-    def _indicators(self, y):
-        """Which class, or which labels, each row has: (n, outputs), boolean.
-
-        Of a vector of known labels, this is what the binarizer's `transform` gives, without the
-        three times that it looks through y for what kind of target it is.
-        """
-        if y.ndim != 1:
-            return self._label_binarizer.transform(y).astype(bool)
-        codes = np.searchsorted(self.classes_, y)[:, np.newaxis]
-        if len(self.classes_) <= 2:
-            return codes == 1
-        return codes == np.arange(len(self.classes_))
-
-    def _check_labels(self, labels):
-        """Labels that continue a fit: all those of before in a warm start, else some of them."""
-        if self.warm_start:
-            if set(labels) != set(self.classes_):
-                raise ValueError(
-                    "warm_start can only be used where `y` has the same "
-                    "classes as in the previous call to fit. Previously "
-                    f"got {self.classes_}, `y` has {labels}"
-                )
-        elif len(labels) and len(np.setdiff1d(labels, self.classes_, assume_unique=True)):
-            raise ValueError(
-                "`y` has classes not in `self.classes_`. "
-                f"`self.classes_` has {self.classes_}. 'y' has {labels}."
-            )
+        return X, self._targets(indicators(self, y), X.dtype)
 
     @property
     def _exclusive(self):

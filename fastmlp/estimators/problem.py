@@ -13,10 +13,10 @@ from ..devices.device import Device
 from ..model import FittedNetwork
 from ..network import Network
 from ..regularization import Regularization
-from .base import BaseMLP, _check_weights, _row_access
+from .base import BaseMLP
 from .fitted import model_of
 from .types import LabelsLike, MatrixLike, WeightsLike
-from .validation import validated
+from .validation import checked_weights, row_access, validated
 
 
 class Problem(NamedTuple):
@@ -82,7 +82,7 @@ def problem_of(
     encoder.warm_start = False
     encoder.loss = network.loss.parameter
     rows, targets = encoder._encode(X, y, incremental=True, reset=False)
-    weights = _check_weights(sample_weight, rows)
+    weights = checked_weights(sample_weight, rows)
     if targets.shape[1] != estimator.n_outputs_:
         raise ValueError(
             f"y has {targets.shape[1]} output(s), but the network was fitted with "
@@ -90,7 +90,7 @@ def problem_of(
         )
     parameters = model.packed()
     dtype = parameters.dtype
-    rows = _row_access(rows).astype(dtype, copy=False)
+    rows = row_access(rows).astype(dtype, copy=False)
     return Problem(network, parameters, rows, targets.astype(dtype), weights)
 
 
@@ -117,7 +117,7 @@ def model_and_rows(estimator: BaseMLP, X: MatrixLike) -> tuple[FittedNetwork, An
         As `problem_of`.
     """
     _check_estimator(estimator)
-    rows = _row_access(validated(estimator, X, reset=False))
+    rows = row_access(validated(estimator, X, reset=False))
     model = model_of(estimator)
     return model, rows.astype(model.dtype, copy=False)
 

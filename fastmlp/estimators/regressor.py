@@ -18,6 +18,7 @@ from ..losses import resolve as resolve_loss
 from ..optimizers import Optimizer
 from .base import BaseMLP
 from .fitted import model_of
+from .paragraphs import documented
 from .parameters import OWN_CONSTRAINTS
 from .types import MatrixLike, SharesLike, SizesLike, TargetsLike, WeightsLike
 from .validation import FLOATS, validated
@@ -31,6 +32,7 @@ def _d2_pinball(loss, targets, outputs, weights):
     )
 
 
+@documented
 class MLPRegressor(RegressorMixin, BaseMLP):
     """Multi-layer perceptron regressor.
 
@@ -46,138 +48,22 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         amounts; or an object from `fastmlp.losses`, where the formulas are, such as
         ``Huber(delta=2.0)``, ``Quantile((0.1, 0.5, 0.9))``, or functions of yours. With several
         quantiles, each target has as many outputs, in their order.
-    hidden_layer_sizes : array-like of int or int, default=(100,)
-        Units of each hidden layer; empty for a linear model.
-    activation : str, Activation, or list or tuple of these, default="relu"
-        Activation of the hidden layers, or one for each of them: "identity", "logistic", "tanh",
-        "relu", "hard_sigmoid", "hard_tanh", "leaky_relu", "prelu", "elu", "selu", "softplus",
-        "swish" or "silu", "gelu", "maxout", "step"; or an object from `fastmlp.activations`, where
-        the formulas are, with parameters of its own, such as ``LeakyReLU(negative_slope=0.1)``,
-        ``Swish(learnable=True)``, ``Maxout(pieces=3)``, or functions of yours.
-    solver : str or Optimizer, default="adam"
-        "adam"; "sgd", stochastic gradient descent with momentum; "rmsprop"; "lbfgs", L-BFGS over
-        all rows; or an object from `fastmlp.optimizers` with parameters of its own, such as
-        ``SGD(momentum=0.5)``.
-    alpha : float, default=0.0001
-        L2 penalty: ``alpha / 2`` times the sum of squared weights is added to a batch's summed
-        loss, so that its effect depends on the batch size.
-    batch_size : int or "auto", default="auto"
-        Rows of a batch; "auto" is ``min(200, n_samples)``. Not used by "lbfgs".
-    learning_rate : {"constant", "invscaling", "adaptive"}, default="constant"
-        Schedule of the learning rate, but for "adam": constant; with t the rows seen,
-        ``learning_rate_init / (t + 1)**power_t``; or divided by 5 whenever training stalls.
-    learning_rate_init : float, default=0.001
-        First learning rate.
-    power_t : float, default=0.5
-        Exponent of "invscaling".
-    max_iter : int, default=200
-        Most epochs, or L-BFGS iterations.
-    shuffle : bool, default=True
-        Whether to shuffle the rows before each epoch.
-    random_state : int, RandomState or None, default=None
-        Draws the weights, the validation rows and the shuffles; the same numbers as scikit-learn.
-    tol : float, default=0.0001
-        Improvement of loss or score below which an epoch counts as stalled; for "lbfgs" the largest
-        component of the gradient at which it stops.
-    verbose : bool or int, default=False
-        Whether to print the progress: of every epoch, or of the first and every so-many-th.
-    warm_start : bool, default=False
-        Whether `fit` goes on from the weights of the last call.
-    momentum : float, default=0.9
-        Momentum of "sgd", in [0, 1].
-    nesterovs_momentum : bool, default=True
-        Whether "sgd" looks ahead along its momentum.
-    early_stopping : bool, default=False
-        Whether to hold out validation rows, stop by their score, and keep the best weights.
-    validation_fraction : float, default=0.1
-        Share of rows held out, in [0, 1).
-    beta_1 : float, default=0.9
-        Decay of Adam's first moments, in [0, 1).
-    beta_2 : float, default=0.999
-        Decay of Adam's second moments, in [0, 1).
-    epsilon : float, default=1e-8
-        Added to the denominator in Adam.
-    n_iter_no_change : int or inf, default=10
-        Stalled epochs in a row that are let pass.
-    max_fun : int, default=15000
-        Most evaluations of the loss, for "lbfgs".
+    {training}
     output_activation : str or Activation, default=None
         Activation of the outputs. None takes "exp" for the losses "poisson" and "gamma", else
         "identity". All that `activation` may be, but for "prelu", "maxout" and
         "step", and besides "exp" and "softmax". "poisson" and "gamma" need positive outputs: "exp",
         "softplus" or "logistic".
-    weight_init : str or (coefs, intercepts), default="glorot"
-        First weights: "glorot" is scikit-learn's, weights and biases. With biases of 0,
-        "glorot_normal", "he_uniform", "he_normal", "lecun_uniform", "lecun_normal", "orthogonal",
-        "zeros", or "auto", which chooses for each layer by its activation: see
-        `fastmlp.initializers`. Or the arrays themselves, in the shapes of `coefs_` and
-        `intercepts_`; they are copied.
-    l1 : float, default=0.0
-        L1 penalty: ``l1`` times the sum of absolute weights is added to a batch's summed loss. Its
-        slope at 0 is taken to be 0. L-BFGS, made for smooth functions, may stall at such kinks: it
-        brings weights near 0, not to it.
-    weight_decay : float, default=0.0
-        With each step, weights shrink by the learning rate times this, apart from the gradient and
-        so from Adam's moments: with "adam", AdamW. Not for "lbfgs".
-    clip_norm : float, default=None
-        Longest gradient, by its Euclidean norm over all parameters, penalties included; a longer
-        one is scaled down. Not for "lbfgs".
-    max_norm : float, default=None
-        Largest Euclidean norm of the weights into a unit; after each step, larger ones are scaled
-        down. Not for "lbfgs".
-    dropout : float or array-like of float, default=0.0
-        Share of the hidden layers' values, or of each layer's, that a training step leaves out, in
-        [0, 1). The others are divided by the share kept, so that predictions need no change. The
-        masks depend on `random_state` and the step alone: they are the same on every device and
-        for any number of threads. Not for "lbfgs".
-    input_dropout : float, default=0.0
-        The same for the features.
-    device : {"auto", "cpu", "cuda", "reference"}, default="auto"
-        Where to compute: compiled code on the CPU, an NVIDIA GPU, or plain NumPy. "auto" is the CPU
-        for data on the host; it will be the GPU where that pays, once the kernels have been tested
-        on one. A device that is named never becomes another one. "cuda" needs the extra
-        ``fastmlp[cuda13]`` or ``fastmlp[cuda12]`` and takes no sparse X; X, y and weights may lie
-        on the GPU, in arrays with ``__cuda_array_interface__``, where X is used in place.
-    n_jobs : int or None, default=None
-        Most CPU threads to use, -1 for all cores. None takes the idle cores where that measures
-        faster while it trains. The result is the same, bit for bit, whatever the number.
+    {beyond}
 
     Attributes
     ----------
-    coefs_ : list of ndarray of shape (fan_in, fan_out)
-        Weights of each layer. Of a maxout layer, column ``p * units + j`` is piece p of unit j.
-    intercepts_ : list of ndarray of shape (fan_out,)
-        Biases of each layer.
-    activation_params_ : list of ndarray of shape (units,) or None
-        What each hidden layer's activation has learned, a number for each unit; None where it
-        learns nothing.
-    n_features_in_ : int
-        Number of features.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
-        Names of the features, where X had string column names.
-    n_layers_ : int
-        Number of layers, input and output included.
+    {fitted}
     n_outputs_ : int
         Number of outputs: targets times quantiles.
-    out_activation_ : str
-        Activation of the output layer.
-    n_iter_ : int
-        Epochs or iterations of the last call.
-    t_ : int
-        Rows seen in training, over all calls.
-    loss_ : float
-        Loss of the last epoch, penalty included.
-    loss_curve_ : list of float
-        Loss of every epoch ("adam" and "sgd").
-    best_loss_ : float or None
-        Least loss of an epoch; None with early stopping.
     validation_scores_ : list of float or None
         Score of every epoch on the held-out rows, R² or for the quantile loss D² (see `score`);
         None without early stopping.
-    best_validation_score_ : float or None
-        Best of these.
-    device_ : str
-        Device that the last fit ran on.
 
     See Also
     --------

@@ -6,13 +6,11 @@ is goes by here; everything else goes to them, and so does everything that is wr
 """
 
 from contextlib import contextmanager
-from numbers import Integral
+from numbers import Integral, Number
 
 import numpy as np
 from scipy.sparse import issparse
-from sklearn.preprocessing import LabelBinarizer
-from sklearn.utils import check_random_state
-from sklearn.utils.multiclass import unique_labels
+from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import validate_data
 
 from ..devices import is_on_gpu, load
@@ -21,7 +19,7 @@ from ..devices.compressed import check_indices
 FLOATS = (np.float64, np.float32)
 _FLOATS = tuple(np.dtype(kind) for kind in FLOATS)
 #: Kinds of arrays of labels: booleans, integers, text.
-_LABELS = "biuU"
+LABEL_KINDS = "biuU"
 _SPARE_STATES: list[np.random.RandomState] = []
 
 
@@ -74,33 +72,13 @@ def _is_plain_target(y, rows):
         return False
     if y.dtype in _FLOATS:
         return _is_finite(y)
-    return y.ndim == 1 and y.dtype.kind in _LABELS
+    return y.ndim == 1 and y.dtype.kind in LABEL_KINDS
 
 
 def _is_finite(array):
     """Whether the sum is finite; where it overflows, no harm is done by looking closer."""
     with np.errstate(over="ignore", invalid="ignore"):
         return np.isfinite(array.sum())
-
-
-def label_binarizer(y):
-    """``LabelBinarizer().fit(y)``."""
-    binarizer = LabelBinarizer()
-    if y.ndim != 1 or y.dtype.kind not in "biu":
-        return binarizer.fit(y)
-    binarizer.classes_ = np.unique(y)
-    binarizer.y_type_ = "multiclass" if len(binarizer.classes_) > 2 else "binary"
-    binarizer.sparse_input_ = False
-    return binarizer
-
-
-def labels_in(y, classes):
-    """``unique_labels(y)``; or nothing, at once, where all of y are among the sorted `classes`."""
-    if y.ndim == 1 and y.dtype.kind in _LABELS and y.dtype.kind == classes.dtype.kind:
-        nearest = np.minimum(np.searchsorted(classes, y), len(classes) - 1)
-        if (classes[nearest] == y).all():
-            return classes[:0]
-    return unique_labels(y)
 
 
 @contextmanager
@@ -118,3 +96,31 @@ def seeded(random_state):
         yield state
     finally:
         _SPARE_STATES.append(state)
+
+
+def checked_weights(sample_weight, X):
+    """Weights as a vector of floats, or None; errors as scikit-learn words them."""
+    if sample_weight is None:
+        return None
+    n = X.shape[0]
+    if isinstance(sample_weight, Number):
+        weights = np.full(n, sample_weight, np.float64)
+    else:
+        weights = check_array(
+            sample_weight, ensure_2d=False, dtype=FLOATS, order="C", input_name="sample_weight"
+        )
+    if weights.ndim != 1:
+        raise ValueError(
+            f"Sample weights must be 1D array or scalar, got {weights.ndim}D array. "
+            f"Expected either a scalar value or a 1D array of length {n}."
+        )
+    if weights.shape != (n,):
+        raise ValueError(f"sample_weight.shape == {weights.shape}, expected {(n,)}!")
+    if not weights.any():
+        raise ValueError("Sample weights must contain at least one non-zero number.")
+    return weights
+
+
+def row_access(X):
+    """X with rows at hand: CSC becomes CSR, all else stays as it is."""
+    return X.tocsr() if issparse(X) else X
