@@ -14,7 +14,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from .activations import Activation, check_function
+from .activations import Activation
+from .activations.custom import check_function
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,131 @@
+"""Activations, as the estimators' parameters name them: a string, or a small frozen object.
+
+A string stands for the object with the literature's defaults: ``"elu"`` for ``ELU(alpha=1.0)``.
+Objects are immutable and compare by value, so that they can be cloned, pickled and searched over::
+
+    MLPClassifier((64, 64), activation=[LeakyReLU(negative_slope=0.1), "tanh"])
+    GridSearchCV(MLPClassifier(), {"activation": ["relu", Swish(learnable=True), Maxout(pieces=3)]})
+
+What they compute is in `fastmlp.formulas.activations`, and in NumPy in
+`fastmlp.devices.reference`.
+"""
+
+from collections.abc import Iterable
+
+from .custom import Custom
+from .kinds import (
+    ELU,
+    GELU,
+    SELU,
+    Activation,
+    Exp,
+    HardSigmoid,
+    HardTanh,
+    Identity,
+    LeakyReLU,
+    Logistic,
+    Maxout,
+    PReLU,
+    ReLU,
+    Softmax,
+    Softplus,
+    Step,
+    Swish,
+    Tanh,
+)
+
+__all__ = [
+    "ELU",
+    "GELU",
+    "HIDDEN",
+    "OUTPUT",
+    "SELU",
+    "Activation",
+    "Custom",
+    "Exp",
+    "HardSigmoid",
+    "HardTanh",
+    "Identity",
+    "LeakyReLU",
+    "Logistic",
+    "Maxout",
+    "PReLU",
+    "ReLU",
+    "Softmax",
+    "Softplus",
+    "Step",
+    "Swish",
+    "Tanh",
+    "hint",
+    "resolve",
+    "resolve_layers",
+]  # fmt: skip
+
+#: What acts on each unit alone, in hidden layers: by name.
+HIDDEN: dict[str, type[Activation]] = {
+    kind.name: kind
+    for kind in (
+        Identity, Logistic, Tanh, HardSigmoid, HardTanh, ReLU, LeakyReLU, PReLU, ELU, SELU,
+        Softplus, Swish, GELU, Maxout, Step,
+    )
+}  # fmt: skip
+HIDDEN["silu"] = Swish
+
+#: What may act on the outputs.
+OUTPUT: dict[str, type[Activation]] = {
+    name: kind
+    for name, kind in (HIDDEN | {"exp": Exp, "softmax": Softmax}).items()
+    if kind not in (Maxout, PReLU, Step)
+}
+
+
+def resolve(
+    activation: str | Activation, among: dict[str, type[Activation]] = HIDDEN
+) -> Activation:
+    """The object that a name stands for, or the object itself.
+
+    Raises
+    ------
+    ValueError
+        If it is neither a name in `among` nor an object of one of its kinds.
+    """
+    if isinstance(activation, str) and activation in among:
+        return among[activation]()
+    kinds: tuple[type[Activation], ...] = (*among.values(), Custom)
+    if isinstance(activation, kinds):
+        return activation
+    where = "of hidden layers" if among is HIDDEN else "of outputs"
+    raise ValueError(
+        f"Unknown activation {where}: {activation!r}. Expected one of {sorted(among)}, or an "
+        f"object from fastmlp.activations. {hint(activation)}".rstrip()
+    )
+
+
+def hint(activation: object) -> str:
+    """What was probably meant by something that is no activation, or nothing."""
+    if isinstance(activation, type) and issubclass(activation, Activation):
+        return f"That is a class: write {activation.__name__}()."
+    if callable(activation):
+        return "Functions of your own are given as fastmlp.activations.Custom(f, derivative)."
+    return ""
+
+
+def resolve_layers(
+    activation: str | Activation | Iterable[str | Activation], layers: int
+) -> tuple[Activation, ...]:
+    """One activation for each of so many hidden layers, from one for all or a list of them.
+
+    Raises
+    ------
+    ValueError
+        If one is unknown, or a list has another length.
+    """
+    if isinstance(activation, str | Activation) or not isinstance(activation, Iterable):
+        return (resolve(activation),) * layers
+    chosen = tuple(resolve(one) for one in activation)
+    if len(chosen) != layers:
+        raise ValueError(
+            f"activation has {len(chosen)} entries, expected one for each of {layers} hidden "
+            "layer(s), or a single one for all of them."
+        )
+    return chosen
