@@ -267,3 +267,19 @@ def test_every_device_is_imported_by_a_statement():
     assert {f".devices.{name}" for name in fastmlp.devices.DEVICES} <= imported
     with pytest.raises(ValueError, match="no device 'abacus'"):
         fastmlp.devices.load("abacus")
+
+
+#: What may be longer than a page or take more: the definition of all devices, in one file.
+LONG = [PACKAGE / "devices" / "reference.py"]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_files_and_argument_lists_stay_short(path):
+    text = path.read_text()
+    assert len(text.splitlines()) <= 400 or path in LONG
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef):
+            arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+            # Kernels are called once a launch; the estimators' parameters are scikit-learn's.
+            exempt = "cuda" in path.parts or path.stem in ("classifier", "regressor")
+            assert len(arguments) <= 10 or exempt, f"{node.name} takes {len(arguments)}"
