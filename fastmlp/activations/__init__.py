@@ -16,6 +16,8 @@ from .custom import Custom
 from .kinds import (
     ELU,
     GELU,
+    HIDDEN,
+    OUTPUT,
     SELU,
     Activation,
     Exp,
@@ -60,23 +62,6 @@ __all__ = [
     "resolve",
     "resolve_layers",
 ]  # fmt: skip
-
-#: What acts on each unit alone, in hidden layers: by name.
-HIDDEN: dict[str, type[Activation]] = {
-    kind.name: kind
-    for kind in (
-        Identity, Logistic, Tanh, HardSigmoid, HardTanh, ReLU, LeakyReLU, PReLU, ELU, SELU,
-        Softplus, Swish, GELU, Maxout, Step,
-    )
-}  # fmt: skip
-HIDDEN["silu"] = Swish
-
-#: What may act on the outputs.
-OUTPUT: dict[str, type[Activation]] = {
-    name: kind
-    for name, kind in (HIDDEN | {"exp": Exp, "softmax": Softmax}).items()
-    if kind not in (Maxout, PReLU, Step)
-}
 
 
 def resolve(

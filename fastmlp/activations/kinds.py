@@ -354,3 +354,21 @@ class Softmax(Activation):
     name = "softmax"
     whole_row = True
     least, most = 0.0, 1.0
+
+
+#: What acts on each unit alone, in hidden layers: by name.
+HIDDEN: dict[str, type[Activation]] = {
+    kind.name: kind
+    for kind in (
+        Identity, Logistic, Tanh, HardSigmoid, HardTanh, ReLU, LeakyReLU, PReLU, ELU, SELU,
+        Softplus, Swish, GELU, Maxout, Step,
+    )
+}  # fmt: skip
+HIDDEN["silu"] = Swish
+
+#: What may act on the outputs.
+OUTPUT: dict[str, type[Activation]] = {
+    name: kind
+    for name, kind in (HIDDEN | {"exp": Exp, "softmax": Softmax}).items()
+    if kind not in (Maxout, PReLU, Step)
+}
