@@ -7,6 +7,7 @@ from cuda_compiler import AMPERE, HOPPER, compiled, missing
 from numba import types
 
 from fastmlp.formulas import activations, elementary, losses, optimizers, random
+from fastmlp.optimizers import MOST_NUMBERS, OPTIMIZERS
 
 pytestmark = [
     pytest.mark.compiled,
@@ -25,10 +26,6 @@ TWO_RESULTS = {
 ONE_RESULT = {
     *activations.LEARNING.values(),
     losses.canonical_delta,
-    optimizers.sgd_velocity,
-    optimizers.sgd_step,
-    optimizers.moving_average,
-    optimizers.adam_step,
     optimizers.penalty_slope,
     optimizers.twice_penalty,
     elementary.exp,
@@ -74,6 +71,26 @@ def arguments(formula, dtype):
 @every_formula
 def test_formulas_stay_in_registers_and_in_their_dtype(formula, dtype, cc):
     code = compiled(elementwise(formula), arguments(formula, dtype), cc)
+    assert (code.spills, code.stack) == (0, 0)
+    assert (".f64" in code.ptx) == (dtype == types.float64)
+
+
+@every_gpu
+@every_dtype
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_steps_of_optimisers_stay_in_registers_and_in_their_dtype(name, dtype, cc):
+    formula, moments = optimizers.FORMULAS[name], OPTIMIZERS[name].moments
+
+    def step(slopes, carried, numbers, results):
+        i = cuda.grid(1)
+        if i < slopes.size:
+            stepped = formula(slopes[i], *carried, numbers)
+            for k in range(1 + moments):
+                results[i, k] = stepped[k]
+
+    carried = types.UniTuple(dtype, moments + 1)  # and the learning rate
+    numbers = types.UniTuple(dtype, MOST_NUMBERS)
+    code = compiled(step, (dtype[::1], carried, numbers, dtype[:, ::1]), cc)
     assert (code.spills, code.stack) == (0, 0)
     assert (".f64" in code.ptx) == (dtype == types.float64)
 
