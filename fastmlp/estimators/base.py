@@ -18,7 +18,7 @@ from ..network import Network
 from ..predictor import PLAIN, Predictor
 from ..regularization import Regularization
 from ..training import Rows
-from .fitted import model_of, network_to_go_on_with
+from .fitted import Latest, model_of, network_to_go_on_with
 from .parameters import check_parameters, hidden_units, per_layer
 from .solvers import descend, minimise
 from .state import (
@@ -111,7 +111,7 @@ class BaseMLP(BaseEstimator, ABC):
                     "Solver produced non-finite parameter weights. The input data may"
                     " contain large values and need to be preprocessed."
                 )
-            self.__dict__.pop("_model", None)
+            self._latest = Latest()
             self._fitted_as = network
             self.coefs_, self.intercepts_ = network.views(parameters)
             self.activation_params_ = network.activation_views(parameters)
@@ -244,8 +244,13 @@ class BaseMLP(BaseEstimator, ABC):
 
     def __getstate__(self):
         state = super().__getstate__()
-        state.pop("_model", None)  # which is made again from the attributes
+        state.pop("_latest", None)  # which is made again from the attributes
         return state
+
+    def __setstate__(self, state):
+        super().__setstate__(state)
+        if "_fitted_as" in state:
+            self._latest = Latest()
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -20,6 +20,16 @@ from ..network import Network
 if TYPE_CHECKING:
     from .base import BaseMLP
 
+
+class Latest:
+    """The network that a fitted estimator predicted with last, and the attributes that said so.
+
+    It is an attribute from the fit on: no prediction changes which attributes there are.
+    """
+
+    model: tuple[list | None, FittedNetwork | None] = (None, None)
+
+
 #: Attributes that say what network the weights are those of.
 _SAID = ("_fitted_as", "out_activation_", "n_layers_")
 
@@ -34,9 +44,10 @@ def model_of(estimator: BaseMLP) -> FittedNetwork:
     """
     learned = getattr(estimator, "activation_params_", None)
     said = [getattr(estimator, name, None) for name in _SAID]
-    before, kept = vars(estimator).get("_model", (None, None))
-    if before == said and kept.is_of(estimator.coefs_, estimator.intercepts_, learned):
-        return kept
+    latest = vars(estimator).get("_latest")
+    before, model = latest.model if latest else (None, None)
+    if model and before == said and model.is_of(estimator.coefs_, estimator.intercepts_, learned):
+        return model
     layers = len(estimator.coefs_)
     if layers == 0 or getattr(estimator, "n_layers_", layers + 1) != layers + 1:
         raise ValueError(
@@ -48,8 +59,8 @@ def model_of(estimator: BaseMLP) -> FittedNetwork:
         learned = None
     form = estimator._output_form(network)
     model = FittedNetwork(network, estimator.coefs_, estimator.intercepts_, learned, form)
-    if said[0] is not None:
-        estimator._model = said, model
+    if latest and said[0] is not None:
+        latest.model = said, model
     return model
 
 
