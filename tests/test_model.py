@@ -13,6 +13,7 @@ from sklearn.base import clone
 from sklearn.datasets import load_iris
 
 from fastmlp import MLPClassifier, MLPRegressor, activations, devices
+from fastmlp._jit import JIT_DISABLED
 from fastmlp.devices.cpu import single_rows
 from fastmlp.devices.kept import Kept
 from fastmlp.model import PAIR, PLAIN, SHARES, FittedNetwork
@@ -74,7 +75,7 @@ EDITS = [
 VALUES = st.sampled_from([0.0, -0.0, 1.5, -2.0, 1e-300, np.inf, np.nan])
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=5 if JIT_DISABLED else 40)
 @given(
     st.lists(st.tuples(st.sampled_from(EDITS), st.integers(0, 2), VALUES), max_size=6),
     st.sampled_from(devices.present()),
@@ -204,12 +205,12 @@ def test_output_forms():
     assert two._latest.model[1].output_form == PAIR
 
 
-def test_the_kept_device_is_one():
+def test_the_kept_device_is_one(monkeypatch):
     """Whatever is asked for one after the other: memory does not grow."""
-    kept = Kept(SMALL, FittedNetwork(SMALL, *arrays()).parts())
-    rows = np.zeros((100_000, 3))
-    for dtype in (np.float32, np.float64):
-        for n_jobs in (1, 2):
-            kept.forward("cpu", rows, np.empty((100_000, 2), dtype), n_jobs)
-            kept.forward("cpu", rows[:1], np.empty((1, 2), dtype), n_jobs)
+    kept, rows = Kept(SMALL, FittedNetwork(SMALL, *arrays()).parts()), np.zeros((20, 3))
+    for few in (False, True):
+        monkeypatch.setattr(single_rows, "pays", lambda size, rows, few=few: few)
+        for dtype in (np.float32, np.float64):
+            for n_jobs in (1, 2):
+                kept.forward("cpu", rows, np.empty((20, 2), dtype), n_jobs)
     assert len(kept._device) == len(kept._rows) == 1
