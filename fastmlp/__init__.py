@@ -11,8 +11,8 @@ __version__ = "0.1.0"
 
 __all__ = ["MLPClassifier", "MLPRegressor", "__version__", "show_versions"]
 
-#: Where the names are that are imported when they are first used: importing the compiler and
-#: scikit-learn takes a second or two, and ``fastmlp --version`` needs neither.
+#: Modules of the names that are imported on first use: importing the compiler and scikit-learn
+#: takes a second or two, and ``fastmlp --version`` needs neither.
 _PLACES = {
     "MLPClassifier": ".estimators",
     "MLPRegressor": ".estimators",
@@ -23,7 +23,7 @@ _MODULES = {
     "inspect", "inspection", "losses", "model", "network", "predictor", "regularization",
     "schedules", "training",
 }  # fmt: skip
-#: Former names of modules, which go on working as attributes: ``fastmlp.info``.
+#: Former names of modules, which still work as attributes: ``fastmlp.info``.
 _FORMER = {name: f".cli.{name}" for name in ("demo", "gallery", "info", "warmup")}
 
 

@@ -10,17 +10,17 @@ from . import __version__
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command that `argv` asks for, and return the exit status.
+    """Run the command given in `argv` and return the exit status.
 
     Parameters
     ----------
     argv : list of str, optional
-        Arguments after the program's name; the process's own by default.
+        Command-line arguments without the program name; by default those of the process.
 
     Returns
     -------
     status : int
-        0 if all went well, 1 after an error that was reported.
+        0 on success, 1 after a reported error, 130 if interrupted.
     """
     arguments = _parser().parse_args(argv)
     try:
@@ -28,9 +28,9 @@ def main(argv: list[str] | None = None) -> int:
         sys.stdout.flush()
     except KeyboardInterrupt:
         print("fastmlp: interrupted", file=sys.stderr)
-        return 130  # what a shell reports of a program that SIGINT has ended
+        return 130  # the exit status that a shell reports for a program ended by SIGINT
     except BrokenPipeError:
-        # Whoever read has read enough, as `head` does; the exit's flush must not fail again.
+        # The reader has closed the pipe, as `head` does; the flush at exit must not fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception as error:
@@ -40,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _line(error):
-    """An error in one line; the type of an unforeseen one says more than its text alone."""
+    """Format an error as one line; for an unexpected error, with its type."""
     text = " ".join(str(error).split())
     if isinstance(error, RuntimeError) and text:
         return text
@@ -48,14 +48,14 @@ def _line(error):
 
 
 class _Command(argparse.ArgumentParser):
-    """A parser that is filled when it is called: what commands import takes a second or two.
+    """A parser that adds its arguments on first use: the commands' imports take a second or two.
 
     Parameters
     ----------
     fill : callable, optional
         Adds the arguments to the parser.
     **settings : dict
-        Of the parser.
+        Keyword arguments of `argparse.ArgumentParser`.
     """
 
     def __init__(self, *, fill: Callable | None = None, **settings: Any):
@@ -63,7 +63,7 @@ class _Command(argparse.ArgumentParser):
         self._fill = fill
 
     def parse_known_args(self, args=None, namespace=None):
-        """Parse, as every parser does."""
+        """Add the arguments on the first call, then parse as usual."""
         if self._fill is not None:
             self._fill(self)
             self._fill = None

@@ -1,11 +1,11 @@
-"""Machine code that is bound to its own copies of the functions that it calls.
+"""Bind machine code to its own copies of the functions that it calls.
 
 Numba links a copy of every function that an entry calls into the entry's machine code, and lets the
-loader choose among all copies in the process that have the same name. Just after compiling, that is
-the copy of the function compiled on its own; loaded from the disk cache, it is the entry's, which
-LLVM has optimised once more and which may round differently. Files that two processes have written
-may even have the same name for two functions. Copies that only their own entry can see leave
-nothing to choose.
+loader choose among all copies in the process with the same name. Just after compilation, the loader
+chooses the copy of the function that was compiled separately. After loading from the disk cache, it
+chooses the entry's copy, which LLVM has optimised again and which may round differently. Cache
+files written by two processes may even use the same name for two different functions. If each copy
+is visible only to its own entry, the loader has no choice to make.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ class _OwnCopies(JITCodeLibrary):
     """A library of machine code that hides the functions linked into it."""
 
     def _finalize_final_module(self):
-        with contextlib.suppress(Exception):  # a Numba that has changed inside binds as it does
+        with contextlib.suppress(Exception):  # if Numba's internals change, its own binding applies
             for function in self._final_module.functions:
                 if not function.is_declaration and function.linkage == Linkage.linkonce_odr:
                     function.linkage = Linkage.internal
@@ -30,7 +30,7 @@ class _OwnCopies(JITCodeLibrary):
 
 @register_pass(mutates_CFG=False, analysis_only=True)
 class _MakeLibrary(AnalysisPass):
-    """Make the library that lowering would else make of the usual kind."""
+    """Create an `_OwnCopies` library; lowering would otherwise create a standard one."""
 
     _name = "library_of_own_copies"
 
@@ -38,7 +38,7 @@ class _MakeLibrary(AnalysisPass):
         AnalysisPass.__init__(self)
 
     def run_pass(self, state):
-        with contextlib.suppress(Exception):  # lowering then makes its own
+        with contextlib.suppress(Exception):  # lowering then creates its own
             library = _OwnCopies(state.targetctx.codegen(), state.func_id.func_qualname)
             library.enable_object_caching()
             state.library = library
@@ -46,10 +46,10 @@ class _MakeLibrary(AnalysisPass):
 
 
 class EntryCompiler(CompilerBase):
-    """Numba's compiler of nopython mode, for functions that no compiled function calls."""
+    """Numba's nopython compiler, for functions that no other compiled function calls."""
 
     def define_pipelines(self):
-        """The usual passes, and the one above before code is generated."""
+        """Return the usual passes, with `_MakeLibrary` added before code generation."""
         passes = DefaultPassBuilder.define_nopython_pipeline(self.state)
         passes.add_pass_after(_MakeLibrary, IRLegalization)
         passes.finalize()

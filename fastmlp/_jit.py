@@ -1,13 +1,13 @@
 """How fastmlp compiles: every compiler option, each with its reason.
 
-Four decorators say what a function is:
+Four decorators mark the kinds of compiled functions:
 
 ``formula``
     Scalar maths, inlined into every kernel that calls it.
 ``kernel``
     A loop nest over arrays, called from other compiled code.
 ``glue``
-    What calls kernels one after the other, inlined into its caller.
+    A sequence of calls to kernels, inlined into its caller.
 ``entry``
     A kernel that Python calls. Only entries are kept on disk: an entry's machine code holds
     everything it calls.
@@ -30,34 +30,35 @@ from ._cache import DiskCache, keep
 
 JIT_DISABLED = bool(config.DISABLE_JIT)
 
-# Left out on purpose: ``nnan`` and ``ninf`` delete the tests that notice a diverging fit; ``arcp``
-# and ``afn`` allow 1/x and sqrt by a hardware estimate and a Newton step, which is NaN at infinity.
-# ``reassoc`` lets sums run in vector lanes, ``contract`` lets a*b + c be one fused instruction.
+# Left out on purpose: ``nnan`` and ``ninf`` would remove the checks that detect a diverging fit;
+# ``arcp`` and ``afn`` allow 1/x and sqrt by a hardware estimate and a Newton step, which gives NaN
+# at infinity. ``reassoc`` lets sums use vector lanes, ``contract`` lets a*b + c become one fused
+# instruction.
 FASTMATH = {"reassoc", "contract", "nsz"}
 
 _OPTIONS = {
-    # Python's division tests for zero before each quotient, and such a loop does not vectorise.
+    # Python's division checks every divisor for zero; a loop with that check does not vectorise.
     "error_model": "numpy",
-    # Other Python threads run on while a kernel works; a team of threads needs it too.
+    # Other Python threads can run during a kernel; our own teams of threads need this too.
     "nogil": True,
     "fastmath": FASTMATH,
 }
 
-# LLVM inlines a formula, after it was compiled once. ``inline="always"`` would have Numba copy and
-# type it at each call: that made compiling an epoch half as long again.
+# A formula is compiled once, then LLVM inlines it. With ``inline="always"``, Numba would copy and
+# type it at each call, which increased the compile time of an epoch by half.
 formula = njit(forceinline=True, **_OPTIONS)
 kernel = njit(**_OPTIONS)
-# LLVM optimises every function together with all that it calls, so that with each level of calls
-# the same loops are optimised once more. Glue adds no level, which saves another third.
+# LLVM optimises every function together with everything that it calls, so each level of calls
+# optimises the same loops again. Glue adds no level, which saves another third.
 glue = njit(inline="always", **_OPTIONS)
 
 
 def plain(function: Callable) -> Callable:
-    """What was decorated, as Python runs it: for a few numbers, compiling would take longer."""
+    """Return the undecorated Python function: for a few numbers, compiling would take longer."""
     return getattr(function, "py_func", function)
 
 
-# Behind a guard, as it builds on what Numba does not promise to keep.
+# Guarded, because it relies on Numba internals that may change.
 try:
     from ._binding import EntryCompiler
 except (ImportError, AttributeError):
@@ -74,15 +75,16 @@ def entry(function: Callable) -> Callable:
     return dispatcher
 
 
-# For a user's functions and the loops over them. What compiling allocates stays until the process
-# ends: 3.6 MB an activation, and a seventh of it without the code by which Python and C would call.
+# For user-defined functions and the loops over them. Memory allocated by compiling is not freed
+# until the process ends: 3.6 MB per activation, and a seventh of that without the wrappers for
+# calls from Python and C.
 _UNCALLED = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 own_formula = njit(forceinline=True, **_OPTIONS, **_UNCALLED)
 own_entry = njit(**_ENTRY_OPTIONS, **_UNCALLED)
 
 
 def intrinsic(python: Callable) -> Callable:
-    """Pair an LLVM intrinsic with `python`, its plain meaning, which runs where the JIT is off."""
+    """Pair an LLVM intrinsic with `python`, its Python equivalent, used when the JIT is off."""
 
     def decorate(build: Callable) -> Callable:
         return python if JIT_DISABLED else _llvm_intrinsic(build)
@@ -92,15 +94,16 @@ def intrinsic(python: Callable) -> Callable:
 
 @intrinsic(lambda: None)
 def whole_vectors(typing):
-    """Have the loops of the calling kernel fill the registers.
+    """Make the loops of the calling kernel use the full width of the vector registers.
 
-    On Intel's processors LLVM vectorises for half a register of AVX-512, as the wide units of the
-    first of them slowed the clock. Products use them anyway, and loops with much arithmetic for
-    each number (tanh: a third less time) gain by them; loops that mostly load and store do not.
+    On Intel processors LLVM vectorises for half of an AVX-512 register, because the full-width
+    units of the first such processors lowered the clock rate. Products use the full width anyway,
+    and loops with much arithmetic per element gain from it (tanh: a third less time); loops that
+    mostly load and store do not.
     """
 
     def build(context, builder, sig, args):
-        # An attribute with a value is none of those whose names llvmlite's `add` knows.
+        # llvmlite's `add` accepts only the names it knows, none of which is one with a value.
         builder.function.attributes.update({'"prefer-vector-width"="512"'})
         return context.get_dummy_value()
 
@@ -116,10 +119,10 @@ _COMPILER_LOCKS = {
 
 
 def _have_forks_wait_for_compilers():
-    """Have every fork wait until no other thread compiles.
+    """Make every fork wait until no other thread is compiling.
 
-    A child process inherits the locks as they are, but only the thread that forked. A lock that
-    another thread held would never be released, and the child would hang when it compiles.
+    A child process inherits the locks in their current state, but only the thread that forked. A
+    lock held by another thread would never be released, and the child would hang when it compiles.
     """
     for module, name in _COMPILER_LOCKS.items():
         with contextlib.suppress(Exception):  # both are private, and Windows has no fork

@@ -1,8 +1,8 @@
-"""First weights: rules that draw a layer's, and what the estimators' `weight_init` names.
+"""Initial weights: rules that draw the weights of a layer, and the names in `weight_init`.
 
-The rules scale random weights by a layer's fan_in, its number of inputs, and fan_out, its units: a
-maxout layer's pieces are drawn one by one, each as a layer of its own. What activations learn
-begins with their own first values.
+The rules scale random weights by a layer's fan_in (its number of inputs) and fan_out (its number of
+units). The pieces of a maxout layer are drawn one by one, each like a separate layer. Parameters
+that activations learn start from the activation's own initial values.
 """
 
 from collections.abc import Callable, Sequence
@@ -57,9 +57,9 @@ def lecun_normal(fan_in: int, fan_out: int, random_state: np.random.RandomState)
 
 
 def orthogonal(fan_in: int, fan_out: int, random_state: np.random.RandomState) -> np.ndarray:
-    """Orthonormal columns, or rows where there are fewer of these: W Wᵀ = 1 or Wᵀ W = 1.
+    """Orthonormal columns, or orthonormal rows if there are fewer rows: Wᵀ W = 1 or W Wᵀ = 1.
 
-    Q of the QR factorisation of a normal matrix, its signs chosen such that R's diagonal is
+    Q of the QR factorisation of a normal matrix, with signs chosen so that R's diagonal is
     positive: otherwise Q would not be uniform over the orthogonal matrices. Saxe, McClelland and
     Ganguli, "Exact solutions to the nonlinear dynamics of learning in deep linear neural networks",
     2013.
@@ -71,9 +71,9 @@ def orthogonal(fan_in: int, fan_out: int, random_state: np.random.RandomState) -
 
 
 def zeros(fan_in: int, fan_out: int, random_state: np.random.RandomState) -> np.ndarray:
-    """All 0, where training begins at one point for every seed.
+    """All 0: training starts from the same point for every seed.
 
-    With hidden layers all units of a layer stay alike: this is for linear models.
+    With hidden layers, all units of a layer would stay identical, so this is for linear models.
     """
     return np.zeros((fan_in, fan_out))
 
@@ -95,7 +95,7 @@ RULES: dict[str, Callable[..., np.ndarray]] = {
     )
 }  # fmt: skip
 
-#: What `weight_init` may be by name.
+#: Names that `weight_init` accepts.
 NAMES = frozenset({"glorot", "auto", *RULES} - {"glorot_uniform"})
 
 
@@ -106,23 +106,24 @@ def first_parameters(
     dtype: DTypeLike,
     activation: str | Activation | Sequence[str | Activation] = "relu",
 ) -> np.ndarray:
-    """The packed vector that training starts from.
+    """Return the packed parameters that training starts from.
 
     Parameters
     ----------
     network : Network
         Shape and activations.
     weight_init : str or (coefs, intercepts)
-        One of `NAMES`. "glorot" is scikit-learn's, weights and biases; "auto" takes for each layer
-        what its activation was analysed with: `he_normal` for those like relu, with their slope
-        below 0 if that is a straight line, `lecun_normal` for selu, `glorot_uniform` for all others
-        and for the outputs. But for "glorot", biases are 0. Or the weights themselves, copied.
+        One of `NAMES`: "glorot" draws weights and biases as scikit-learn does; "auto" uses for each
+        layer the rule that the literature derives for its activation: `he_normal` for those like
+        relu, with their slope below 0 if that part is a straight line, `lecun_normal` for selu,
+        `glorot_uniform` for all others and for the output layer. Except with "glorot", biases are
+        0. Or the arrays themselves, which are copied.
     random_state : RandomState
         Draws in float64, layer by layer.
     dtype : dtype
-        Of the result.
+        dtype of the result.
     activation : str, Activation or sequence of these
-        As the estimator names it: on it scikit-learn's weights depend even without hidden layers.
+        The estimator's parameter: scikit-learn's weights depend on it even without hidden layers.
 
     Raises
     ------
@@ -148,7 +149,7 @@ def first_parameters(
 
 
 def _rules(network, name):
-    """Of each layer (fan_in, fan_out) of one piece, the pieces, and the rule with its settings."""
+    """Yield for each layer the shape of a piece, the number of pieces, the rule, its settings."""
     layers = (*network.activation, network.output_activation)
     for shape, activation in zip(network.piece_shapes, layers, strict=True):
         rule, settings = RULES[name if name != "auto" else activation.best_init], {}
@@ -160,8 +161,9 @@ def _rules(network, name):
 def _scikit_learns(network, random_state, activation):
     """Uniform weights and biases in [-b, b], b = √(f / (fan_in + fan_out)).
 
-    f is the activation's `glorot_factor`; of the outputs, the last hidden layer's. Drawn layer by
-    layer, weights before biases: scikit-learn's order, hence its numbers for the same seed.
+    f is the `glorot_factor` of the layer's activation; for the output layer, that of the last
+    hidden layer. Drawn layer by layer, weights before biases: this is scikit-learn's order, which
+    gives the same numbers for the same seed.
     """
     acts = network.activation
     if not acts and isinstance(activation, str | Activation):

@@ -1,4 +1,4 @@
-"""The former name of `fastmlp.inspection`, which code written for it may go on importing."""
+"""Former name of `fastmlp.inspection`, kept so that existing imports still work."""
 
 from .inspection import *  # noqa: F403
 from .inspection import __all__ as __all__

@@ -1,8 +1,8 @@
-"""Losses, as the estimators' parameter `loss` names them: a string, or a small frozen object.
+"""Losses for the estimators' parameter `loss`: small frozen objects, or their names.
 
-The loss of a batch is the weighted mean over its rows of the sum over the outputs. Squared error
-alone takes the mean over the outputs, though its gradient stays that of the sum: scikit-learn's
-definition. What the losses compute is in `fastmlp.formulas.losses`, and in NumPy in
+The loss of a batch is the weighted mean over its rows of the sum over the outputs. Only squared
+error takes the mean over the outputs, while its gradient is still that of the sum: this is
+scikit-learn's definition. The formulas are in `fastmlp.formulas.losses`, and in NumPy in
 `fastmlp.devices.reference`.
 """
 
@@ -20,34 +20,35 @@ from .activations.custom import check_function
 
 @dataclass(frozen=True)
 class Loss:
-    """What all losses have; see the subclasses.
+    """Base class of all losses; see the subclasses.
 
     Attributes
     ----------
     name : str
-        The string that stands for it.
+        The string that selects it.
     output_activation : str
-        The output activation that it is paired with, unless another one is asked for.
+        Default output activation.
     canonical : bool
-        Whether that pair's derivative by the last layer's z is the prediction minus the target.
+        Whether, with that activation, ∂L/∂z of the last layer is the prediction minus the target.
     outputs : frozenset of str
-        The output activations that it may be paired with: all, where it is empty.
+        Names of the output activations that it accepts; empty if it accepts all.
     lowest : float
-        The least target it is defined for...
+        Lower bound of the targets for which it is defined.
     strict : bool
-        ... or whether targets must be above that.
+        Whether targets must be greater than that bound, not equal to it.
     custom : bool
-        Whether it is made of a user's functions.
+        Whether it consists of user-defined functions.
     mean_over_outputs : bool
-        Whether a row's loss is the mean over its outputs, not their sum. The gradient is the sum's.
+        Whether a row's loss is the mean over its outputs, not the sum. The gradient is always that
+        of the sum.
     cross_entropy : bool
         Whether it is the cross-entropy of classes or labels.
     levels : tuple of float
-        Quantiles that are predicted of each target; none where the target itself is.
+        Quantiles predicted for each target; empty if the target itself is predicted.
     kinks : tuple of float
         Errors p - t at which L or ∂L/∂p jumps, ascending.
     score_name : str
-        Symbol of the score that a regressor of this loss has.
+        Symbol of the score of a regressor with this loss.
     """
 
     name = ""
@@ -60,35 +61,35 @@ class Loss:
 
     @property
     def levels(self) -> tuple[float, ...]:
-        """None: the target itself is predicted."""
+        """Empty: the target itself is predicted."""
         return ()
 
     @property
     def kinks(self) -> tuple[float, ...]:
-        """None: L and ∂L/∂p have no jumps."""
+        """Empty: L and ∂L/∂p have no jumps."""
         return ()
 
     @property
     def outputs_per_target(self) -> int:
-        """Outputs of the network for each target: one for each quantile, else one."""
+        """Number of network outputs for each target: one for each quantile, otherwise one."""
         return max(1, len(self.levels))
 
     @property
     def for_labels(self) -> "Loss":
-        """The loss of labels that are there or not, where this one is that of exclusive classes."""
+        """The corresponding loss for binary labels, if this one is for exclusive classes."""
         return self
 
     @property
     def parameter(self) -> "Loss":
-        """The loss as the estimators' parameter names it."""
+        """The loss as a value for the estimators' parameter `loss`."""
         return self
 
     def constants(self, outputs: int) -> tuple[float, ...]:
-        """The number that its formula needs besides prediction and target, for each output."""
+        """Return the number that the formula needs besides p and t, for each output."""
         return (0.0,) * outputs
 
     def check_targets(self, targets: np.ndarray) -> None:
-        """Raise a ValueError where the loss is not defined for a target."""
+        """Raise a ValueError if the loss is not defined for a target."""
         if self.lowest == -math.inf:
             return
         wrong = targets <= self.lowest if self.strict else targets < self.lowest
@@ -100,11 +101,11 @@ class Loss:
             )
 
     def fits(self, activation: Activation) -> bool:
-        """Whether the loss is defined for the values of this output activation."""
+        """Return whether the loss is defined for the values of this output activation."""
         return activation.custom or not self.outputs or activation.name in self.outputs
 
     def check_output(self, activation: Activation, outputs: int) -> None:
-        """Raise a ValueError where the outputs' values would not fit the loss."""
+        """Raise a ValueError if this output activation cannot be used with the loss."""
         if activation.whole_row and outputs == 1:
             raise ValueError("Softmax needs several outputs: of a single one it is always 1.")
         if not self.fits(activation):
@@ -152,11 +153,11 @@ class Huber(Loss):
 
     @property
     def kinks(self) -> tuple[float, ...]:
-        """Where squares become straight lines."""
+        """-δ and δ, where the loss changes from quadratic to linear."""
         return -float(self.delta), float(self.delta)
 
     def constants(self, outputs: int) -> tuple[float, ...]:
-        """δ, for each output."""
+        """Return δ for each output."""
         return (float(self.delta),) * outputs
 
 
@@ -164,9 +165,9 @@ class Huber(Loss):
 class Quantile(Loss):
     """With e = t - p: τe for e ≥ 0, else (τ - 1) e: its minimum is the quantile τ.
 
-    With several quantiles, each target has as many outputs, one after the other; `predict` gives
-    them in that order, (n, quantiles) for a vector of targets. Koenker and Bassett, "Regression
-    quantiles", 1978.
+    With several quantiles, each target has one output for each quantile, in their order; `predict`
+    returns them in that order, with shape (n, quantiles) for a vector of targets. Koenker and
+    Bassett, "Regression quantiles", 1978.
 
     Parameters
     ----------
@@ -188,11 +189,11 @@ class Quantile(Loss):
 
     @property
     def levels(self) -> tuple[float, ...]:
-        """The quantiles, also of a single one, as a tuple."""
+        """The quantiles as a tuple, even if there is only one."""
         return self.quantiles if isinstance(self.quantiles, tuple) else (self.quantiles,)
 
     def constants(self, outputs: int) -> tuple[float, ...]:
-        """Each output's τ."""
+        """Return τ for each output."""
         return tuple(float(tau) for tau in self.levels) * (outputs // len(self.levels))
 
 
@@ -222,7 +223,7 @@ class Gamma(Loss):
 
 @dataclass(frozen=True)
 class LogLoss(Loss):
-    """-t log p, summed over the classes: the cross-entropy of one class of several."""
+    """-t log p, summed over the classes: the cross-entropy of mutually exclusive classes."""
 
     name = "log_loss"
     output_activation = "softmax"
@@ -232,13 +233,13 @@ class LogLoss(Loss):
 
     @property
     def for_labels(self) -> Loss:
-        """The log loss of each label."""
+        """The log loss for binary labels."""
         return BinaryLogLoss()
 
 
 @dataclass(frozen=True)
 class BinaryLogLoss(Loss):
-    """-t log p - (1 - t) log(1 - p): the cross-entropy of a label that is there or not."""
+    """-t log p - (1 - t) log(1 - p): the cross-entropy of a binary label."""
 
     name = "binary_log_loss"
     output_activation = "logistic"
@@ -248,27 +249,27 @@ class BinaryLogLoss(Loss):
 
     @property
     def parameter(self) -> Loss:
-        """The log loss, of which the classifier finds out which one fits the labels."""
+        """The log loss; the classifier chooses its binary form if the labels require it."""
         return LogLoss()
 
 
 @dataclass(frozen=True)
 class Custom(Loss):
-    """A loss of your own: two functions of a prediction and its target.
+    """A user-defined loss: two functions of a prediction and its target.
 
-    They are compiled as those of `fastmlp.activations.Custom` are.
+    They are compiled like those of `fastmlp.activations.Custom`.
 
     Parameters
     ----------
     function : function
         L(p, t).
     derivative : function
-        ∂L/∂p, as a function of p and t, too.
+        ∂L/∂p, also as a function of p and t.
 
     Raises
     ------
     ValueError
-        If one of them is no such function, or takes another number of arguments.
+        If one of them is not a Python function, or does not take two arguments.
 
     Examples
     --------
@@ -290,7 +291,7 @@ class Custom(Loss):
     derivative: Callable
     name = "custom"
     custom = True
-    #: What an error says of functions that cannot be compiled.
+    #: Part of the error message for functions that cannot be compiled.
     takes = "Its functions take two numbers, a prediction and its target, and return one each"
 
     def __post_init__(self):
@@ -303,18 +304,18 @@ _KINDS = (
 )  # fmt: skip
 LOSSES = {kind.name: kind for kind in _KINDS}
 
-#: Those of the regressor, and of the classifier.
+#: Names of the regressor's losses and of the classifier's.
 REGRESSION = ("squared_error", "absolute_error", "huber", "quantile", "poisson", "gamma")
 CLASSIFICATION = ("log_loss", "squared_error", "absolute_error", "huber")
 
 
 def resolve(loss: str | Loss, among: Iterable[str] = tuple(LOSSES)) -> Loss:
-    """The object that a name stands for, or the object itself.
+    """Return the loss with this name; a loss object is returned as it is.
 
     Raises
     ------
     ValueError
-        If it is neither one of the names in `among` nor an object of one of their kinds.
+        If it is neither a name in `among` nor a loss object of one of their kinds.
     """
     if isinstance(loss, str) and loss in among:
         return LOSSES[loss]()

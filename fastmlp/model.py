@@ -1,4 +1,4 @@
-"""A fitted network: its shape and functions, and its weights, wherever they lie."""
+"""A fitted network: its shape, its functions, and its weights, which are used in place."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,26 +19,27 @@ FLOATS = (np.dtype(np.float64), np.dtype(np.float32))
 
 @dataclass(frozen=True, init=False, eq=False)
 class FittedNetwork:
-    """A network and its weights, as arrays for each layer, and what its outputs are.
+    """A network, its weights as arrays for each layer, and how to interpret its outputs.
 
     Parameters
     ----------
     network : Network
         Widths, activations and loss.
     coefs : list of array-like of shape (fan_in, fan_out)
-        Weights of each layer. They are used where they lie.
+        Weights of each layer. They are used in place.
     intercepts : list of array-like, each broadcast to (1, fan_out)
         Biases of each layer.
     learned : list of (array-like of shape (units,) or None), default=None
-        What each hidden layer's activation has learned; the first values by default.
+        Parameters that each hidden layer's activation has learned; by default the initial values.
     output_form : {PLAIN, PAIR, SHARES}, default=PLAIN
-        What an estimator makes of a row's outputs: nothing; of a single one p, [1 - p, p]; or
-        shares of their sum, which are probabilities where the outputs are not.
+        How an estimator transforms a row's outputs. PLAIN: not at all. PAIR: a single output p
+        becomes [1 - p, p]. SHARES: the outputs are divided by their sum, which makes them
+        probabilities if they are not.
 
     Raises
     ------
     ValueError
-        If an array is none of numbers, or its shape does not fit the network.
+        If an array does not hold real numbers, or its shape does not fit the network.
     """
 
     network: Network
@@ -49,7 +50,7 @@ class FittedNetwork:
     _given: tuple[ArrayLike, ...] = field(init=False, repr=False)
     _layouts: list[tuple | None] = field(init=False, repr=False)
 
-    # By hand, since all that can be made an array is taken, and the fields have arrays.
+    # Written by hand: it accepts everything array-like, while the fields hold arrays.
     def __init__(
         self,
         network: Network,
@@ -85,11 +86,11 @@ class FittedNetwork:
 
     @property
     def dtype(self) -> np.dtype:
-        """float32 if all weights are, else float64."""
+        """float32 if all weights are float32, else float64."""
         return FLOATS[all(w.dtype == np.float32 for w in self.coefs)]
 
     def dtype_with(self, X: Any) -> np.dtype:
-        """The dtype of the outputs for X: what X and the weights promote to."""
+        """Return the dtype of the outputs for X: the one that X and the weights promote to."""
         promoted = np.result_type(X.dtype, *(w.dtype for w in self.coefs))
         return promoted if promoted in FLOATS else FLOATS[0]
 
@@ -99,9 +100,9 @@ class FittedNetwork:
         intercepts: Sequence[ArrayLike],
         learned: Sequence[ArrayLike | None] | None,
     ) -> bool:
-        """Whether it was made from these very arrays, and they still lie as they did.
+        """Return whether it was made from these same arrays, with unchanged memory layout.
 
-        Their numbers may have changed: those are read at each prediction.
+        Their values may have changed: these are read at each prediction.
         """
         given = _all(coefs, intercepts, learned)
         return (
@@ -114,19 +115,19 @@ class FittedNetwork:
     def forward(
         self, X: Any, out: np.ndarray, device: str = "cpu", n_jobs: int | None = None
     ) -> np.ndarray:
-        """out = the outputs for the rows of X.
+        """Compute the outputs for the rows of X into `out`.
 
         Parameters
         ----------
         X : ndarray of shape (n, features) or CSR matrix
             The rows.
         out : ndarray of shape (n, outputs), float32 or float64
-            Its dtype is the one everything is computed in.
+            Receives the outputs. Everything is computed in its dtype.
         device : str, default="cpu"
-            One of `fastmlp.devices.DEVICES`. What it was made from is kept until the next call,
-            which uses it again if the weights have not changed.
+            One of `fastmlp.devices.DEVICES`. The loaded device is kept, and the next call uses it
+            again if the weights have not changed.
         n_jobs : int or None, default=None
-            Most threads, see the devices.
+            Maximum number of threads; see the devices.
 
         Returns
         -------
@@ -150,26 +151,26 @@ class FittedNetwork:
         return {name: value for name, value in vars(self).items() if name != "_kept"}
 
     def packed(self, dtype: DTypeLike | None = None) -> np.ndarray:
-        """A copy of all weights as one packed vector."""
+        """Return a copy of all parameters as one packed vector."""
         return np.concatenate([part.ravel() for part in self.parts()], dtype=dtype or self.dtype)
 
     def parts(self) -> tuple[np.ndarray, ...]:
-        """All arrays, in the order of the packed vector, where they lie."""
+        """Return all arrays in the order of the packed vector, without copying them."""
         return _all(self.coefs, self.intercepts, self.learned)
 
 
 def _all(coefs, intercepts, learned):
-    """All arrays, in the order of the packed vector."""
+    """Return all arrays in the order of the packed vector."""
     return *coefs, *intercepts, *(array for array in learned or () if array is not None)
 
 
 def _layout(array):
-    """How an array lies in memory; None of what is no array, which cannot be recognised."""
+    """Return an array's memory layout; None for other objects, which cannot be compared."""
     return (array.shape, array.strides, array.dtype) if type(array) is np.ndarray else None
 
 
 def _numbers(numbers: ArrayLike) -> np.ndarray:
-    """An array of real numbers."""
+    """Convert to an array of real numbers, or raise a ValueError."""
     array = np.asarray(numbers)
     if array.dtype.kind not in "fiub":
         raise ValueError(f"Weights must be real numbers, got an array of dtype {array.dtype}.")
@@ -177,7 +178,7 @@ def _numbers(numbers: ArrayLike) -> np.ndarray:
 
 
 def _biases(given: ArrayLike, weights: np.ndarray) -> np.ndarray:
-    """A layer's biases, which scikit-learn broadcasts to the rows that they are added to."""
+    """Return a layer's biases as a vector, broadcast as in scikit-learn."""
     biases = _numbers(given)
     if biases.shape == weights.shape[1:]:
         return biases

@@ -1,8 +1,8 @@
 """The shape of a network, and its parameters as one packed vector.
 
-The packed vector holds all weight matrices, then all biases, as scikit-learn orders them in
-L-BFGS, then what activations learn. Moments, gradients and saved weights share it, so that an
-optimiser, a copy or a file deals with one array.
+The packed vector holds all weight matrices, then all biases (scikit-learn's order for L-BFGS), then
+the parameters that activations learn. Moments, gradients and saved weights use the same layout, so
+that an optimiser, a copy or a file deals with one array.
 """
 
 from collections.abc import Sequence
@@ -20,24 +20,24 @@ from .losses import Loss
 
 @dataclass(frozen=True, init=False)
 class Network:
-    """Layer widths and what acts between them.
+    """Layer widths, activations and loss.
 
     Parameters
     ----------
     units : tuple of int
         Width of every layer: features, hidden layers, outputs.
     activation : str, Activation, or sequence of these
-        Of all hidden layers, or of each of them. Afterwards a tuple of objects.
+        One for all hidden layers, or one for each. Stored as a tuple of objects.
     loss : str or Loss
-        Afterwards an object.
+        Stored as an object.
     output_activation : str or Activation, optional
-        Default: the loss's own. Afterwards an object.
+        Default: the loss's own. Stored as an object.
 
     Raises
     ------
     ValueError
-        If a name is unknown, the tuple has another length than there are hidden layers, or the
-        outputs' values would not fit the loss.
+        If a name is unknown, there is not one activation for each hidden layer, or the output
+        activation cannot be used with the loss.
     """
 
     units: tuple[int, ...]
@@ -45,7 +45,7 @@ class Network:
     loss: Loss
     output_activation: Activation
 
-    # By hand, since names are taken as well, and the fields have what they stand for.
+    # Written by hand: it accepts names as well, while the fields hold objects.
     def __init__(
         self,
         units: tuple[int, ...],
@@ -66,13 +66,13 @@ class Network:
 
     @property
     def canonical(self) -> bool:
-        """Whether the loss's derivative by the last layer's z is prediction minus target."""
+        """Whether ∂L/∂z of the last layer is the prediction minus the target."""
         paired = self.output_activation.name == self.loss.output_activation
         return self.loss.canonical and paired
 
     @property
     def custom(self) -> bool:
-        """Whether a user's own functions are part of it."""
+        """Whether it contains user-defined functions."""
         parts: tuple[Activation | Loss, ...] = (
             *self.activation, self.output_activation, self.loss,
         )  # fmt: skip
@@ -80,7 +80,7 @@ class Network:
 
     @property
     def piece_shapes(self) -> list[tuple[int, int]]:
-        """(fan_in, units) of every layer: the shape of its weights, of maxout's each piece's."""
+        """(fan_in, units) of every layer: the shape of its weights; for maxout, of each piece."""
         return list(pairwise(self.units))
 
     @cached_property
@@ -94,7 +94,7 @@ class Network:
 
     @cached_property
     def learned(self) -> list[int]:
-        """How many numbers the activation of each hidden layer learns."""
+        """Number of parameters that the activation of each hidden layer learns."""
         return [
             units if activation.learnable else 0
             for units, activation in zip(self.units[1:-1], self.activation, strict=True)
@@ -106,21 +106,21 @@ class Network:
         return sum((fan_in + 1) * fan_out for fan_in, fan_out in self.shapes) + sum(self.learned)
 
     def checked(self, vector: ArrayLike, dtype: DTypeLike, what: str = "parameters") -> np.ndarray:
-        """A packed vector as compiled code reads it: of this dtype and without gaps.
+        """Return a packed vector in the form for compiled code: contiguous, of this dtype.
 
         Parameters
         ----------
         vector : array-like of shape (size,)
-            Returned as it is if nothing has to be changed.
+            Returned itself, without a copy, if nothing has to be changed.
         dtype : dtype
-            Of the result.
+            dtype of the result.
         what : str, default="parameters"
-            What the error calls the vector.
+            Name of the vector in the error message.
 
         Raises
         ------
         ValueError
-            If it has another shape: compiled code would read beyond its end.
+            If it has the wrong shape: compiled code would read beyond its end.
         """
         if np.shape(vector) != (self.size,):
             raise ValueError(
@@ -130,7 +130,7 @@ class Network:
         return np.ascontiguousarray(vector, dtype)
 
     def views(self, packed: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """Weight matrices (fan_in, fan_out) and biases (fan_out,), as views into `packed`."""
+        """Return weight matrices (fan_in, fan_out) and biases (fan_out,) as views into `packed`."""
         weights, biases, start = [], [], 0
         for fan_in, fan_out in self.shapes:
             stop = start + fan_in * fan_out
@@ -142,7 +142,7 @@ class Network:
         return weights, biases
 
     def activation_views(self, packed: np.ndarray) -> list[np.ndarray | None]:
-        """What each hidden layer's activation learns, (units,), as views into `packed`, or None."""
+        """Return what each hidden layer's activation learns as views into `packed`, or None."""
         views, start = [], self.size - sum(self.learned)
         for count in self.learned:
             views.append(packed[start : start + count] if count else None)
@@ -150,7 +150,7 @@ class Network:
         return views
 
     def initial_activations(self) -> list[np.ndarray | None]:
-        """First values of what each hidden layer's activation learns."""
+        """Return the initial values of what each hidden layer's activation learns, or None."""
         return [
             np.full(count, activation.constant) if count else None
             for count, activation in zip(self.learned, self.activation, strict=True)
@@ -163,9 +163,9 @@ class Network:
         dtype: DTypeLike,
         activation_parameters: Sequence[ArrayLike | None] | None = None,
     ) -> np.ndarray:
-        """The packed vector of the given arrays, a copy of `dtype`.
+        """Copy the given arrays into one packed vector of `dtype`.
 
-        Without activation parameters, those have their first values.
+        If no activation parameters are given, they get their initial values.
 
         Raises
         ------

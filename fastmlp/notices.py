@@ -1,14 +1,14 @@
-"""What is said to the user besides results: warnings that point to the user's own line."""
+"""Warnings that point to the line of the user's own code."""
 
 import sys
 import warnings
 
 
 def warn(message: str, category: type[Warning] = UserWarning) -> None:
-    """Warn at the line outside of this package that led here.
+    """Warn at the line outside this package that led here.
 
-    Called through a pipeline or a search, that line is scikit-learn's, so that a filter for its
-    modules takes in these warnings, too.
+    In a call through a pipeline or a search, that line is in scikit-learn, so that a warning filter
+    for its modules also applies to these warnings.
     """
     level, frame = 2, sys._getframe(1)
     while frame.f_back is not None and _is_ours(frame):

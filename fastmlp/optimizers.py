@@ -1,8 +1,8 @@
-"""Optimisers: how a parameter follows its gradient, as small frozen objects.
+"""Optimisers as small frozen objects: how a parameter is updated from its gradient.
 
-An optimiser says what it is made of: its hyperparameters, how many moments it carries for each
-parameter, and the numbers that its formula takes. The formula itself is in
-`fastmlp.formulas.optimizers`, and in NumPy in `fastmlp.devices.reference`.
+An optimiser declares its hyperparameters, how many moments it keeps for each parameter, and the
+numbers that its formula takes. The formula itself is in `fastmlp.formulas.optimizers`, and in NumPy
+in `fastmlp.devices.reference`.
 
 The estimators' parameter `solver` takes a name or an object::
 
@@ -18,18 +18,18 @@ from typing import ClassVar
 
 @dataclass(frozen=True)
 class Optimizer:
-    """Attributes of all optimisers; see the subclasses.
+    """Base class of all optimisers; see the subclasses.
 
     Attributes
     ----------
     name : str
-        The string that stands for it, and names its formula.
+        The string that selects it, which is also the name of its formula.
     moments : int
-        Numbers that it carries for each parameter from step to step: 1 or 2.
+        How many numbers it keeps for each parameter from step to step: 1 or 2.
     follows_schedule : bool
-        Whether the estimators' parameter `learning_rate` acts on it, as scikit-learn says.
+        Whether the estimators' parameter `learning_rate` applies to it, as in scikit-learn.
     parameters : dict
-        The estimators' parameters that its fields are taken from, where a name stands for it.
+        For each field, the estimators' parameter that sets it if the optimiser is given by name.
     """
 
     name = ""
@@ -39,20 +39,21 @@ class Optimizer:
 
     @property
     def decays(self) -> tuple[float, float]:
-        """(β₁, β₂): moments that start at 0 are corrected by a factor of the learning rate.
+        """(β₁, β₂), for the correction of moments that start at 0.
 
-        The factor of step t = 1, 2, ... is √(1 - β₂^t) / (1 - β₁^t), 1 where both are 0.
+        In step t = 1, 2, ... the learning rate is multiplied by √(1 - β₂^t) / (1 - β₁^t), which is
+        1 if both are 0.
         """
         return 0.0, 0.0
 
     @property
     def numbers(self) -> tuple[float, ...]:
-        """The numbers that its formula takes besides the learning rate, in its order."""
+        """Numbers that its formula takes besides the learning rate, in the formula's order."""
         raise NotImplementedError
 
 
 def _check(optimizer, field, least, most, closed=False):
-    """Whether a field is a number in [least, most), or in [least, most] if closed.
+    """Check that a field is a number in [least, most), or in [least, most] if closed.
 
     Raises
     ------
@@ -76,9 +77,9 @@ class SGD(Optimizer):
     Parameters
     ----------
     momentum : float, default=0.9
-        μ, the share of the last velocity that is kept, in [0, 1].
+        μ, the fraction of the previous velocity that is kept, in [0, 1].
     nesterov : bool, default=True
-        Whether the step looks ahead along the new velocity.
+        Whether the step looks ahead along the new velocity (Nesterov's momentum).
     """
 
     momentum: float = 0.9
@@ -104,9 +105,9 @@ class Adam(Optimizer):
     Parameters
     ----------
     beta_1 : float, default=0.9
-        β₁, the decay of the gradients' average, in [0, 1).
+        β₁, the decay of the average of gradients, in [0, 1).
     beta_2 : float, default=0.999
-        β₂, the decay of their squares' average, in [0, 1).
+        β₂, the decay of the average of squared gradients, in [0, 1).
     epsilon : float, default=1e-8
         ε, added to the root of that average, at least 0.
     """
@@ -132,8 +133,8 @@ class Adam(Optimizer):
     def numbers(self) -> tuple[float, ...]:
         """β₁, 1 - β₁, β₂, 1 - β₂, ε.
 
-        The differences are taken in float64: in float32, 1 - 0.999 has lost three digits, and every
-        second moment would be too large by as much.
+        The differences are computed in float64: in float32, 1 - 0.999 loses three digits, and every
+        second moment would have this relative error.
         """
         beta_1, beta_2 = self.decays
         return beta_1, 1.0 - beta_1, beta_2, 1.0 - beta_2, float(self.epsilon)
@@ -141,7 +142,7 @@ class Adam(Optimizer):
 
 @dataclass(frozen=True)
 class RMSprop(Optimizer):
-    """Each parameter's slope is divided by the root of an average of its squares.
+    """Each parameter's gradient is divided by the root of a running average of its squares.
 
     Tieleman and Hinton, "Lecture 6.5: rmsprop", Coursera: Neural networks for machine learning,
     2012.
@@ -149,7 +150,7 @@ class RMSprop(Optimizer):
     Parameters
     ----------
     rho : float, default=0.9
-        ρ, the decay of the squares' average, in [0, 1).
+        ρ, the decay of the average of squared gradients, in [0, 1).
     epsilon : float, default=1e-8
         ε, added to the root of that average, at least 0.
     """
@@ -168,21 +169,21 @@ class RMSprop(Optimizer):
         return float(self.rho), 1.0 - float(self.rho), float(self.epsilon)
 
 
-#: By name.
+#: Optimiser classes by name.
 OPTIMIZERS: dict[str, type[Optimizer]] = {kind.name: kind for kind in (SGD, Adam, RMSprop)}
-#: Room for an optimiser's numbers in a device's tables.
+#: Number of places for an optimiser's numbers in the devices' tables.
 MOST_NUMBERS = 5
 
 
 def resolve(optimizer: str | Optimizer, **parameters: object) -> Optimizer:
-    """The object that a name stands for, or the object itself.
+    """Return the optimiser with this name; an optimiser object is returned as it is.
 
     Parameters
     ----------
     optimizer : str or Optimizer
         One of `OPTIMIZERS`, or an object of one of their classes.
     **parameters : dict
-        Parameters of an estimator, from which a name's object takes its fields.
+        Parameters of an estimator, which set the fields if `optimizer` is a name.
 
     Raises
     ------

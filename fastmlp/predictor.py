@@ -1,4 +1,4 @@
-"""A fitted network alone: one row in, its outputs out, in microseconds."""
+"""Prediction of single rows in microseconds, without the estimator."""
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -15,31 +15,32 @@ __all__ = ["PAIR", "PLAIN", "SHARES", "Predictor"]
 class Predictor:
     """The weights of a fitted estimator, bound to compiled code that computes row by row.
 
-    Made by an estimator's `compiled_predictor`. It has a copy of the weights, so that later fits do
-    not change it, and nothing else: no validation of feature names or finite values, no threads, no
-    batches. Several threads may call it at once. Of many rows, `predict` makes less work.
+    Created by an estimator's `compiled_predictor`. It holds a copy of the weights, so that later
+    fits do not change it. It does not check feature names or finite values, and uses no threads and
+    no batches. Several threads may call it at once. For many rows, `predict` is more efficient.
 
     Parameters
     ----------
     network : Network
         Shape, activations and loss.
     parameters : ndarray of shape (network.size,), float32 or float64
-        Packed parameters, which are copied; the dtype that everything is computed in.
+        Packed parameters, which are copied. Everything is computed in their dtype.
     form : {PLAIN, PAIR, SHARES}, default=PLAIN
-        What is made of a row's outputs: nothing; of a single one p, [1 - p, p]; or shares of their
-        sum, which are probabilities where the outputs are not.
+        How a row's outputs are transformed. PLAIN: not at all. PAIR: a single output p becomes
+        [1 - p, p]. SHARES: the outputs are divided by their sum, which makes them probabilities if
+        they are not.
     flat : bool, default=False
-        Whether the one output of each row of a matrix is given as a vector.
+        Whether the result for a matrix is a vector, if each row has a single output.
 
     Raises
     ------
     ValueError
-        If the parameters are not those of the network, or the form does not fit its outputs.
+        If the parameters do not fit the network, or the form does not fit its outputs.
 
     See Also
     --------
-    MLPClassifier.compiled_predictor : Makes one that gives probabilities.
-    MLPRegressor.compiled_predictor : Makes one that gives predictions.
+    MLPClassifier.compiled_predictor : Creates one that returns probabilities.
+    MLPRegressor.compiled_predictor : Creates one that returns predictions.
 
     Examples
     --------
@@ -63,7 +64,7 @@ class Predictor:
         if network.units[-1] != 1 and (form == PAIR or flat):
             raise ValueError(f"Of {network.units[-1]} outputs, none is a single one.")
         self._parameters = network.checked(parameters, self.dtype).copy()
-        # The plan has their addresses, in this process: it is made anew where they are.
+        # The plan holds addresses in this process; unpickling creates a new one.
         self._loops = layer_loops(network, self.dtype)
         coefs, intercepts = network.views(self._parameters)
         learned = [a for a in network.activation_views(self._parameters) if a is not None]
@@ -74,29 +75,29 @@ class Predictor:
         self._more_outputs = () if flat else (columns,)
 
     def __call__(self, X: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
-        """Compute the outputs of one row, or of some.
+        """Compute the outputs of one row or of several.
 
         Parameters
         ----------
         X : array-like of shape (n_features,) or (n_samples, n_features)
-            One row, or rows. Arrays of the predictor's dtype without gaps are read in place, others
-            are converted.
+            One row, or several. Contiguous arrays of the predictor's dtype are read in place,
+            others are converted.
         out : ndarray, default=None
-            Where to put the result: a contiguous array of the result's shape and dtype.
+            Where to write the result: a contiguous array of the result's shape and dtype.
 
         Returns
         -------
         outputs : ndarray of shape (n_outputs,), (n_samples, n_outputs) or (n_samples,)
-            Of one row, the vector of its outputs; of a matrix, what `predict` of a regressor or
-            `predict_proba` of a classifier gives. It is `out`, where that was given.
+            For one row, the vector of its outputs; for a matrix, the result of a regressor's
+            `predict` or a classifier's `predict_proba`. This is `out` if it was given.
 
         Raises
         ------
         ValueError
-            If the shape of X is another, or the shape, dtype or memory of `out`.
+            If X has the wrong shape, or `out` the wrong shape, dtype or memory layout.
         """
         X = np.asarray(X, self.dtype, order="C")
-        if not X.flags.carray:  # read-only or unaligned, for which code would be compiled anew
+        if not X.flags.carray:  # read-only or unaligned: would need a new compilation
             X = X.copy()
         if X.shape == self._features:
             shape = self._row_outputs
@@ -118,7 +119,7 @@ class Predictor:
         return out
 
     def _check_place(self, out, shape):
-        """Whether compiled code may write a result of this shape there: it does not look."""
+        """Check that a result of this shape can be written to `out`: compiled code does not."""
         if not isinstance(out, np.ndarray) or out.shape != shape or out.dtype != self.dtype:
             raise ValueError(f"out must be an array of shape {shape} and dtype {self.dtype}.")
         if not out.flags.carray:

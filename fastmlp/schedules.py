@@ -16,17 +16,17 @@ class Schedule:
     """
 
     initial: float
-    farewell = "Stopping."  # what is said when training stops at a stall
+    farewell = "Stopping."  # message when training stops at a stall
 
     def rates(self, learning_rate: float, first_step: int, count: int) -> np.ndarray:
-        """The learning rates of steps.
+        """Return the learning rates of consecutive steps.
 
         Parameters
         ----------
         learning_rate : float
-            As the end of the last epoch, or its stall, left it.
+            The learning rate after the last epoch, reduced if training stalled.
         first_step : int
-            Steps done before the first of them.
+            Number of steps done before the first of these.
         count : int
             Number of steps.
 
@@ -37,11 +37,11 @@ class Schedule:
         return np.full(count, learning_rate, np.float64)
 
     def after_epoch(self, learning_rate: float, rows_seen: int) -> float:
-        """Learning rate of the next epoch."""
+        """Return the learning rate of the next epoch."""
         return learning_rate
 
     def after_stall(self, learning_rate: float) -> float | None:
-        """A smaller learning rate to go on with, or None to stop."""
+        """Return a smaller learning rate to continue with, or None to stop."""
         return None
 
 
@@ -59,28 +59,28 @@ class InverseScaling(Schedule):
     initial : float
         η₀.
     power : float
-        p.
+        p, the exponent.
     """
 
     power: float
 
     def after_epoch(self, learning_rate: float, rows_seen: int) -> float:
-        """Learning rate of the next epoch, which depends on the rows seen alone."""
+        """Return the learning rate of the next epoch, which depends only on the rows seen."""
         return self.initial / (rows_seen + 1) ** self.power
 
 
 @dataclass(frozen=True)
 class Adaptive(Schedule):
-    """η₀ as long as training improves; at each stall it is divided by `divisor`, down to `least`.
+    """η₀ while training improves; divided by `divisor` at each stall, down to `least`.
 
     Parameters
     ----------
     initial : float
         η₀.
     divisor : float, default=5.0
-        What η is divided by.
+        Divisor of η at a stall.
     least : float, default=1e-6
-        η at which a stall ends training.
+        If η is not above this, a stall ends training.
     """
 
     divisor: float = 5.0
@@ -88,12 +88,12 @@ class Adaptive(Schedule):
     farewell = "Learning rate too small. Stopping."
 
     def after_stall(self, learning_rate: float) -> float | None:
-        """A smaller learning rate, or None at the least."""
+        """Return a smaller learning rate, or None if it is not above `least`."""
         return learning_rate / self.divisor if learning_rate > self.least else None
 
 
 def schedule(name: str, initial: float, power: float) -> Schedule:
-    """The schedule called `name`: "constant", "invscaling" or "adaptive"."""
+    """Return the schedule called `name`: "constant", "invscaling" or "adaptive"."""
     if name == "invscaling":
         return InverseScaling(initial, power)
     if name == "adaptive":

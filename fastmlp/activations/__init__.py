@@ -1,13 +1,12 @@
-"""Activations, as the estimators' parameters name them: a string, or a small frozen object.
+"""Activations for the estimators' parameters: small frozen objects, or their names.
 
-A string stands for the object with the literature's defaults: ``"elu"`` for ``ELU(alpha=1.0)``.
+A name stands for the object with the defaults of the literature: ``"elu"`` for ``ELU(alpha=1.0)``.
 Objects are immutable and compare by value, so that they can be cloned, pickled and searched over::
 
     MLPClassifier((64, 64), activation=[LeakyReLU(negative_slope=0.1), "tanh"])
     GridSearchCV(MLPClassifier(), {"activation": ["relu", Swish(learnable=True), Maxout(pieces=3)]})
 
-What they compute is in `fastmlp.formulas.activations`, and in NumPy in
-`fastmlp.devices.reference`.
+The formulas are in `fastmlp.formulas.activations`, and in NumPy in `fastmlp.devices.reference`.
 """
 
 from collections.abc import Iterable
@@ -67,7 +66,7 @@ __all__ = [
 def resolve(
     activation: str | Activation, among: dict[str, type[Activation]] = HIDDEN
 ) -> Activation:
-    """The object that a name stands for, or the object itself.
+    """Return the activation with this name; an activation object is returned as it is.
 
     Raises
     ------
@@ -87,7 +86,7 @@ def resolve(
 
 
 def hint(activation: object) -> str:
-    """What was probably meant by something that is no activation, or nothing."""
+    """Return advice about an object that is not an activation, or an empty string."""
     if isinstance(activation, type) and issubclass(activation, Activation):
         return f"That is a class: write {activation.__name__}()."
     if callable(activation):
@@ -98,12 +97,12 @@ def hint(activation: object) -> str:
 def resolve_layers(
     activation: str | Activation | Iterable[str | Activation], layers: int
 ) -> tuple[Activation, ...]:
-    """One activation for each of so many hidden layers, from one for all or a list of them.
+    """Return one activation for each hidden layer, from one for all layers or a list.
 
     Raises
     ------
     ValueError
-        If one is unknown, or a list has another length.
+        If one is unknown, or a list has the wrong length.
     """
     if isinstance(activation, str | Activation) or not isinstance(activation, Iterable):
         return (resolve(activation),) * layers

@@ -1,4 +1,4 @@
-"""An activation made of a user's functions."""
+"""An activation made of user-defined functions."""
 
 import inspect
 from collections.abc import Callable
@@ -9,19 +9,19 @@ from .kinds import Activation
 
 
 def check_function(custom: object, name: str, arguments: str) -> None:
-    """Raise a ValueError if a function of a `Custom` cannot be compiled and called as it will be.
+    """Raise a ValueError if a function of a `Custom` cannot be compiled, or called as needed.
 
     Parameters
     ----------
     custom : activations.Custom or losses.Custom
-        Whose function it is.
+        The object that holds the function.
     name : str
-        The field that it is in.
+        The field that holds the function.
     arguments : str
-        What it is called with, as in a function's head.
+        Its arguments, as in a function definition.
     """
     function = getattr(custom, name)
-    python = getattr(function, "py_func", function)  # of one that Numba has compiled
+    python = getattr(function, "py_func", function)  # if Numba has compiled it
     head = f"lambda {arguments}"
     if not isinstance(python, FunctionType):
         raise ValueError(
@@ -39,29 +39,30 @@ def check_function(custom: object, name: str, arguments: str) -> None:
 
 @dataclass(frozen=True)
 class Custom(Activation):
-    """An activation of your own: two functions of one number.
+    """A user-defined activation: two functions of one number.
 
-    On the CPU device Numba compiles them, in nopython mode: a second or so in every process, as
-    functions from outside this package are not kept in its cache on disk. From then on they run as
-    fast as what they compute allows. The reference device calls them number by number.
+    On the CPU device, Numba compiles them in nopython mode. This takes about a second in every
+    process, because the disk cache does not keep functions from outside this package. After that,
+    they run at the speed of compiled code. The reference device calls them for one number at a
+    time.
 
-    Compiled functions hold what their globals, and the variables of functions around them, were
-    when a fit or a prediction began: after a change, the next one compiles them again. A function
-    that Numba has compiled before keeps those of the functions that it calls. What they raise ends
-    the fit, but on a GPU, where nothing can be raised. They are called with the numbers z of the
-    network's units and no others.
+    Compiled functions use the values that their global variables, and the variables of enclosing
+    functions, had when a fit or a prediction began. After a change, the next fit or prediction
+    compiles them again. A function that Numba had already compiled keeps the values in the
+    functions that it calls. An exception in a function ends the fit, except on a GPU, where nothing
+    can be raised. The functions are called only with the values z of the network's units.
 
     Parameters
     ----------
     function : function
         f(z), made by ``def`` or ``lambda``, and perhaps compiled by Numba.
     derivative : function
-        f'(z), as a function of z, too.
+        f'(z), also as a function of z.
 
     Raises
     ------
     ValueError
-        If one of them is no such function, or takes another number of arguments.
+        If one of them is not a Python function, or does not take one argument.
 
     Examples
     --------
@@ -83,7 +84,7 @@ class Custom(Activation):
     derivative: Callable
     name = "custom"
     custom = True
-    #: What an error says of functions that cannot be compiled.
+    #: Part of the error message for functions that cannot be compiled.
     takes = "Its functions take and return one number each"
 
     def __post_init__(self):

@@ -1,4 +1,4 @@
-"""The kinds of activations, each with its parameters and what tells it apart."""
+"""The kinds of activations, each with its parameters and properties."""
 
 import math
 from dataclasses import dataclass
@@ -19,34 +19,35 @@ def _is_number(value: object) -> bool:
 
 @dataclass(frozen=True)
 class Activation:
-    """What all activations have; see the subclasses.
+    """Base class of all activations; see the subclasses.
 
     Attributes
     ----------
     name : str
-        The string that stands for it.
+        The string that selects it.
     constant : float
-        The number that its formula needs besides z; of a learnable one, each unit's first value.
+        The number that its formula needs besides z; if it is learned, its initial value.
     learnable : bool
-        Whether each unit learns a number of its own in the constant's place.
+        Whether each unit learns its own value of the constant.
     pieces : int
         Number of z values of each unit.
     whole_row : bool
-        Whether a value depends on all z of the row, not on its own alone.
+        Whether an output value depends on all z of the row, not only on its own.
     custom : bool
-        Whether it is made of a user's functions.
+        Whether it consists of user-defined functions.
     least, most : float
-        Bounds of the values.
+        Bounds of the values of f.
     kinks : tuple of float
-        The z at which f or f' jumps, ascending: a difference quotient across one is no derivative.
+        The z at which f or f' jumps, ascending: a difference quotient across such a point does not
+        approximate the derivative.
     straight_through : bool
-        Whether training uses another slope than the true one.
+        Whether training uses a different slope than the true one.
     best_init : str
-        The rule of `fastmlp.initializers` that its literature derives.
+        The rule of `fastmlp.initializers` that the literature derives for it.
     slope_below : float
-        Slope for z < 0 where f is a straight line there, for that rule; else 0.
+        Slope for z < 0 if f is a straight line there, which that rule uses; otherwise 0.
     glorot_factor : float
-        scikit-learn's f in the first weights' bound √(f / (fan_in + fan_out)).
+        scikit-learn's f in the bound √(f / (fan_in + fan_out)) of the initial weights.
     """
 
     # Without annotations: as fields they would come first in the signature of every subclass.
@@ -67,12 +68,12 @@ class Activation:
 
     @property
     def slope_below(self) -> float:
-        """0: f is no straight line there."""
+        """0: f is not a straight line for z < 0."""
         return 0.0
 
     @property
     def settings(self) -> str:
-        """Its own parameters, as text for a title."""
+        """Its parameters, as text for a title."""
         return repr(self).partition("(")[2].removesuffix(")")
 
 
@@ -102,7 +103,7 @@ class Tanh(Activation):
 
 @dataclass(frozen=True)
 class HardSigmoid(Activation):
-    """f(z) = z / 6 + 1/2, moved into [0, 1]: the logistic function in three straight pieces."""
+    """f(z) = z / 6 + 1/2, clipped to [0, 1]: the logistic function as three straight lines."""
 
     name = "hard_sigmoid"
     kinks = (-3.0, 3.0)
@@ -111,7 +112,7 @@ class HardSigmoid(Activation):
 
 @dataclass(frozen=True)
 class HardTanh(Activation):
-    """f(z) = z, moved into [-1, 1]."""
+    """f(z) = z, clipped to [-1, 1]."""
 
     name = "hard_tanh"
     kinks = (-1.0, 1.0)
@@ -172,7 +173,7 @@ class PReLU(Activation):
     Parameters
     ----------
     initial_slope : float, default=0.25
-        α at the beginning.
+        Initial value of α.
     """
 
     initial_slope: float = 0.25
@@ -185,12 +186,12 @@ class PReLU(Activation):
 
     @property
     def constant(self) -> float:
-        """α at the beginning."""
+        """The initial value of α."""
         return float(self.initial_slope)
 
     @property
     def slope_below(self) -> float:
-        """α at the beginning."""
+        """The initial value of α."""
         return self.constant
 
 
@@ -227,8 +228,8 @@ class ELU(Activation):
 class SELU(Activation):
     """f(z) = λz for z > 0, else λα (e^z - 1), with λ = 1.0507..., α = 1.6732....
 
-    With these two, mean 0 and variance 1 of the values keep themselves from layer to layer, given
-    weights drawn by ``weight_init="lecun_normal"``. Klambauer, Unterthiner, Mayr and Hochreiter,
+    With these constants, activations keep mean 0 and variance 1 from layer to layer, if the weights
+    are drawn by ``weight_init="lecun_normal"``. Klambauer, Unterthiner, Mayr and Hochreiter,
     "Self-normalizing neural networks", 2017.
     """
 
@@ -258,9 +259,9 @@ class Swish(Activation):
     Parameters
     ----------
     beta : float, default=1.0
-        β, or its first value.
+        β, or its initial value if it is learned.
     learnable : bool, default=False
-        Whether each unit learns its β.
+        Whether each unit learns its own β.
     """
 
     beta: float = 1.0
@@ -275,13 +276,13 @@ class Swish(Activation):
 
     @property
     def constant(self) -> float:
-        """β, or its first value."""
+        """β, or its initial value if it is learned."""
         return float(self.beta)
 
 
 @dataclass(frozen=True)
 class GELU(Activation):
-    """f(z) = z Φ(z), with the normal distribution's Φ, exact.
+    """f(z) = z Φ(z), with Φ the distribution function of the standard normal; not approximated.
 
     Hendrycks and Gimpel, "Gaussian error linear units (GELUs)", 2016.
     """
@@ -292,9 +293,9 @@ class GELU(Activation):
 
 @dataclass(frozen=True)
 class Maxout(Activation):
-    """f(z_1, ..., z_k) = the largest of k linear pieces.
+    """f(z_1, ..., z_k) = max(z_1, ..., z_k): the largest of k linear pieces.
 
-    A layer of n units has weights for k n numbers z: ``coefs_`` of shape (fan_in, k n), where
+    A layer of n units computes k n values z: its ``coefs_`` have the shape (fan_in, k n), where
     column p n + j belongs to piece p of unit j. Goodfellow, Warde-Farley, Mirza, Courville and
     Bengio, "Maxout networks", 2013.
 
@@ -314,7 +315,7 @@ class Maxout(Activation):
             self,
             "pieces must be an integer of at least 2; one piece is Identity()",
         )
-        # An integer of NumPy's would overflow where it is multiplied with a layer's width.
+        # A NumPy integer could overflow when multiplied by a layer's width.
         object.__setattr__(self, "pieces", int(self.pieces))
 
 
@@ -322,7 +323,7 @@ class Maxout(Activation):
 class Step(Activation):
     """f(z) = 1 for z ≥ 0, else 0: the perceptron's threshold.
 
-    Its slope is 0 wherever it has one, which would teach nothing: training takes it to be 1 for
+    Its derivative is 0 wherever it exists, so nothing could be learned from it: training uses 1 for
     |z| ≤ 1, else 0 ("straight-through"). Bengio, Léonard and Courville, "Estimating or propagating
     gradients through stochastic neurons for conditional computation", 2013; saturated as in
     Hubara, Courbariaux, Soudry, El-Yaniv and Bengio, "Binarized neural networks", 2016.
@@ -335,7 +336,7 @@ class Step(Activation):
 
     @property
     def settings(self) -> str:
-        """What its slope is."""
+        """The kind of slope that training uses."""
         return "slope: straight-through"
 
 
@@ -356,7 +357,7 @@ class Softmax(Activation):
     least, most = 0.0, 1.0
 
 
-#: What acts on each unit alone, in hidden layers: by name.
+#: Activations for hidden layers, which act on each unit separately, by name.
 HIDDEN: dict[str, type[Activation]] = {
     kind.name: kind
     for kind in (
@@ -366,7 +367,7 @@ HIDDEN: dict[str, type[Activation]] = {
 }  # fmt: skip
 HIDDEN["silu"] = Swish
 
-#: What may act on the outputs.
+#: Activations for the output layer, by name.
 OUTPUT: dict[str, type[Activation]] = {
     name: kind
     for name, kind in (HIDDEN | {"exp": Exp, "softmax": Softmax}).items()

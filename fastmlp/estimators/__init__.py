@@ -1,4 +1,4 @@
-"""The scikit-learn face: parameters, validation, labels, fitted attributes."""
+"""The scikit-learn interface: parameters, validation, labels, fitted attributes."""
 
 from .classifier import MLPClassifier
 from .regressor import MLPRegressor

@@ -1,4 +1,4 @@
-"""What classifier and regressor share: a fit from validated rows to fitted attributes."""
+"""Base of classifier and regressor: a fit, from validated rows to fitted attributes."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ from .validation import FLOATS, checked_weights, on_host, row_access, seeded, va
 class BaseMLP(BaseEstimator, ABC):
     """A multi-layer perceptron behind scikit-learn's interface; see the two subclasses."""
 
-    # The HTML representation links to the page of the class whose place this one takes, and shows
-    # each parameter's paragraph of our docstring as its tooltip.
+    # The HTML representation links to the page of the scikit-learn class that this one replaces,
+    # and shows each parameter's paragraph of our docstring as its tooltip.
     _doc_link_module = "fastmlp"
     _doc_link_template = (
         "https://scikit-learn.org/stable/modules/generated/"
         "sklearn.neural_network.{estimator_name}.html"
     )
 
-    # Of fitted estimators; the two classes' docstrings tell what they are.
+    # Attributes of fitted estimators, described in the docstrings of the two classes.
     coefs_: list[np.ndarray]
     intercepts_: list[np.ndarray]
     activation_params_: list[np.ndarray | None]
@@ -58,33 +58,33 @@ class BaseMLP(BaseEstimator, ABC):
     validation_scores_: list[float] | None
     best_validation_score_: float | None
 
-    # ---- what the subclasses say ----------------------------------------------------------------
+    # ---- defined by the subclasses --------------------------------------------------------------
 
     @abstractmethod
     def _encode(self, X, y, incremental, reset):
-        """Validate X and y; return X and the targets, (n, outputs), that the loss is about."""
+        """Validate X and y; return X and the targets of the loss, (n, outputs)."""
 
-    #: Names of the losses that `loss` may be.
+    #: Names that `loss` accepts.
     _losses: tuple[str, ...]
 
     @abstractmethod
     def _network_loss(self) -> Loss:
-        """The loss as the network calls it."""
+        """Return the loss object of the network."""
 
     def _network_output(self, loss: Loss) -> str | Activation | None:
-        """The output activation beside this loss, or None for the loss's own."""
+        """Return the output activation for this loss, or None for the loss's own."""
         return self.output_activation
 
     @abstractmethod
     def _score_outputs(
         self, outputs: np.ndarray, targets: np.ndarray, weights: np.ndarray | None
     ) -> float:
-        """The score that early stopping goes by."""
+        """Return the score that early stopping uses."""
 
     # ---- fit ------------------------------------------------------------------------------------
 
     def _fit(self, X, y, sample_weight, incremental):
-        """Fit from the start, from the last fit (warm start) or by one epoch more (incremental)."""
+        """Fit from the start, from the last fit (warm start), or for one epoch (incremental)."""
         with all_or_nothing(self):
             if not (incremental and hasattr(self, "coefs_")):
                 check_parameters(self)
@@ -120,7 +120,7 @@ class BaseMLP(BaseEstimator, ABC):
         return self
 
     def _start(self, fresh, X, hidden, random_state):
-        """The network, and the packed parameters that training starts from."""
+        """Return the network, and the packed parameters that training starts from."""
         loss = self._network_loss()
         output = self._network_output(loss)
         if fresh:
@@ -133,13 +133,13 @@ class BaseMLP(BaseEstimator, ABC):
         return network, FittedNetwork(network, *weights).packed()
 
     def _device(self, network, parameters, X, epochs=0, **settings):
-        """The device of this fit or prediction, loaded with the parameters."""
+        """Return the device of this fit or prediction, loaded with the parameters."""
         self._check_widths(network, X)
         load = devices.load(self._device_name(network, X, epochs, settings.get("batch_size")))
         return load(network, parameters, sparse=sparse.issparse(X), n_jobs=self.n_jobs, **settings)
 
     def _check_widths(self, network, X):
-        """Whether the weights, perhaps set by hand, are those of a network for these data."""
+        """Check that the weights, which may have been set by hand, fit these data."""
         outputs = getattr(self, "n_outputs_", network.units[-1])
         if network.units[0] != X.shape[1] or network.units[-1] != outputs:
             raise ValueError(
@@ -149,7 +149,7 @@ class BaseMLP(BaseEstimator, ABC):
             )
 
     def _device_name(self, network, X, epochs, batch_rows):
-        """The device that is asked for, or the one that "auto" stands for."""
+        """Return the name of the requested device, or of the one that "auto" chooses."""
         if devices.is_on_gpu(X):
             if self.device not in ("auto", "cuda"):
                 raise ValueError(
@@ -158,7 +158,7 @@ class BaseMLP(BaseEstimator, ABC):
                 )
             return "cuda"
         rows, features = X.shape
-        # The GPU takes no sparse X, and perhaps not all that the CPU's compiler does.
+        # The GPU accepts no sparse X, and perhaps not every function that compiles for the CPU.
         if sparse.issparse(X) or network.custom:
             return devices.choose(self.device)
         size, itemsize = network.size, X.dtype.itemsize
@@ -166,12 +166,12 @@ class BaseMLP(BaseEstimator, ABC):
         return devices.choose(self.device, work)
 
     def _regularization(self, network):
-        """Penalties, decay, bounds and dropout, without the key of dropout's masks.
+        """Return penalties, decay, bounds and dropout, without the key of the dropout masks.
 
         Raises
         ------
         ValueError
-            If `dropout` does not fit the layers, or L-BFGS cannot do what is asked for.
+            If `dropout` does not fit the layers, or L-BFGS does not support a parameter.
         """
         shares = (self.input_dropout, *per_layer(self.dropout, len(network.units) - 2))
         regularization = Regularization(
@@ -194,11 +194,11 @@ class BaseMLP(BaseEstimator, ABC):
     # ---- predict --------------------------------------------------------------------------------
 
     def _outputs(self, X: MatrixLike) -> np.ndarray:
-        """The network's outputs, (n, outputs), in the dtype that X and the weights promote to."""
+        """Return the outputs, (n, outputs), in the dtype that X and the weights promote to."""
         return self._forward(X)[1]
 
     def _forward(self, X: MatrixLike) -> tuple[FittedNetwork, np.ndarray]:
-        """The fitted network, and its outputs for the rows of X."""
+        """Return the fitted network, and its outputs for the rows of X."""
         if not hasattr(self, "coefs_"):
             check_is_fitted(self)
         rows = row_access(validated(self, X, reset=False))
@@ -217,9 +217,9 @@ class BaseMLP(BaseEstimator, ABC):
         Returns
         -------
         predictor : Predictor
-            ``predictor(X, out=None)`` gives what `predict` of a regressor or `predict_proba` of a
-            classifier gives, for rows or for one row, in the dtype of the weights. It does not
-            validate its input, later fits do not change it, and threads may share it.
+            ``predictor(X, out=None)`` returns what `predict` of a regressor or `predict_proba` of a
+            classifier returns, for several rows or one row, in the dtype of the weights. It does
+            not validate its input, later fits do not change it, and threads may share it.
 
         Examples
         --------
@@ -239,7 +239,7 @@ class BaseMLP(BaseEstimator, ABC):
         return Predictor(model.network, model.packed(), model.output_form, flat)
 
     def _output_form(self, network):
-        """What a `Predictor` makes of a row's outputs."""
+        """Return how a `Predictor` transforms a row's outputs."""
         return PLAIN
 
     def __getstate__(self):
@@ -260,10 +260,10 @@ class BaseMLP(BaseEstimator, ABC):
 
 @contextmanager
 def all_or_nothing(estimator):
-    """Give the estimator back its attributes if the block fails."""
+    """Restore the estimator's attributes if the block fails."""
     before = vars(estimator).copy()
     try:
         yield
     except BaseException:
-        estimator.__dict__ = before  # at once: another Ctrl-C may come at any time
+        estimator.__dict__ = before  # in one step: another Ctrl-C may come at any time
         raise

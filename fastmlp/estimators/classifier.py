@@ -40,12 +40,12 @@ _Method = TypeVar("_Method", bound=Callable)
 
 
 def _if_stochastic(method: _Method) -> _Method:
-    """A method that only estimators with such a solver have; scikit-learn forgets its types."""
+    """Make a method available only with a stochastic solver; unlike scikit-learn's, keep types."""
     return available_if(_is_stochastic)(method)
 
 
 def _normalised(outputs):
-    """Each row over its sum; a row of zeros says nothing, which is the same for every class."""
+    """Divide each row by its sum; a row of zeros gives every class the same probability."""
     sums = outputs.sum(axis=1, keepdims=True)
     return np.where(sums > 0, outputs, 1) / np.where(sums > 0, sums, outputs.shape[1])
 
@@ -54,25 +54,26 @@ def _normalised(outputs):
 class MLPClassifier(ClassifierMixin, BaseMLP):
     """Multi-layer perceptron classifier.
 
-    Takes the place of `sklearn.neural_network.MLPClassifier`: same parameters, attributes, random
-    draws and training trajectory, computed by compiled code. It minimises the log loss, with a
-    softmax output for several classes and a logistic one for two, or for each of several labels; or
-    another loss.
+    Replaces `sklearn.neural_network.MLPClassifier`: same parameters, attributes, random draws and
+    training trajectory, computed by compiled code. It minimises the log loss, with a softmax output
+    for several classes, and a logistic output for two classes or for each of several labels.
+    Another loss can be chosen.
 
     Parameters
     ----------
     {training}
     loss : str or Loss, default="log_loss"
-        "log_loss"; or "squared_error", "absolute_error" or "huber" between the outputs and 1 for
-        the class or label that a row has and 0 for all others; or an object from `fastmlp.losses`.
+        "log_loss"; or "squared_error", "absolute_error" or "huber", where the target is 1 for the
+        row's own class or labels and 0 for all others; or an object from `fastmlp.losses`.
     label_smoothing : float, default=0.0
-        ε in [0, 1): targets t become ``t (1 - ε) + ε / K`` for K classes, ``ε / 2`` instead for two
-        classes and for labels.
+        ε in [0, 1): targets t become ``t (1 - ε) + ε / K`` for K classes, and
+        ``t (1 - ε) + ε / 2`` for two classes and for labels.
     output_activation : str or Activation, default=None
-        Activation of the outputs. None takes "softmax" for the log loss of several classes, else
-        "logistic". Outputs must lie within [0, 1]: with other losses than the log loss
-        "hard_sigmoid", "logistic", and "softmax" for several classes; with the log loss of two
-        classes or of labels "hard_sigmoid" or "logistic"; or a function of yours.
+        Activation of the outputs. None means "softmax" for the log loss of several classes,
+        otherwise "logistic". Outputs must lie within [0, 1]. With the log loss of two classes or of
+        labels, it may be "hard_sigmoid" or "logistic"; with losses other than the log loss,
+        "hard_sigmoid", "logistic" or, for several classes, "softmax". It may also be a function of
+        your own.
     {beyond}
 
     Attributes
@@ -88,7 +89,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     See Also
     --------
     MLPRegressor : The same for real targets.
-    sklearn.neural_network.MLPClassifier : What it takes the place of.
+    sklearn.neural_network.MLPClassifier : The class that it replaces.
 
     Examples
     --------
@@ -208,11 +209,11 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         ValueError
             For invalid parameters or data, or if training diverged to weights that are not finite.
         RuntimeError
-            If ``device="cuda"`` lacks something; the message says what, and what to do.
+            If ``device="cuda"`` cannot be used; the message says what is missing and what to do.
         MemoryError
             If the GPU has too little memory for a batch.
 
-        After any of them, the estimator is as it was before.
+        After any of these exceptions, the estimator is unchanged.
         """
         return self._fit(X, y, sample_weight, incremental=False)
 
@@ -235,7 +236,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         sample_weight : array-like of shape (n_samples,), default=None
             Weight of each row in the loss.
         classes : array-like of shape (n_classes,), default=None
-            All labels that any call will bring. Needed in the first call, optional afterwards.
+            All labels that occur in any call. Required in the first call, optional afterwards.
 
         Returns
         -------
@@ -245,8 +246,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Raises
         ------
         ValueError
-            As `fit`; or if `classes` is missing in the first call, differs from the first call's,
-            or lacks a label of y.
+            As in `fit`; or if `classes` is missing in the first call, differs from that of the
+            first call, or lacks a label of y.
         """
         with all_or_nothing(self):
             if not hasattr(self, "coefs_"):
@@ -272,10 +273,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         """Whether a row has one class of several."""
         if hasattr(self, "_label_binarizer"):
             return self._label_binarizer.y_type_ == "multiclass"
-        return self.out_activation_ == "softmax"  # of weights that were set by hand, not fitted
+        return self.out_activation_ == "softmax"  # weights were set by hand, not fitted
 
     def _targets(self, indicators, dtype):
-        """The numbers that the outputs are to approach: indicators as they are, or smoothed."""
+        """Return the targets of the outputs: the indicators themselves, or smoothed."""
         smoothing = self.label_smoothing
         if not smoothing and self._network_loss().cross_entropy:
             return indicators
@@ -342,8 +343,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Returns
         -------
         probabilities : ndarray of shape (n_samples, n_classes)
-            In the order of `classes_`; with several labels, of each label. Of several classes
-            without softmax, each row of outputs is divided by its sum. A single class has
+            Probability of each class in the order of `classes_`, or of each label. For several
+            classes without softmax, each row of outputs is divided by its sum. A single class has
             probability 1.
         """
         model, outputs = self._forward(X)
@@ -379,7 +380,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Returns
         -------
         log_probabilities : ndarray of shape (n_samples, n_classes)
-            ``log(predict_proba(X))``, -inf where a probability is 0.
+            ``log(predict_proba(X))``; -inf where a probability is 0.
         """
         probabilities = self.predict_proba(X)
         return np.log(probabilities, out=probabilities)
@@ -389,7 +390,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         def score(
             self, X: MatrixLike, y: LabelsLike, sample_weight: WeightsLike | None = None
         ) -> float:
-            """Share of rows that are right; it is scikit-learn's, which has no types."""
+            """Return the accuracy. The method is scikit-learn's, which has no types."""
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -1,7 +1,7 @@
-"""What a fitted estimator's attributes say: the network that it predicts with.
+"""The network that a fitted estimator predicts with, as its attributes define it.
 
-A fit notes down its network, so that parameters set afterwards change no prediction. Weights may
-also be set by hand, as scikit-learn takes them, of an estimator that was fitted or never was.
+A fit stores its network, so that parameters set afterwards do not change predictions. As in
+scikit-learn, weights may also be set by hand, on an estimator that was fitted or was never fitted.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ _SAID = ("_fitted_as", "out_activation_", "n_layers_")
 
 
 def model_of(estimator: BaseMLP) -> FittedNetwork:
-    """The network and weights of an estimator that has `coefs_`.
+    """Return the network and weights of an estimator that has `coefs_`.
 
     Raises
     ------
     ValueError
-        If its fitted attributes do not go together.
+        If its fitted attributes are inconsistent.
     """
     learned = getattr(estimator, "activation_params_", None)
     said = [getattr(estimator, name, None) for name in _SAID]
@@ -67,12 +67,12 @@ def model_of(estimator: BaseMLP) -> FittedNetwork:
 def network_to_go_on_with(
     estimator: BaseMLP, loss: Loss, output: str | Activation | None
 ) -> Network:
-    """The network that training continues: of the weights' shapes and the parameters' functions.
+    """Return the network to continue training: layer widths of the weights, current functions.
 
     Raises
     ------
     ValueError
-        If weights, activations and `out_activation_`, perhaps set by hand, do not go together.
+        If weights, activations and `out_activation_`, which may be set by hand, are inconsistent.
     """
     units = _units_of(estimator.coefs_)
     hidden = activations.resolve_layers(estimator.activation, len(units) - 2)
@@ -82,7 +82,7 @@ def network_to_go_on_with(
     if fitted is not None and parts == (
         fitted.units, fitted.activation, fitted.loss, fitted.output_activation,
     ):  # fmt: skip
-        network = fitted  # which knows its sizes already
+        network = fitted  # it has computed its sizes already
     else:
         network = Network(*parts)
     name = _output_by_hand(estimator, network)
@@ -90,7 +90,7 @@ def network_to_go_on_with(
 
 
 def _units_of(coefs):
-    """The widths of all layers, by their weights."""
+    """Return the widths of all layers, from the shapes of the weights."""
     shapes = [np.shape(weights) for weights in coefs]
     if any(len(shape) != 2 for shape in shapes):
         raise ValueError(f"coefs_ must be matrices (fan_in, fan_out), got the shapes {shapes}.")
@@ -98,7 +98,7 @@ def _units_of(coefs):
 
 
 def _output_by_hand(estimator, network):
-    """`out_activation_`, if neither this network nor the fit has it, else None."""
+    """Return `out_activation_` if neither this network nor the fit has it, else None."""
     fitted = getattr(estimator, "_fitted_as", None) or network
     known = network.output_activation.name, fitted.output_activation.name
     name = getattr(estimator, "out_activation_", known[0])
@@ -106,7 +106,7 @@ def _output_by_hand(estimator, network):
 
 
 def _network(estimator, units):
-    """The network of the last fit, with the layers that there are now."""
+    """Return the network of the last fit, with the current layers."""
     network = getattr(estimator, "_fitted_as", None)
     if network is None:  # weights were set by hand, or unpickled from an earlier version
         loss = estimator._network_loss()

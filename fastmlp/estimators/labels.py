@@ -1,6 +1,6 @@
-"""Labels of a classifier: which there are, and which rows have them.
+"""Labels of a classifier: the set of labels, and the labels of each row.
 
-An estimator notes them down in `classes_`, and scikit-learn's binarizer beside them.
+An estimator stores the set in `classes_`, together with scikit-learn's binarizer.
 """
 
 import numpy as np
@@ -11,7 +11,7 @@ from .validation import LABEL_KINDS
 
 
 def label_binarizer(y):
-    """``LabelBinarizer().fit(y)``."""
+    """Return ``LabelBinarizer().fit(y)``, without its overhead for a vector of numbers."""
     binarizer = LabelBinarizer()
     if y.ndim != 1 or y.dtype.kind not in "biu":
         return binarizer.fit(y)
@@ -22,7 +22,7 @@ def label_binarizer(y):
 
 
 def labels_in(y, classes):
-    """``unique_labels(y)``; or nothing, at once, where all of y are among the sorted `classes`."""
+    """Return ``unique_labels(y)``; or none, quickly, if all of y are in the sorted `classes`."""
     if y.ndim == 1 and y.dtype.kind in LABEL_KINDS and y.dtype.kind == classes.dtype.kind:
         nearest = np.minimum(np.searchsorted(classes, y), len(classes) - 1)
         if (classes[nearest] == y).all():
@@ -31,7 +31,7 @@ def labels_in(y, classes):
 
 
 def know_classes(estimator, classes, y):
-    """Take over the classes of a first partial_fit, or compare those of a later one."""
+    """Store the classes of the first partial_fit, or compare those of a later one."""
     known = getattr(estimator, "classes_", None)
     if known is None and classes is None:
         raise ValueError("classes must be passed on the first call to partial_fit.")
@@ -46,7 +46,7 @@ def know_classes(estimator, classes, y):
 
 
 def check_labels(estimator, labels):
-    """Labels that continue a fit: all those of before in a warm start, else some of them."""
+    """Check labels that continue a fit: a warm start needs all earlier ones, others a subset."""
     if estimator.warm_start:
         if set(labels) != set(estimator.classes_):
             raise ValueError(
@@ -62,10 +62,10 @@ def check_labels(estimator, labels):
 
 
 def indicators(estimator, y):
-    """Which class, or which labels, each row has: (n, outputs), boolean.
+    """Return a boolean matrix (n, outputs) of the class, or the labels, that each row has.
 
-    Of a vector of known labels, this is what the binarizer's `transform` gives, without the
-    three times that it looks through y for what kind of target it is.
+    For a vector of known labels, this equals the binarizer's `transform`, which would scan y three
+    times to find the type of target.
     """
     if y.ndim != 1:
         return estimator._label_binarizer.transform(y).astype(bool)

@@ -1,55 +1,59 @@
-"""Paragraphs that the docstrings of both estimators have in common, said once."""
+"""Paragraphs that are common to the docstrings of both estimators."""
 
 import textwrap
 
 PARAGRAPHS = {
-    # Parameters that scikit-learn has, too.
+    # Parameters that scikit-learn also has.
     "training": """\
 hidden_layer_sizes : array-like of int or int, default=(100,)
     Units of each hidden layer; empty for a linear model.
 activation : str, Activation, or list or tuple of these, default="relu"
     Activation of the hidden layers, or one for each of them: "identity", "logistic", "tanh",
     "relu", "hard_sigmoid", "hard_tanh", "leaky_relu", "prelu", "elu", "selu", "softplus",
-    "swish" or "silu", "gelu", "maxout", "step"; or an object from `fastmlp.activations`, where
-    the formulas are, with parameters of its own, such as ``LeakyReLU(negative_slope=0.1)``,
-    ``Swish(learnable=True)``, ``Maxout(pieces=3)``, or functions of yours.
+    "swish" or "silu", "gelu", "maxout", "step"; or an object from `fastmlp.activations` (see
+    there for the formulas), with its own parameters, such as
+    ``LeakyReLU(negative_slope=0.1)``, ``Swish(learnable=True)``, ``Maxout(pieces=3)``, or with
+    functions of your own.
 solver : str or Optimizer, default="adam"
     "adam"; "sgd", stochastic gradient descent with momentum; "rmsprop"; "lbfgs", L-BFGS over
-    all rows; or an object from `fastmlp.optimizers` with parameters of its own, such as
+    all rows; or an object from `fastmlp.optimizers` with its own parameters, such as
     ``SGD(momentum=0.5)``.
 alpha : float, default=0.0001
     L2 penalty: ``alpha / 2`` times the sum of squared weights is added to a batch's summed
     loss, so that its effect depends on the batch size.
 batch_size : int or "auto", default="auto"
-    Rows of a batch; "auto" is ``min(200, n_samples)``. Not used by "lbfgs".
+    Rows per mini-batch; "auto" is ``min(200, n_samples)``. Not used by "lbfgs".
 learning_rate : {"constant", "invscaling", "adaptive"}, default="constant"
-    Schedule of the learning rate, but for "adam": constant; with t the rows seen,
-    ``learning_rate_init / (t + 1)**power_t``; or divided by 5 whenever training stalls.
+    Schedule of the learning rate, except for "adam": constant;
+    ``learning_rate_init / (t + 1)**power_t``, with t the number of rows seen; or divided by 5
+    whenever training stalls.
 learning_rate_init : float, default=0.001
-    First learning rate.
+    Initial learning rate.
 power_t : float, default=0.5
     Exponent of "invscaling".
 max_iter : int, default=200
-    Most epochs, or L-BFGS iterations.
+    Maximum number of epochs, or of L-BFGS iterations.
 shuffle : bool, default=True
     Whether to shuffle the rows before each epoch.
 random_state : int, RandomState or None, default=None
-    Draws the weights, the validation rows and the shuffles; the same numbers as scikit-learn.
+    Draws the initial weights, the validation rows and the shuffles, with the same numbers as
+    scikit-learn.
 tol : float, default=0.0001
-    Improvement of loss or score below which an epoch counts as stalled; for "lbfgs" the largest
-    component of the gradient at which it stops.
+    Improvement of loss or score below which an epoch counts as one without improvement. "lbfgs"
+    stops when no component of the gradient is larger than this.
 verbose : bool or int, default=False
-    Whether to print the progress: of every epoch, or of the first and every so-many-th.
+    Whether to print the progress: True for every epoch, an integer n for the first and every
+    n-th epoch.
 warm_start : bool, default=False
-    Whether `fit` goes on from the weights of the last call.
+    Whether `fit` continues from the weights of the last call.
 momentum : float, default=0.9
     Momentum of "sgd", in [0, 1].
 nesterovs_momentum : bool, default=True
-    Whether "sgd" looks ahead along its momentum.
+    Whether "sgd" uses Nesterov's momentum, which looks ahead along the velocity.
 early_stopping : bool, default=False
     Whether to hold out validation rows, stop by their score, and keep the best weights.
 validation_fraction : float, default=0.1
-    Share of rows held out, in [0, 1).
+    Fraction of the rows held out, in [0, 1).
 beta_1 : float, default=0.9
     Decay of Adam's first moments, in [0, 1).
 beta_2 : float, default=0.999
@@ -57,59 +61,59 @@ beta_2 : float, default=0.999
 epsilon : float, default=1e-8
     Added to the denominator in Adam.
 n_iter_no_change : int or inf, default=10
-    Stalled epochs in a row that are let pass.
+    Epochs without improvement before training stops.
 max_fun : int, default=15000
-    Most evaluations of the loss, for "lbfgs".""",
+    Maximum number of evaluations of the loss, for "lbfgs".""",
     # Parameters that scikit-learn does not have.
     "beyond": """\
 weight_init : str or (coefs, intercepts), default="glorot"
-    First weights: "glorot" is scikit-learn's, weights and biases. With biases of 0,
+    Initial weights: "glorot" draws weights and biases as scikit-learn does. With biases of 0:
     "glorot_normal", "he_uniform", "he_normal", "lecun_uniform", "lecun_normal", "orthogonal",
-    "zeros", or "auto", which chooses for each layer by its activation: see
+    "zeros", or "auto", which chooses for each layer by its activation; see
     `fastmlp.initializers`. Or the arrays themselves, in the shapes of `coefs_` and
     `intercepts_`; they are copied.
 l1 : float, default=0.0
     L1 penalty: ``l1`` times the sum of absolute weights is added to a batch's summed loss. Its
-    slope at 0 is taken to be 0. L-BFGS, made for smooth functions, may stall at such kinks: it
-    brings weights near 0, not to it.
+    derivative at 0 is taken to be 0. L-BFGS, made for smooth functions, may stall at such
+    kinks: it brings weights near 0, but not exactly to 0.
 weight_decay : float, default=0.0
-    With each step, weights shrink by the learning rate times this, apart from the gradient and
-    so from Adam's moments: with "adam", AdamW. Not for "lbfgs".
+    Each step shrinks the weights by a fraction: the learning rate times this. It is not part of
+    the gradient and so not of Adam's moments: with "adam", this is AdamW. Not for "lbfgs".
 clip_norm : float, default=None
-    Longest gradient, by its Euclidean norm over all parameters, penalties included; a longer
-    one is scaled down. Not for "lbfgs".
+    Largest Euclidean norm of the gradient over all parameters, penalties included; a gradient
+    with a larger norm is scaled down to it. Not for "lbfgs".
 max_norm : float, default=None
-    Largest Euclidean norm of the weights into a unit; after each step, larger ones are scaled
-    down. Not for "lbfgs".
+    Largest Euclidean norm of the weights into a unit; after each step, weights with a larger
+    norm are scaled down to it. Not for "lbfgs".
 dropout : float or array-like of float, default=0.0
-    Share of the hidden layers' values, or of each layer's, that a training step leaves out, in
-    [0, 1). The others are divided by the share kept, so that predictions need no change. The
-    masks depend on `random_state` and the step alone: they are the same on every device and
+    Fraction of the hidden activations, for all layers or for each, that a training step drops,
+    in [0, 1). The others are divided by the fraction kept, so that predictions need no change.
+    The masks depend only on `random_state` and the step: they are the same on every device and
     for any number of threads. Not for "lbfgs".
 input_dropout : float, default=0.0
     The same for the features.
 device : {"auto", "cpu", "cuda", "reference"}, default="auto"
     Where to compute: compiled code on the CPU, an NVIDIA GPU, or plain NumPy. "auto" is the CPU
-    for data on the host; it will be the GPU where that pays, once the kernels have been tested
-    on one. A device that is named never becomes another one. "cuda" needs the extra
-    ``fastmlp[cuda13]`` or ``fastmlp[cuda12]`` and takes no sparse X; X, y and weights may lie
-    on the GPU, in arrays with ``__cuda_array_interface__``, where X is used in place.
+    for data on the host; it will be the GPU where that is faster, once the kernels have been
+    tested on one. A device chosen by name is never replaced by another one. "cuda" needs the
+    extra ``fastmlp[cuda13]`` or ``fastmlp[cuda12]`` and accepts no sparse X. X, y and weights
+    may be on the GPU, in arrays with ``__cuda_array_interface__``; X is then used in place.
 n_jobs : int or None, default=None
-    Most CPU threads to use, -1 for all cores. None takes the idle cores where that measures
-    faster while it trains. The result is the same, bit for bit, whatever the number.""",
+    Maximum number of CPU threads, -1 for all cores. None uses idle cores if measurements during
+    training show that this is faster. The result is bitwise the same for any number.""",
     # Attributes of a fitted estimator.
     "fitted": """\
 coefs_ : list of ndarray of shape (fan_in, fan_out)
-    Weights of each layer. Of a maxout layer, column ``p * units + j`` is piece p of unit j.
+    Weights of each layer. In a maxout layer, column ``p * units + j`` is piece p of unit j.
 intercepts_ : list of ndarray of shape (fan_out,)
     Biases of each layer.
 activation_params_ : list of ndarray of shape (units,) or None
-    What each hidden layer's activation has learned, a number for each unit; None where it
+    Parameters that each hidden layer's activation has learned, one for each unit; None if it
     learns nothing.
 n_features_in_ : int
     Number of features.
 feature_names_in_ : ndarray of shape (n_features_in_,)
-    Names of the features, where X had string column names.
+    Names of the features, if X had string column names.
 n_layers_ : int
     Number of layers, input and output included.
 out_activation_ : str
@@ -117,22 +121,22 @@ out_activation_ : str
 n_iter_ : int
     Epochs or iterations of the last call.
 t_ : int
-    Rows seen in training, over all calls.
+    Number of rows seen in training, over all calls.
 loss_ : float
     Loss of the last epoch, penalty included.
 loss_curve_ : list of float
     Loss of every epoch ("adam" and "sgd").
 best_loss_ : float or None
-    Least loss of an epoch; None with early stopping.
+    Lowest loss of an epoch; None with early stopping.
 best_validation_score_ : float or None
-    Best of these.
+    Best validation score; None without early stopping.
 device_ : str
     Device that the last fit ran on.""",
 }
 
 
 def documented(estimator: type) -> type:
-    """Put the common paragraphs into a class's docstring, where their names stand in braces."""
+    """Insert the common paragraphs into a class's docstring, in place of their names in braces."""
     if estimator.__doc__:  # there is none under python -OO
         for name, text in PARAGRAPHS.items():
             indented = textwrap.indent(text, "    ").lstrip()

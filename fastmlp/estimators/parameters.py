@@ -1,4 +1,4 @@
-"""The constructor's parameters: what they may be, and what is said where they are not."""
+"""The constructor's parameters: allowed values, and the errors for other values."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _THEIRS = sklearn.neural_network.MLPClassifier._parameter_constraints
 _AT_LEAST_0, _ABOVE_0 = _THEIRS["alpha"], _THEIRS["epsilon"]
 SHARE = _THEIRS["validation_fraction"]  # at least 0, below 1
-#: Constraints of the parameters that scikit-learn's classes do not have, or where more is allowed.
+#: Constraints of the parameters that scikit-learn's classes do not have, or that allow more here.
 #: A string is then looked up among the parameter's names.
 OWN_CONSTRAINTS = {
     "activation": [str, Activation, list, tuple],
@@ -44,12 +44,12 @@ OWN_CONSTRAINTS = {
 
 
 def check_parameters(estimator: BaseMLP) -> None:
-    """scikit-learn's own validation, and that of the parameters it does not have.
+    """Run scikit-learn's own validation, and check the parameters that it does not have.
 
     Raises
     ------
     ValueError
-        If a parameter is not what it may be.
+        If a parameter is invalid.
     """
     if sklearn.get_config()["skip_parameter_validation"]:
         return
@@ -73,7 +73,7 @@ def check_parameters(estimator: BaseMLP) -> None:
 
 
 def _check_name(estimator, parameter, names):
-    """Whether a parameter that is a string is among the names."""
+    """Check that a parameter, if it is a string, is one of the names."""
     value = getattr(estimator, parameter)
     if isinstance(value, str) and value not in names:
         choices = ", ".join(map(repr, sorted(names)))
@@ -84,7 +84,7 @@ def _check_name(estimator, parameter, names):
 
 
 def _hint(estimator):
-    """What was probably meant by a parameter of the wrong kind."""
+    """Return advice about a parameter of the wrong type, or an empty string."""
     loss = estimator.loss
     is_sizes = isinstance(loss, Integral | list | tuple | np.ndarray)
     if is_sizes and is_regressor(estimator):
@@ -96,14 +96,14 @@ def _hint(estimator):
 
 
 def batch_rows(estimator: BaseMLP, n: int) -> int:
-    """Rows of a batch, at most the n to train on.
+    """Return the number of rows in a batch, at most the n rows to train on.
 
-    The parameter is checked here too, as it may have been set after the first `partial_fit`.
+    The parameter is also checked here, as it may have been set after the first `partial_fit`.
 
     Raises
     ------
     ValueError
-        If `batch_size` is no number of rows.
+        If `batch_size` is not a valid number of rows.
     """
     size = estimator.batch_size
     if isinstance(size, str) and size == "auto":
@@ -120,12 +120,12 @@ def batch_rows(estimator: BaseMLP, n: int) -> int:
 
 
 def hidden_units(sizes: SizesLike) -> list[int]:
-    """The units of each hidden layer, from `hidden_layer_sizes`.
+    """Return the number of units of each hidden layer, from `hidden_layer_sizes`.
 
     Raises
     ------
     ValueError, TypeError
-        If they are no positive integers, in scikit-learn's words.
+        If they are not positive integers, with scikit-learn's messages.
     """
     if type(sizes) is tuple and all(type(size) is int and size > 0 for size in sizes):
         return list(sizes)
@@ -139,12 +139,12 @@ def hidden_units(sizes: SizesLike) -> list[int]:
 
 
 def per_layer(dropout: SharesLike, layers: int) -> list[float]:
-    """The share of each hidden layer, from one for all or one each.
+    """Return the dropout fraction of each hidden layer, from one for all or one for each.
 
     Raises
     ------
     ValueError
-        If there is another number of them, or one is no share.
+        If there are too many or too few, or one is not in [0, 1).
     """
     shares = list(dropout) if isinstance(dropout, Iterable) else [dropout] * layers
     if len(shares) != layers:

@@ -1,6 +1,6 @@
-"""A fitted estimator and rows to look at it with, as networks and devices know them.
+"""A fitted estimator and rows to inspect it with, in the form that networks and devices use.
 
-Inspection works on these; what is private to an estimator stays in this package.
+Inspection works on these; the private parts of an estimator stay in this package.
 """
 
 from copy import copy
@@ -20,7 +20,7 @@ from .validation import checked_weights, row_access, validated
 
 
 class Problem(NamedTuple):
-    """A fitted network, and the rows that its objective is about.
+    """A fitted network, and the rows over which its objective is computed.
 
     Attributes
     ----------
@@ -31,7 +31,7 @@ class Problem(NamedTuple):
     X : ndarray or CSR matrix of shape (n_samples, n_features)
         Rows in the dtype of the parameters.
     targets : ndarray of shape (n_samples, n_outputs)
-        Targets as the loss sees them, in the same dtype.
+        Encoded targets as the loss uses them, in the same dtype.
     weights : ndarray of shape (n_samples,) or None
         Weight of each row.
     """
@@ -46,9 +46,9 @@ class Problem(NamedTuple):
 def problem_of(
     estimator: BaseMLP, X: MatrixLike, y: LabelsLike, sample_weight: WeightsLike | None = None
 ) -> Problem:
-    """The network of a fitted estimator, with rows validated and encoded as its fit does.
+    """Return the network of a fitted estimator, with rows validated and encoded as in its fit.
 
-    The estimator is not changed, and y need not have every class.
+    The estimator is not changed, and y need not contain every class.
 
     Parameters
     ----------
@@ -64,19 +64,19 @@ def problem_of(
     Returns
     -------
     problem : Problem
-        Copies, except for X where it has the right dtype already.
+        Copies, except for X if it has the right dtype already.
 
     Raises
     ------
     TypeError
-        If it is no estimator of fastmlp.
+        If it is not an estimator of fastmlp.
     NotFittedError
         If it has not been fitted.
     ValueError
         If the data do not fit it, or are not finite.
     """
     _check_estimator(estimator)
-    # A copy, since encoding may note things down; and a warm start would ask for every class.
+    # A copy, since encoding may set attributes; and a warm start would require every class.
     model, encoder = model_of(estimator), copy(estimator)
     network = model.network
     encoder.warm_start = False
@@ -95,7 +95,7 @@ def problem_of(
 
 
 def model_and_rows(estimator: BaseMLP, X: MatrixLike) -> tuple[FittedNetwork, Any]:
-    """The network and weights of a fitted estimator, and X as a prediction takes it.
+    """Return the network and weights of a fitted estimator, and X validated for a prediction.
 
     Parameters
     ----------
@@ -107,14 +107,14 @@ def model_and_rows(estimator: BaseMLP, X: MatrixLike) -> tuple[FittedNetwork, An
     Returns
     -------
     model : FittedNetwork
-        The network and its weights, where they lie.
+        The network and its weights, which are not copied.
     X : ndarray or CSR matrix of shape (n_samples, n_features)
         Validated rows in the dtype of the weights.
 
     Raises
     ------
     TypeError, NotFittedError, ValueError
-        As `problem_of`.
+        As in `problem_of`.
     """
     _check_estimator(estimator)
     rows = row_access(validated(estimator, X, reset=False))
@@ -123,10 +123,10 @@ def model_and_rows(estimator: BaseMLP, X: MatrixLike) -> tuple[FittedNetwork, An
 
 
 def regularization_of(estimator: BaseMLP, network: Network) -> Regularization:
-    """The regularisation that is part of the estimator's objective: its penalties.
+    """Return the regularisation that is part of the estimator's objective: its penalties.
 
-    Dropout, weight decay, and bounds of gradients and weights change single steps of training, and
-    are left out.
+    Dropout, weight decay, and bounds of gradients and weights act on single training steps and are
+    left out.
 
     Parameters
     ----------
@@ -149,7 +149,7 @@ def regularization_of(estimator: BaseMLP, network: Network) -> Regularization:
 
 
 def device_of(estimator: BaseMLP, problem: Problem) -> Device:
-    """The estimator's own device, loaded with a problem's parameters and the penalties.
+    """Return the estimator's own device, loaded with a problem's parameters and the penalties.
 
     Parameters
     ----------

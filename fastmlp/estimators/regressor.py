@@ -25,7 +25,7 @@ from .validation import FLOATS, validated
 
 
 def _d2_pinball(loss, targets, outputs, weights):
-    """D² of every quantile and target, its mean."""
+    """Return the mean of D² over all quantiles and targets."""
     columns = zip(loss.constants(outputs.shape[1]), targets.T, outputs.T, strict=True)
     return float(
         np.mean([d2_pinball_score(t, p, alpha=tau, sample_weight=weights) for tau, t, p in columns])
@@ -36,24 +36,24 @@ def _d2_pinball(loss, targets, outputs, weights):
 class MLPRegressor(RegressorMixin, BaseMLP):
     """Multi-layer perceptron regressor.
 
-    Takes the place of `sklearn.neural_network.MLPRegressor`: same parameters, attributes, random
-    draws and training trajectory, computed by compiled code. It minimises the squared error, or
-    another loss: for outliers, for counts, for quantiles.
+    Replaces `sklearn.neural_network.MLPRegressor`: same parameters, attributes, random draws and
+    training trajectory, computed by compiled code. It minimises the squared error, or another loss:
+    for data with outliers, for counts, or for quantiles.
 
     Parameters
     ----------
     loss : str or Loss, default="squared_error"
-        "squared_error", half of it; "absolute_error"; "huber"; "quantile", the median's unless an
-        object says which; half the deviance of "poisson", for counts, or "gamma", for positive
-        amounts; or an object from `fastmlp.losses`, where the formulas are, such as
-        ``Huber(delta=2.0)``, ``Quantile((0.1, 0.5, 0.9))``, or functions of yours. With several
-        quantiles, each target has as many outputs, in their order.
+        "squared_error", half the squared error; "absolute_error"; "huber"; "quantile", for the
+        median unless an object specifies others; half the deviance of "poisson", for counts, or of
+        "gamma", for positive amounts; or an object from `fastmlp.losses` (see there for the
+        formulas), such as ``Huber(delta=2.0)``, ``Quantile((0.1, 0.5, 0.9))``, or functions of your
+        own. With several quantiles, each target has one output for each quantile, in their order.
     {training}
     output_activation : str or Activation, default=None
-        Activation of the outputs. None takes "exp" for the losses "poisson" and "gamma", else
-        "identity". All that `activation` may be, but for "prelu", "maxout" and
-        "step", and besides "exp" and "softmax". "poisson" and "gamma" need positive outputs: "exp",
-        "softplus" or "logistic".
+        Activation of the outputs. None means "exp" for the losses "poisson" and "gamma", otherwise
+        "identity". Everything that `activation` allows except "prelu", "maxout" and "step", and
+        also "exp" and "softmax". "poisson" and "gamma" need positive outputs: "exp", "softplus" or
+        "logistic".
     {beyond}
 
     Attributes
@@ -62,13 +62,13 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     n_outputs_ : int
         Number of outputs: targets times quantiles.
     validation_scores_ : list of float or None
-        Score of every epoch on the held-out rows, R² or for the quantile loss D² (see `score`);
+        Score of every epoch on the held-out rows: R², or D² for the quantile loss (see `score`).
         None without early stopping.
 
     See Also
     --------
     MLPClassifier : The same for labels.
-    sklearn.neural_network.MLPRegressor : What it takes the place of.
+    sklearn.neural_network.MLPRegressor : The class that it replaces.
 
     Examples
     --------
@@ -182,9 +182,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         Raises
         ------
         ValueError
-            For invalid parameters or data, targets that the loss is not defined for, or if training
-            diverged to weights that are not finite.
-            The estimator is then as it was before.
+            For invalid parameters or data, for targets for which the loss is not defined, or if
+            training diverged to weights that are not finite. The estimator is then unchanged.
         """
         return self._fit(X, y, sample_weight, incremental=False)
 
@@ -193,7 +192,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     ) -> Self:
         """Train for one epoch on the given rows, from the weights and moments of the last call.
 
-        As in scikit-learn, with solver "lbfgs" each call is a whole fit from the present weights.
+        As in scikit-learn, with solver "lbfgs" each call is a whole fit from the current weights.
 
         Parameters
         ----------
@@ -237,10 +236,10 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     def score(
         self, X: MatrixLike, y: TargetsLike, sample_weight: WeightsLike | None = None
     ) -> float:
-        """Score predictions: 1 is perfect, 0 what the best constant prediction has.
+        """Return the score of predictions: 1 is perfect, 0 that of the best constant prediction.
 
-        R², or for the quantile loss its analogue D², the mean over the quantiles: 1 minus the
-        pinball loss over that of the quantiles of y.
+        The score is R², or for the quantile loss its analogue D², averaged over the quantiles: 1
+        minus the ratio of the pinball loss to that of predicting the quantiles of y.
 
         Parameters
         ----------
@@ -282,9 +281,9 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         Returns
         -------
         y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
-            Predictions. With several quantiles (n_samples, n_quantiles) for a vector of targets,
-            else (n_samples, n_targets * n_quantiles): all quantiles of the first target, then
-            those of the next.
+            Predictions. With several quantiles, the shape is (n_samples, n_quantiles) for a vector
+            of targets, otherwise (n_samples, n_targets * n_quantiles): all quantiles of the first
+            target, then those of the next.
         """
         outputs = self._outputs(X)
         return outputs.ravel() if outputs.shape[1] == 1 else outputs

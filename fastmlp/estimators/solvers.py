@@ -1,4 +1,4 @@
-"""The two ways to train an estimator's network, and the rows that early stopping holds out."""
+"""The two ways to train an estimator's network, and the validation rows of early stopping."""
 
 from dataclasses import replace
 
@@ -13,7 +13,7 @@ from .state import keep_progress, next_dropout_seed, next_optimizer, next_progre
 
 
 def minimise(estimator, network, parameters, rows, fresh):
-    """Fit by L-BFGS; returns the parameters."""
+    """Fit by L-BFGS; return the parameters."""
     n = rows.X.shape[0]
     device = estimator._device(
         network,
@@ -42,7 +42,7 @@ def minimise(estimator, network, parameters, rows, fresh):
 
 
 def descend(estimator, network, parameters, rows, fresh, incremental, random_state):
-    """Fit by epochs of adam or sgd; returns the parameters."""
+    """Fit by epochs of a stochastic optimiser; return the parameters."""
     if estimator.early_stopping and incremental:
         raise ValueError("partial_fit does not support early_stopping=True")
     regularization = estimator._regularization(network)
@@ -85,15 +85,15 @@ def descend(estimator, network, parameters, rows, fresh, incremental, random_sta
         return device.parameters()
     if best is not None:
         return best
-    # Not one score was a number or beat the last fit's: scikit-learn then has the first weights
-    # of a new fit, and the last ones of a warm start. Where it fails, for want of validation
-    # rows with weight, the last ones are kept.
+    # No score was a number and better than the last fit's. In this case scikit-learn keeps the
+    # initial weights of a new fit, and the final weights of a warm start. It fails if all
+    # validation rows have weight 0; here the final weights are kept.
     weightless = rows.weights is not None and not rows.weights[validation].any()
     return parameters if fresh and not weightless else device.parameters()
 
 
 def held_out(estimator, rows, random_state):
-    """Row numbers to train on, and to validate on or None."""
+    """Return the indices of the rows to train on, and of those to validate on or None."""
     numbers = np.arange(rows.X.shape[0])
     if not estimator.early_stopping:
         return numbers, None
@@ -123,9 +123,9 @@ def held_out(estimator, rows, random_state):
 
 
 def _scorer(estimator, device, rows, validation):
-    """A function that scores the device's parameters on the validation rows.
+    """Return a function that scores the device's parameters on the validation rows.
 
-    Rows without any weight have no score: NaN, which is neither an improvement nor a stall.
+    If all these rows have weight 0, the score is NaN, which is neither an improvement nor a stall.
     """
     targets = rows.targets[validation]
     weights = None if rows.weights is None else rows.weights[validation]

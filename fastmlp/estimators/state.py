@@ -1,4 +1,4 @@
-"""What a fit carries on: the optimiser of `partial_fit`, the progress of warm starts."""
+"""State that a later fit continues: the optimiser of `partial_fit`, the progress of warm starts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @lru_cache(maxsize=64)
 def made_from(solver: str | optimizers.Optimizer | None) -> tuple[str, ...]:
-    """The parameters that the optimiser of this solver is made from."""
+    """Return the names of the parameters that this solver's optimiser is made from."""
     if solver == "lbfgs" or solver is None:
         return ()
     rule = optimizers.resolve(solver)
@@ -30,12 +30,12 @@ def made_from(solver: str | optimizers.Optimizer | None) -> tuple[str, ...]:
 
 
 def begin(estimator: BaseMLP) -> None:
-    """Note down that a fit begins anew, with these layers."""
+    """Record that a new fit begins, with these layers."""
     estimator._in_use = {"hidden_layer_sizes": estimator.hidden_layer_sizes}
 
 
 def next_optimizer(estimator: BaseMLP, parameters: np.ndarray, incremental: bool) -> OptimizerState:
-    """A new optimiser, or in `partial_fit` a copy of the last one to go on with."""
+    """Return a new optimiser, or in `partial_fit` a copy of the last one to continue with."""
     last = getattr(estimator, "_optimizer", None)
     if incremental and last is not None and not _weights_were_replaced(estimator, parameters):
         return copy(last)
@@ -52,15 +52,15 @@ def next_optimizer(estimator: BaseMLP, parameters: np.ndarray, incremental: bool
 
 
 def _weights_were_replaced(estimator, parameters):
-    """Whether `coefs_` have been set by hand since the fit, to a network of another size."""
+    """Return whether `coefs_` were set by hand since the fit, to a network of another size."""
     fitted = getattr(estimator, "_fitted_as", None)
     return fitted is None or fitted.size != parameters.size
 
 
 def warn_of_unused(estimator: BaseMLP, incremental: bool) -> None:
-    """Warn if parameters set since a fit began have no effect on how it goes on.
+    """Warn if parameters were set since a fit began that have no effect on its continuation.
 
-    scikit-learn ignores them, too, without a word.
+    scikit-learn also ignores them, but without a warning.
     """
     in_use = getattr(estimator, "_in_use", {})
     names = ["hidden_layer_sizes"]
@@ -85,13 +85,13 @@ def warn_of_unused(estimator: BaseMLP, incremental: bool) -> None:
 
 
 def _differ(name, value, other):
-    if name == "hidden_layer_sizes":  # of which there are several forms, arrays among them
+    if name == "hidden_layer_sizes":  # it has several forms, including arrays
         value, other = hidden_units(value), hidden_units(other)
     return value != other
 
 
 def next_progress(estimator: BaseMLP, fresh: bool) -> Progress:
-    """The progress to continue: none in a new fit, else what the attributes say."""
+    """Return the progress to continue: none in a new fit, otherwise that of the attributes."""
     if fresh or not hasattr(estimator, "loss_curve_"):
         progress = Progress()
     else:
@@ -134,11 +134,12 @@ def next_dropout_seed(
     optimizer: OptimizerState,
     random_state: np.random.RandomState,
 ) -> int:
-    """The key of the dropout masks, which besides depend on the optimiser's step.
+    """Return the key of the dropout masks, which also depend on the optimiser's step.
 
-    It is drawn once, after weights and validation rows. `partial_fit` keeps it, as the steps go on:
-    a run of such calls has the masks of one fit. In a warm start the steps begin anew, so the next
-    key makes new masks, without a draw that would change the shuffles.
+    It is drawn once, after weights and validation rows. `partial_fit` keeps it, as the step count
+    continues: a sequence of such calls has the same masks as one fit. In a warm start the step
+    count begins again, so the key is increased by 1 to get new masks, without a random draw that
+    would change the shuffles.
     """
     last = getattr(estimator, "_dropout_seed", None)
     if fresh or last is None:

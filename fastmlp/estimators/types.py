@@ -1,8 +1,9 @@
-"""What estimators take, as type checkers see it: rows, targets, labels and weights.
+"""Types of the estimators' inputs, for type checkers: rows, targets, labels and weights.
 
-NumPy's own ``ArrayLike`` takes any string, and SciPy's sparse matrices have no types, so that a
-union with one of them is no type at all. Here a thing is told by what it can do: frames of pandas
-and polars, tensors and memory maps give a NumPy array, sparse matrices of every kind rows.
+NumPy's own ``ArrayLike`` accepts any string, and SciPy's sparse matrices have no types, so that a
+union with one of them checks nothing. The protocols here describe what an object can do: data
+frames of pandas and polars, tensors and memory maps convert to a NumPy array, and sparse matrices
+of every kind convert to compressed rows.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ class SupportsArray(Protocol):
     """An array, tensor, frame or series: it has a length and gives a NumPy array."""
 
     def __len__(self) -> int:
-        """Its number of rows."""
+        """Return the number of rows."""
 
     def __array__(self) -> Any:
-        """The NumPy array."""
+        """Return the NumPy array."""
 
 
 class SupportsCudaArray(Protocol):
@@ -30,38 +31,38 @@ class SupportsCudaArray(Protocol):
 
     @property
     def __cuda_array_interface__(self) -> Any:
-        """Where it lies."""
+        """Its address, shape and type on the GPU."""
 
 
 class SparseMatrix(Protocol):
-    """A sparse matrix or array of SciPy's, or one that behaves like these."""
+    """A sparse matrix or array of SciPy, or one that behaves like these."""
 
     @property
     def shape(self) -> Any:
         """(rows, columns)."""
 
     def tocsr(self) -> Any:
-        """The same matrix, by compressed rows."""
+        """Return the same matrix with compressed rows."""
 
 
 class SequenceNotStr(Protocol[_Item]):
-    """A list, a tuple or the like, but no string, though that is a sequence of strings, too."""
+    """A list, a tuple or similar, but not a string, although that is a sequence of strings."""
 
     def __len__(self) -> int:
-        """How many items there are."""
+        """Return the number of items."""
 
     def __getitem__(self, index: SupportsIndex, /) -> _Item:
-        """One of them."""
+        """Return one item."""
 
     def __iter__(self) -> Iterator[_Item]:
-        """One after the other."""
+        """Iterate over the items."""
 
     def __contains__(self, value: object, /) -> bool:
-        """Whether a value is among them; strings can be asked for strings only."""
+        """Return whether a value is among the items; this accepts any value, unlike a string's."""
 
 
-# A union has one kind of sequence, with a union of items: among several, a type checker finds none
-# for a list that mixes kinds of numbers.
+# Each union has one sequence type, of a union of items: with several sequence types, a type checker
+# finds none that fits a list of mixed number types.
 _Row: TypeAlias = Sequence[SupportsFloat] | SupportsArray
 _Array: TypeAlias = SupportsArray | SupportsCudaArray
 
@@ -73,6 +74,6 @@ TargetsLike: TypeAlias = _Array | Sequence[SupportsFloat | _Row]
 LabelsLike: TypeAlias = _Array | SparseMatrix | SequenceNotStr[str | SupportsFloat | _Row]
 #: The weights of rows: one each, or one for all.
 WeightsLike: TypeAlias = _Array | Sequence[SupportsFloat] | float
-#: The widths of hidden layers, and shares of their values.
+#: The widths of hidden layers, and their dropout fractions.
 SizesLike: TypeAlias = int | Sequence[int] | np.ndarray
 SharesLike: TypeAlias = float | Sequence[float] | np.ndarray

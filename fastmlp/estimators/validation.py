@@ -1,8 +1,8 @@
-"""scikit-learn's helpers, at once where there is nothing for them to do.
+"""scikit-learn's validation helpers, with a shortcut for arguments that need no conversion.
 
-Of a call with few rows, they take most of the time: each looks through all kinds of data frames,
-array libraries and targets that its argument might be. A NumPy array that they would return as it
-is goes by here; everything else goes to them, and so does everything that is wrong.
+In a call with few rows, the helpers take most of the time: each tests for all kinds of data frames,
+array libraries and targets that its argument might be. A NumPy array that they would return
+unchanged skips them here; everything else is passed to them, and so is everything invalid.
 """
 
 from contextlib import contextmanager
@@ -18,33 +18,33 @@ from ..devices.compressed import check_indices
 
 FLOATS = (np.float64, np.float32)
 _FLOATS = tuple(np.dtype(kind) for kind in FLOATS)
-#: Kinds of arrays of labels: booleans, integers, text.
+#: dtype kinds of label arrays: booleans, integers, text.
 LABEL_KINDS = "biuU"
 _SPARE_STATES: list[np.random.RandomState] = []
 
 
 def validated(estimator, X, *y, reset, **checks):
-    """`validate_data` of X, or of X and y."""
+    """Apply `validate_data` to X, or to X and y."""
     if is_on_gpu(X):
         return _validated_on_gpu(estimator, X, *y, reset=reset, **checks)
     if _is_plain(estimator, X, reset) and all(_is_plain_target(target, len(X)) for target in y):
         estimator.n_features_in_ = X.shape[1]
         return (X, *y) if y else X
-    if issparse(X):  # scikit-learn's validation may follow its indices
+    if issparse(X):  # scikit-learn's validation may use its indices unchecked
         check_indices(X)
     return validate_data(estimator, X, *y, accept_sparse=["csr", "csc"], reset=reset, **checks)
 
 
 def on_host(array):
-    """The array itself, or a copy on the host of one that lies on a GPU."""
+    """Return the array itself, or a copy on the host if it is on a GPU."""
     return load("cuda").to_host(array) if is_on_gpu(array) else array
 
 
 def _validated_on_gpu(estimator, X, *y, reset, multi_output=False, y_numeric=False, **checks):
-    """X as the CUDA device takes it, in place, and y on the host.
+    """Return X in the form for the CUDA device, in place, and y on the host.
 
-    scikit-learn's validation goes on a stand-in of X, which has its shape. Whether X is finite is
-    left to the fit, which fails on weights that are not.
+    scikit-learn's validation gets a stand-in with the shape of X. X is not checked for non-finite
+    values: the fit fails if the weights become non-finite.
     """
     X = load("cuda").in_place(X)
     stand_in = np.broadcast_to(X.dtype.type(0), X.shape)
@@ -76,18 +76,18 @@ def _is_plain_target(y, rows):
 
 
 def _is_finite(array):
-    """Whether the sum is finite; where it overflows, no harm is done by looking closer."""
+    """Return whether the sum is finite; if it only overflows, the full check does no harm."""
     with np.errstate(over="ignore", invalid="ignore"):
         return np.isfinite(array.sum())
 
 
 @contextmanager
 def seeded(random_state):
-    """`check_random_state`; that of a seed is lent, since making one takes NumPy a while."""
+    """Yield `check_random_state`; for a seed, reuse a RandomState, since creating one is slow."""
     if not isinstance(random_state, Integral):
         yield check_random_state(random_state)
         return
-    try:  # asking first whether there is one would let another thread take it in between
+    try:  # after a check whether there is one, another thread could take it first
         state = _SPARE_STATES.pop()
     except IndexError:
         state = np.random.RandomState(0)
@@ -99,7 +99,7 @@ def seeded(random_state):
 
 
 def checked_weights(sample_weight, X):
-    """Weights as a vector of floats, or None; errors as scikit-learn words them."""
+    """Return weights as a vector of floats, or None; errors have scikit-learn's wording."""
     if sample_weight is None:
         return None
     n = X.shape[0]
@@ -122,5 +122,5 @@ def checked_weights(sample_weight, X):
 
 
 def row_access(X):
-    """X with rows at hand: CSC becomes CSR, all else stays as it is."""
+    """Return X with access by row: CSC becomes CSR, everything else is unchanged."""
     return X.tocsr() if issparse(X) else X

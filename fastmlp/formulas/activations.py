@@ -1,10 +1,10 @@
-"""Activations: each formula gives f(z) and f'(z) together, as they share most of their arithmetic.
+"""Activations: each formula returns f(z) and f'(z) together, as they share most arithmetic.
 
-``c`` is the activation's constant: a slope, a scale, or the number that a unit learns in its
-place. Training writes f'(z) where z was, and later the delta there: z itself is not kept.
+``c`` is the activation's constant: a slope, a scale, or the number that a unit learns instead.
+Training overwrites z with f'(z), and later f'(z) with the delta: z itself is not kept.
 
-None has a branch, only selects, so that loops over them vectorise; and a NaN passes all of them,
-so that a diverged fit is noticed.
+No formula has a branch, only selects, so that loops over them vectorise; and all of them propagate
+NaN, so that a diverged fit is detected.
 """
 
 import math
@@ -35,7 +35,7 @@ def tanh_pair(z, c):
 
 @formula
 def hard_sigmoid_pair(z, c):
-    """z / 6 + 1/2 in [0, 1], and 1/6 inside of (-3, 3), else 0."""
+    """z / 6 + 1/2 clipped to [0, 1], and 1/6 inside (-3, 3), else 0."""
     sixth = type(z)(1 / 6)
     a = clamp(z * sixth + type(z)(0.5), type(z)(0), type(z)(1))
     return a, sixth if abs(z) < type(z)(3) else type(z)(0)
@@ -43,7 +43,7 @@ def hard_sigmoid_pair(z, c):
 
 @formula
 def hard_tanh_pair(z, c):
-    """z in [-1, 1], and 1 inside of (-1, 1), else 0."""
+    """z clipped to [-1, 1], and 1 inside (-1, 1), else 0."""
     one = type(z)(1)
     return clamp(z, -one, one), one if abs(z) < one else type(z)(0)
 
@@ -76,8 +76,8 @@ def elu_pair(z, c):
     return z if above else c * decayed_less_1, type(z)(1) if above else c * decayed
 
 
-# That weights of mean 0 and variance 1/fan_in leave mean 0 and variance 1 as they are: Klambauer
-# et al., "Self-normalizing neural networks", 2017, equation 14.
+# Chosen so that, with weights of mean 0 and variance 1/fan_in, activations keep mean 0 and variance
+# 1: Klambauer et al., "Self-normalizing neural networks", 2017, equation 14.
 SELU_SCALE, SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
 
 
@@ -115,7 +115,7 @@ def swish_learning(z, c):
 
 @formula
 def gelu_pair(z, c):
-    """z Φ(z), and Φ(z) + z φ(z), of the normal distribution and its density φ."""
+    """z Φ(z), and Φ(z) + z φ(z), with the normal distribution function Φ and its density φ."""
     below = normal_cdf(z)
     density = type(z)(1 / math.sqrt(2 * math.pi)) * exp(type(z)(-0.5) * z * z)
     return z * below, below + z * density
@@ -123,7 +123,7 @@ def gelu_pair(z, c):
 
 @formula
 def step_pair(z, c):
-    """1 for z ≥ 0, else 0; and, to learn by, 1 for |z| ≤ 1, else 0."""
+    """1 for z ≥ 0, else 0; and the slope used in training: 1 for |z| ≤ 1, else 0."""
     zero, one = type(z)(0), type(z)(1)
     above = one if z >= zero else z
     return zero if z < zero else above, one if abs(z) <= one else zero
@@ -131,7 +131,7 @@ def step_pair(z, c):
 
 @formula
 def exp_pair(z, c):
-    """e^z, twice."""
+    """e^z, and e^z."""
     a = exp(z)
     return a, a
 
@@ -153,5 +153,5 @@ PAIRS = {
     "step": step_pair,
     "exp": exp_pair,
 }
-#: ∂f/∂c of those whose units learn c.
+#: ∂f/∂c of the activations whose units learn c.
 LEARNING = {"prelu": prelu_learning, "swish": swish_learning}

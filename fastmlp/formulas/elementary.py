@@ -1,17 +1,19 @@
 """exp, log, tanh, logistic and erf in plain arithmetic, so that loops over them vectorise.
 
-In a loop, the C library's cost 5 to 40 times as much. Hence no branches here, only selects; and no
-conversion between floats and integers (x86 has none for vectors of float64 before AVX-512, and of
-a NaN it is undefined), only reading the bits of one as the other.
+In a loop, the functions of the C library take 5 to 40 times as long. To vectorise, the code has no
+branches, only selects; and it does not convert between floats and integers, but only reinterprets
+the bits of one as the other (x86 has no such conversion for vectors of float64 before AVX-512, and
+the conversion of a NaN is undefined).
 
 Callers compile with ``reassoc``, which would turn (x - n*high) - n*low into x - n*(high + low) and
-(m - 1) + w into (m + w) - 1, and so lose what those were for. It never takes an `fma` apart:
-wherever the order of operations matters, they are `fma`. (For a processor that has none, LLVM
-makes it a product and a sum, which costs log another 0.8 ulp.)
+(m - 1) + w into (m + w) - 1, and so lose the precision that these forms are meant to keep. It never
+splits an `fma`, so wherever the order of operations matters, an `fma` is used. (For a processor
+without this instruction, LLVM makes it a product and a sum, which adds 0.8 ulp to the error of
+log.)
 
-A constant that differs between the dtypes is a pair, (float32's, float64's), from which `typed`
-and `horner` choose while compiling. Errors are in units in the last place (ulp), the bounds hold
-for both dtypes: float32 was tried on every number there is, float64 on half a billion.
+A constant that differs between the dtypes is a pair (for float32, for float64), from which `typed`
+and `horner` choose at compile time. Errors are in units in the last place (ulp); the bounds hold
+for both dtypes: float32 was tested on all numbers, float64 on half a billion.
 """
 
 import math
@@ -26,7 +28,7 @@ from .._jit import formula, intrinsic
 def _rounded_once(a, b, c):
     if not math.isfinite(a * b + c):
         return a * b + c
-    # Fractions of integers, whose quotient Python rounds once.
+    # Exact ratios of integers; Python rounds their quotient once.
     (p, q), (r, s), (t, u) = (float(x).as_integer_ratio() for x in (a, b, c))
     return type(c)((p * r * u + t * q * s) / (q * s * u))
 
@@ -39,7 +41,7 @@ def fma(typing, a, b, c):
 
 @intrinsic(np.floor)
 def floor(typing, x):
-    """The whole number below x, as a float: `math.floor` would make it an integer."""
+    """Return x rounded down to a whole number, as a float; `math.floor` returns an integer."""
 
     def build(context, builder, sig, args):
         return builder.call(builder.module.declare_intrinsic("llvm.floor", [args[0].type]), args)
@@ -49,7 +51,7 @@ def floor(typing, x):
 
 @intrinsic(lambda x: int(x.view(f"i{x.itemsize}")))
 def float_bits(typing, x):
-    """The bits of x as an integer."""
+    """Return the bits of x as an integer."""
 
     def build(context, builder, sig, args):
         return builder.bitcast(args[0], ir.IntType(x.bitwidth))
@@ -59,7 +61,7 @@ def float_bits(typing, x):
 
 @intrinsic(lambda bits, x: np.array(bits % 256**x.itemsize, f"u{x.itemsize}").view(x.dtype)[()])
 def bits_float(typing, bits, x):
-    """The float of x's dtype whose bits are the low ones of `bits`.
+    """Return the float of x's dtype whose bits are the low bits of `bits`.
 
     Numba widens every integer to 64 bits; LLVM sees which ones are used and narrows it again.
     """
@@ -78,7 +80,7 @@ def _chosen(pair, x):
 
 @intrinsic(_chosen)
 def typed(typing, pair, x):
-    """The constant of the pair for x's dtype: in that dtype, or an integer."""
+    """Return the pair's constant for x's dtype: a number of that dtype, or an integer."""
     number = x if isinstance(pair.dtype, types.Float) else pair.dtype
 
     def build(context, builder, sig, args):
@@ -97,7 +99,7 @@ def _horner(x, pair):
 
 @intrinsic(_horner)
 def horner(typing, x, pair):
-    """c[0] + c[1] x + c[2] x^2 + ..., with the c of the pair for x's dtype."""
+    """c[0] + c[1] x + c[2] x^2 + ..., with the pair's coefficients c for x's dtype."""
     which = x.bitwidth // 64
 
     def build(context, builder, sig, args):
@@ -112,17 +114,18 @@ def horner(typing, x, pair):
 
 
 MANTISSA_BITS = (23, 52)
-# The last bit of 1.5 * 2^23 (or 2^52) counts ones: plus n, its lowest bits hold n + bias, which is
-# the exponent field of 2^n.
+# In 1.5 * 2^23 (or 2^52), the last bit has the value 1: after adding the bias and n, the lowest
+# bits hold n + bias, which is the exponent field of 2^n.
 EXPONENT_TO_BITS = (1.5 * 2.0**23 + 127, 1.5 * 2.0**52 + 1023)
 
 LOG2_E = (1 / math.log(2), 1 / math.log(2))
-# ln 2 rounded so short that n ln 2 is exact for every exponent n, even without fma; and the rest,
-# to which 2.3e-17 is what the float64 ln 2 itself lacks.
+# ln 2 rounded to so few bits that n ln 2 is exact for every exponent n, even without fma; and the
+# rest, including the 2.3e-17 that are missing in ln 2 as a float64.
 LN2 = tuple(round(math.log(2) * 2.0**bits) / 2.0**bits for bits in (16, 42))
 LN2_REST = tuple(math.log(2) - rounded + 2.3190468138462996e-17 for rounded in LN2)
 
-# Past these e^x rounds to zero and overflows; until then two factors can hold its exponent.
+# Below and above these, e^x rounds to zero and overflows; between them, two factors can hold its
+# exponent.
 EXP_LOWEST = (-104.0, -746.0)
 EXP_HIGHEST = (89.0, 710.0)
 
@@ -149,13 +152,13 @@ ARTANH = (
 
 @formula
 def clamp(x, low, high):
-    """x moved into [low, high]. NaN passes, which a GPU's `min` and `max` would drop."""
+    """Return x clipped to [low, high]. NaN stays NaN; a GPU's `min` and `max` would drop it."""
     return low if x < low else high if x > high else x
 
 
 @formula
 def _power_of_two(n):
-    """2^n for a whole n within the exponent's range."""
+    """2^n for a whole number n within the exponent's range."""
     bits = float_bits(n + typed(EXPONENT_TO_BITS, n))
     return bits_float(bits << typed(MANTISSA_BITS, n), n)
 
@@ -173,7 +176,7 @@ def _reduced(x):
 def exp(x):
     """e^x = (2^h + 2^h q) 2^(n-h) with h = floor(n / 2); within 1.1 ulp.
 
-    2^n alone overflows before e^x does, and cannot be a denormal.
+    A single factor 2^n would overflow before e^x does, and could not be a denormal.
     """
     n, q = _reduced(clamp(x, typed(EXP_LOWEST, x), typed(EXP_HIGHEST, x)))
     half = floor(n * type(x)(0.5))
@@ -181,13 +184,13 @@ def exp(x):
     return fma(q, scale, scale) * _power_of_two(n - half)
 
 
-# Past these e^x - 1 rounds to -1.
+# Below these, e^x - 1 rounds to -1.
 EXPM1_LOWEST = (-20.0, -40.0)
 
 
 @formula
 def exp_below_zero(x):
-    """e^x and e^x - 1, for x moved into [EXPM1_LOWEST, 0]; within 1.5 ulp."""
+    """e^x and e^x - 1, for x clipped to [EXPM1_LOWEST, 0]; within 1.5 ulp."""
     n, q = _reduced(clamp(x, typed(EXPM1_LOWEST, x), type(x)(0)))
     scale = _power_of_two(n)
     return fma(q, scale, scale), fma(q, scale, scale - type(x)(1))
@@ -197,8 +200,8 @@ def exp_below_zero(x):
 def logistic(x):
     """1 / (1 + e^-x); within 2.5 ulp.
 
-    Of e^x and e^-x, the one below 1 cannot overflow, and where x is very negative
-    e^x / (1 + e^x) is a small number with all its digits.
+    It uses whichever of e^x and e^-x is below 1, which cannot overflow. Where x is very negative,
+    e^x / (1 + e^x) is a small number with full relative precision.
     """
     one = type(x)(1)
     decayed = exp(-abs(x))
@@ -209,7 +212,8 @@ def logistic(x):
 def tanh(x):
     """e / (e + 2) with e = e^(2|x|) - 1 = 2^n q + (2^n - 1), and the sign of x; within 2.7 ulp.
 
-    Near zero n = 0 and e = q, a small number with all its digits. Beyond 20 tanh rounds to 1.
+    Near zero n = 0 and e = q, a small number with full relative precision. Beyond 20 tanh rounds
+    to 1.
     """
     size = clamp(abs(x), type(x)(0), type(x)(20))
     n, q = _reduced(size + size)
@@ -222,7 +226,7 @@ def tanh(x):
 EXPONENT_FIELD = (0xFF << 23, 0x7FF << 52)
 ONE_BITS = (127 << 23, 1023 << 52)
 SQRT_HALF_BITS = (0x3F3504F3, 0x3FE6A09E667F3BCD)
-# The bits of 2^23 and 2^52, whose last bit counts ones; and these numbers, plus the bias.
+# The bits of 2^23 and 2^52, in which the last bit has the value 1; and these numbers plus the bias.
 COUNTER_BITS = (150 << 23, 1075 << 52)
 COUNTER = (2.0**23 + 127, 2.0**52 + 1023)
 SMALLEST_NORMAL = (2.0**-126, 2.0**-1022)
@@ -235,11 +239,12 @@ def log(x):
     """log(2^k m) = k ln 2 + 2 artanh(s) with s = (m - 1) / (m + 1), √½ ≤ m < √2; within 0.8 ulp.
 
     With g = (m - 1) / 2, which is exact, s = g / (1 + g) and
-    artanh(s) = g - g^2 + s (g^2 + s^2 P(s^2)), where the quotient's error hardly counts.
+    artanh(s) = g - g^2 + s (g^2 + s^2 P(s^2)), in which the quotient's error hardly matters.
     """
     denormal = x < typed(SMALLEST_NORMAL, x)
     bits = float_bits(x * type(x)(TWO_TO_LIFT if denormal else 1))
-    # The field of k + bias. It steps up at m = sqrt(2), not 2, lest the two terms cancel.
+    # The exponent field of k + bias. It increases at m = sqrt(2), not 2, so that the two terms
+    # cannot cancel.
     field = (bits + typed(ONE_BITS, x) - typed(SQRT_HALF_BITS, x)) & typed(EXPONENT_FIELD, x)
     m = bits_float(bits - field + typed(ONE_BITS, x), x)
     counted = bits_float((field >> typed(MANTISSA_BITS, x)) | typed(COUNTER_BITS, x), x)
@@ -259,12 +264,12 @@ def log(x):
 
 
 SQRT_2_LESS_1 = math.sqrt(2) - 1
-LOG_2 = math.log(2)  # on a GPU, a call that computes it anew in float64
+LOG_2 = math.log(2)  # on a GPU, math.log(2) would be a call, computed in float64
 
 
 @formula
 def log1p_of_share(x):
-    """log(1 + x) for 0 ≤ x ≤ 1, with all digits of a small x; within 1.5 ulp.
+    """log(1 + x) for 0 ≤ x ≤ 1, with full relative precision for small x; within 1.5 ulp.
 
     2 artanh(s) with s = x / (2 + x); or, where s would leave the polynomial's range,
     ln 2 + log((1 + x) / 2), which is ln 2 + 2 artanh(s) with s = (x - 1) / (x + 3).
@@ -276,14 +281,14 @@ def log1p_of_share(x):
     return fma(two, half, type(x)(LOG_2) if far else type(x)(0))
 
 
-# Past these e^(-t^2) rounds to zero.
+# Above these, e^(-t^2) rounds to zero.
 DECAYED = (10.2, 27.4)
 SQRT_2, SQRT_HALF = math.sqrt(2), math.sqrt(0.5)
 
 # fmt: off
-# N and D in e^(t^2) erfc(t) = N(t) / D(t), 0 <= t <= DECAYED: minimax in the relative error, held
-# to 1 at t = 0, by Remez' exchange in 60 digits, the last bits by search. Like those of the
-# continued fraction (Abramowitz and Stegun, 7.1.14) all coefficients are positive: nothing
+# N and D in e^(t^2) erfc(t) = N(t) / D(t), 0 <= t <= DECAYED: minimax in the relative error, with
+# the value 1 at t = 0, by Remez' exchange in 60 digits; the last bits were found by search. As in
+# the continued fraction (Abramowitz and Stegun, 7.1.14), all coefficients are positive: nothing
 # cancels. Errors with these digits: 2^-25.8 and 2^-55.3.
 ERFC_NUMERATOR = (
     (1.0, 1.237277626991272, 0.7303133606910706, 0.22856037318706512, 0.03264020383358002),
@@ -315,7 +320,7 @@ ERF = (
 def _erfc(t, x, y):
     """erfc(t) for 0 ≤ t ≤ DECAYED, with t^2 = x y.
 
-    The product's rounding error would count e^(-x y) as many times as its size, so it is taken out.
+    The rounding error of the product would become a relative error of e^(-x y), so it is corrected.
     """
     product = x * y
     rest = fma(x, y, -product)
@@ -327,7 +332,7 @@ def _erfc(t, x, y):
 def erf(x):
     """2/√π ∫₀ˣ e^(-t²) dt; within 1.4 ulp.
 
-    Where 1 - erfc(x) would cancel, a polynomial that holds all digits of a small x.
+    Where 1 - erfc(x) would cancel, a polynomial with full relative precision for small x is used.
     """
     size = clamp(abs(x), type(x)(0), typed(DECAYED, x))
     near = fma(size, horner(size * size, ERF), size)
@@ -340,8 +345,8 @@ def erf(x):
 def normal_cdf(z):
     """Φ(z) = (1 + erf(z/√2)) / 2 = erfc(-z/√2) / 2; within 9 ulp, on average 1.
 
-    All digits hold in the left tail, until Φ rounds to zero: 1 + erf(z/√2) has none at z = -9.
-    Without fma, the tail is wrong by up to z² / 2 ulp more.
+    The left tail has full relative precision until Φ rounds to zero, while 1 + erf(z/√2) has no
+    correct digit left at z = -9. Without fma, the error of the tail grows by up to z² / 2 ulp.
     """
     half = type(z)(0.5)
     size = clamp(abs(z), type(z)(0), typed(DECAYED, z) * type(z)(SQRT_2))

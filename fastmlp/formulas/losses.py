@@ -1,11 +1,12 @@
-"""Losses of one output element: each formula gives L(p, t) and ∂L/∂p together.
+"""Losses of one output element: each formula returns L(p, t) and ∂L/∂p together.
 
-With the output activation p(z), the last layer's delta is ∂L/∂p p'(z). Of a canonical pair that
-is p - t (Bishop, "Pattern recognition and machine learning", 2006, section 5.2), which its
-`canonical` formula gives instead of ∂L/∂p: no quotient, and right where p(z) is saturated.
+With the output activation p(z), the last layer's delta is ∂L/∂p p'(z). For a canonical pair of loss
+and activation, this is p - t (Bishop, "Pattern recognition and machine learning", 2006, section
+5.2), which `canonical_delta` computes directly: without a division, and correctly where p(z) is
+saturated.
 
-``c`` is the loss's constant, ``epsilon`` how near to 0 and 1 a log loss sees probabilities: the
-machine epsilon.
+``c`` is the loss's constant. A log loss clips probabilities to [epsilon, 1 - epsilon], with
+``epsilon`` the machine epsilon.
 """
 
 from .._jit import formula
@@ -30,7 +31,7 @@ def absolute_error(p, t, c, epsilon):
 
 @formula
 def huber(p, t, c, epsilon):
-    """e² / 2 for |e| ≤ c, else c (|e| - c/2), with e = p - t; and e moved into [-c, c]."""
+    """e² / 2 for |e| ≤ c, else c (|e| - c/2), with e = p - t; and e clipped to [-c, c]."""
     half = type(p)(0.5)
     e = p - t
     size = abs(e)
@@ -48,7 +49,7 @@ def quantile(p, t, c, epsilon):
 
 @formula
 def _positive(p, epsilon):
-    """p, but at least ε⁴: quotients by it stay finite."""
+    """Return p, or ε⁴ if that is greater, so that division by it stays finite."""
     least = epsilon * epsilon * epsilon * epsilon
     return least if p < least else p
 
@@ -71,7 +72,7 @@ def gamma(p, t, c, epsilon):
 
 @formula
 def log_loss(p, t, c, epsilon):
-    """-t log p, one class's share of the cross-entropy, and -t / p."""
+    """-t log p, the term of one class in the cross-entropy, and -t / p."""
     q = clamp(p, epsilon, type(p)(1) - epsilon)
     return -t * log(q), -t / q
 

@@ -1,8 +1,7 @@
 """Optimisers: one parameter's step, and its penalty.
 
-The formula of an optimiser takes a parameter's slope g, the moments that it carries, the learning
-rate and the numbers of `fastmlp.optimizers`; it gives the change of the parameter, and the new
-moments.
+The formula of an optimiser takes a parameter's gradient g, its moments, the learning rate and the
+numbers of `fastmlp.optimizers`; it returns the change of the parameter and the new moments.
 """
 
 import math
@@ -12,7 +11,7 @@ from .._jit import formula
 
 @formula
 def sgd(g, velocity, learning_rate, numbers):
-    """v ← μ v - η g; w ← w + v, or with Nesterov's look-ahead w ← w + μ v - η g, of the new v.
+    """v ← μ v - η g; w ← w + v, or with Nesterov's look-ahead w ← w + μ v - η g, with the new v.
 
     Sutskever et al., "On the importance of initialization and momentum in deep learning", 2013.
     """
@@ -26,8 +25,8 @@ def sgd(g, velocity, learning_rate, numbers):
 def adam(g, m, v, learning_rate, numbers):
     """m ← β₁ m + (1 - β₁) g; v ← β₂ v + (1 - β₂) g²; w ← w - η_t m / (√v + ε).
 
-    Kingma and Ba, "Adam: a method for stochastic optimization", 2015, algorithm 1 in the order of
-    the remark at the end of section 2: the bias correction is part of η_t, ε is outside of it.
+    Kingma and Ba, "Adam: a method for stochastic optimization", 2015, algorithm 1, computed in the
+    order given at the end of section 2: the bias correction is part of η_t and does not affect ε.
     """
     beta_1, share_1, beta_2, share_2, epsilon = numbers
     m = beta_1 * m + share_1 * g

@@ -1,8 +1,8 @@
-"""Random numbers by counting: a function of keys and counters, without any state.
+"""Counter-based random numbers: a function of keys and counters, without any state.
 
-Threefry-2x32 with 20 rounds, of Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as
-1, 2, 3", 2011: additions, rotations and exclusive ors of 32-bit words alone, so that a vector of
-them takes a tenth of a nanosecond a round.
+Threefry-2x32 with 20 rounds, from Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy
+as 1, 2, 3", 2011. It uses only additions, rotations and exclusive ors of 32-bit words, so that a
+vector of them takes a tenth of a nanosecond per round.
 """
 
 from llvmlite import ir
@@ -15,7 +15,7 @@ ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 
 
 def rounds(key, counter, add, rotate, xor, word):
-    """Both words of Threefry-2x32-20, in terms of operations on 32-bit words."""
+    """Return both words of Threefry-2x32-20, computed by the given operations on 32-bit words."""
     keys = [*key, xor(xor(*key), word(PARITY))]
     x, y = add(counter[0], keys[0]), add(counter[1], keys[1])
     for group in range(5):
@@ -45,7 +45,7 @@ def _plain(threshold, *words):
 def at_least(typingctx, threshold, seed, step, row, unit):
     """Whether the first random word of keys (seed, step) and counters (row, unit) is ≥ `threshold`.
 
-    Of all numbers, the low 32 bits count.
+    Only the low 32 bits of each number are used.
     """
 
     def build(context, builder, signature, args):

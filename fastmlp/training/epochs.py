@@ -1,4 +1,4 @@
-"""Training epoch by epoch, until nothing improves any more."""
+"""Training epoch by epoch, until there is no more improvement."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,15 +23,15 @@ class Plan:
     verbose: int = 0
 
     def say(self, message: str, epoch: int = 0) -> None:
-        """Print if verbose; of epochs, only the first and every `verbose`-th."""
+        """Print if verbose; messages about epochs only for the first and every `verbose`-th."""
         if self.verbose and (epoch <= 1 or epoch % self.verbose == 0):
             print(message)
 
 
 def batches_with_weight(order: np.ndarray, weights: np.ndarray, batch_size: int) -> np.ndarray:
-    """The rows of `order` without those batches whose rows all have weight 0.
+    """Return the rows of `order` without the batches in which every row has weight 0.
 
-    Such a batch has no mean loss: it changes nothing, and counts for nothing.
+    Such a batch has no mean loss: it is skipped and not counted.
     """
     starts = np.arange(0, len(order), batch_size)
     kept = np.logical_or.reduceat(weights[order] != 0, starts)
@@ -47,7 +47,7 @@ def fit_epochs(
     random_state: np.random.RandomState,
     score: Callable[[], float] | None = None,
 ) -> tuple[np.ndarray | None, bool]:
-    """Train epoch by epoch until nothing improves any more.
+    """Train epoch by epoch until there is no more improvement.
 
     Parameters
     ----------
@@ -60,32 +60,32 @@ def fit_epochs(
     plan : Plan
         How long to train.
     progress : Progress
-        Continued in place.
+        The progress so far, updated in place.
     random_state : RandomState
-        Draws one permutation an epoch.
+        Draws one permutation per epoch.
     score : callable, optional
-        Returns the validation score of the device's parameters; with it, the score decides when
+        Returns the validation score of the device's parameters. If given, this score decides when
         to stop.
 
     Returns
     -------
     best : ndarray or None
-        Packed parameters at the best validation score, if one was reached.
+        Packed parameters at the best validation score, if there was one.
     exhausted : bool
-        Whether the epochs ran out before training converged.
+        Whether `max_iter` epochs ended before training converged.
     """
     best = None
     progress.epochs = 0
     weights = rows.weights
     if weights is not None and weights.all():
-        weights = None  # no batch is without
+        weights = None  # every batch has some weight
     try:
         for _ in range(plan.max_iter):
             if plan.shuffle:
                 order = order[random_state.permutation(len(order))]
             visited = order
             if weights is not None:
-                assert device.batch_size is not None  # only a device that predicts has none
+                assert device.batch_size is not None  # None only in a device for prediction
                 visited = batches_with_weight(order, weights, device.batch_size)
             loss = device.train(rows, visited) / len(visited)
             progress.record_loss(loss, len(order), plan.tol)
@@ -106,7 +106,7 @@ def fit_epochs(
 
 
 def _go_on(optimizer: OptimizerState, plan: Plan, progress: Progress) -> bool:
-    """Move the learning rate along its schedule; False where training has stalled for good."""
+    """Update the learning rate by its schedule; return False if training should stop."""
     schedule = optimizer.schedule
     optimizer.learning_rate = schedule.after_epoch(optimizer.learning_rate, progress.rows_seen)
     if progress.stalled <= plan.n_iter_no_change:

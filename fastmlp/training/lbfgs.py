@@ -13,8 +13,8 @@ def fit_lbfgs(
 ) -> scipy.optimize.OptimizeResult:
     """Minimise the loss over all rows by L-BFGS-B, from `parameters`.
 
-    SciPy keeps its own state in float64 and asks for loss and gradient in the parameters' dtype.
-    Interrupted by Ctrl-C, it ends with the weights of the least loss so far, and a warning.
+    SciPy keeps its own state in float64; loss and gradient are computed in the parameters' dtype.
+    If interrupted by Ctrl-C, warn and return the parameters with the lowest loss so far.
     """
     best = scipy.optimize.OptimizeResult(x=parameters, fun=np.inf, nit=0, status=0)
 
@@ -37,7 +37,7 @@ def fit_lbfgs(
             options={"maxfun": max_fun, "maxiter": max_iter, "gtol": tol},
         )
     except KeyboardInterrupt:
-        if best.fun == np.inf:  # there is nothing yet to keep
+        if best.fun == np.inf:  # there is no result yet to keep
             raise
         warn("Training interrupted by user.")
         return best

@@ -1,4 +1,4 @@
-"""The function of the parameters that training minimises, from a device's sums over rows.
+"""The objective J that training minimises, computed from a device's sums over rows.
 
 With λ₂ and λ₁ of `fastmlp.regularization`, weights w_i of the rows, and W all weight matrices:
 
@@ -13,14 +13,14 @@ from ..devices.device import Device, Rows
 def loss_and_gradient(
     device: Device, parameters: np.ndarray, rows: Rows
 ) -> tuple[float, np.ndarray]:
-    """J over all rows, and its gradient.
+    """Return J over all rows, and its gradient.
 
     Parameters
     ----------
     device : Device
-        Takes the parameters over.
+        Computes the sums with these parameters.
     parameters : ndarray of shape (network.size,)
-        Packed.
+        Packed parameters.
     rows : Rows
         The data.
 
@@ -39,7 +39,7 @@ def loss_and_gradient(
     if sums.weight == 0:
         raise ZeroDivisionError("Weights sum to zero, can't be normalized")
     gradient = sums.gradient
-    assert gradient is not None  # it was asked for
+    assert gradient is not None  # it was requested
     penalty = device.regularization.add_penalty(device.network, parameters, gradient)
     gradient /= device.dtype.type(sums.weight)
     return (sums.loss + penalty) / sums.weight, gradient

@@ -1,4 +1,4 @@
-"""An optimiser at work."""
+"""The state of an optimiser during training."""
 
 from dataclasses import dataclass, replace
 from numbers import Integral
@@ -13,20 +13,20 @@ from ..schedules import Schedule
 
 @dataclass
 class OptimizerState:
-    """An optimiser at work: what it carries from step to step, and its learning rate.
+    """State of an optimiser during training: its learning rate, moments and step count.
 
     Parameters
     ----------
     rule : Optimizer or str
-        How parameters follow their gradient. Afterwards an object.
+        How parameters are updated from their gradient. Stored as an object.
     schedule : Schedule
-        What the learning rate does over time.
+        How the learning rate changes over time.
     learning_rate : float
-        η as of this epoch.
+        η in the current epoch.
     moments : ndarray of shape (rule.moments, network.size)
-        Packed, each like the parameters.
+        Packed vectors, each in the layout of the parameters.
     step : int, default=0
-        Steps done.
+        Number of steps done.
     """
 
     rule: optimizers.Optimizer
@@ -39,11 +39,11 @@ class OptimizerState:
         self.rule = optimizers.resolve(self.rule)
 
     def rates(self, count: int) -> np.ndarray:
-        """The learning rates of the next `count` steps."""
+        """Return the learning rates of the next `count` steps."""
         return self.schedule.rates(self.learning_rate, self.step, count)
 
     def __setstate__(self, state):
-        if "rule" not in state:  # as version 0.1.0 pickled it
+        if "rule" not in state:  # pickled by version 0.1.0
             rule = optimizers.resolve(state["name"])
             fields = {name: state[name] for name in ("schedule", "learning_rate", "step")}
             own = {field: state[field] for field in rule.__dataclass_fields__}
@@ -52,12 +52,12 @@ class OptimizerState:
         self.__dict__.update(state)
 
     def packed_moments(self, network: Network, dtype: DTypeLike) -> list[np.ndarray]:
-        """The moments as packed vectors, as a device takes them over.
+        """Return the moments as packed vectors for a device.
 
         Raises
         ------
         ValueError
-            If they, or the number of steps, cannot be those of this network's optimiser.
+            If the moments or the number of steps are not valid for this network's optimiser.
         """
         count = self.rule.moments
         if np.ndim(self.moments) != 2 or len(self.moments) != count:

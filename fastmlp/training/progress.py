@@ -1,4 +1,4 @@
-"""What a fit has reached."""
+"""The progress of a fit."""
 
 from dataclasses import dataclass, field
 
@@ -7,7 +7,7 @@ import numpy as np
 
 @dataclass
 class Progress:
-    """What a fit has reached; it goes on over warm starts and partial fits, but for `epochs`."""
+    """State of a fit. Continues across warm starts and partial fits, except `epochs`."""
 
     epochs: int = 0
     rows_seen: int = 0
@@ -19,19 +19,19 @@ class Progress:
     stalled: int = 0
 
     def record_loss(self, loss: float, rows: int, tol: float) -> None:
-        """Count an epoch; without validation, notice whether the loss still falls."""
+        """Count an epoch; without validation, record whether the loss still decreases."""
         self.epochs += 1
         self.rows_seen += rows
         self.loss = loss
         self.loss_curve.append(loss)
         if self.scores is None:
-            assert self.best_loss is not None  # it is given up only where there are scores
+            assert self.best_loss is not None  # it is None only if there are scores
             self.stalled = self.stalled + 1 if loss > self.best_loss - tol else 0
             if loss < self.best_loss:
                 self.best_loss = loss
 
     def record_score(self, score: float, tol: float) -> bool:
-        """Keep a validation score; returns whether it is the best so far."""
+        """Record a validation score; return whether it is the best so far."""
         assert self.scores is not None
         assert self.best_score is not None
         self.scores.append(score)
