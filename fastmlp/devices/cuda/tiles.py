@@ -49,7 +49,7 @@ _PAD = 4
 
 @lru_cache
 def product(tile: Tile, dtype: np.dtype, a_along_depth: bool, b_along_depth: bool):
-    """Return a function that stores one tile of a product in `out`, with factors in this order."""
+    """Return a function that stores one tile in `out`; `*_along_depth`: the depth stride is 1."""
     real = from_dtype(dtype)
     rows, columns, depth, square, groups = tile
     threads = tile.threads
