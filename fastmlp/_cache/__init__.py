@@ -1,11 +1,11 @@
 """The disk cache: one process compiles, later ones load the code.
 
-`DiskCache` is the side that Numba sees; `installation` identifies the version of the code and the
-places for a cache, `folder` reads and writes there, and `lock` has processes wait for each other.
+`DiskCache` is the interface to Numba; `installation` identifies the version of the code and the
+places for a cache, `folder` reads and writes there, and `lock` makes processes wait for each other.
 
-A cache must never be the reason for a crash. Numba's side of it is private to Numba, files may
-contain anything, and disks may fail in any way: whatever goes wrong while reading is a miss, and
-whatever goes wrong while writing leaves the code in memory alone.
+A cache must never cause a crash. Numba's interface is private, files may contain anything, and
+disks may fail in any way: any error while reading is a cache miss, and after any error while
+writing, the code is only in memory.
 """
 
 import contextlib
@@ -27,11 +27,11 @@ except ImportError:  # this Numba has caches of another kind
 
 
 class CacheFolders:
-    """Where this version's compiled code lies on disk, found at first use."""
+    """The folders of this version's compiled code on disk, found at first use."""
 
     def __init__(self):
         self.version = None
-        # At import, since this process does not run what is edited later.
+        # At import: this process does not run code that is edited later.
         with contextlib.suppress(Exception):
             self.version = fingerprint()
         self._found = None
@@ -43,24 +43,24 @@ class CacheFolders:
 
     @property
     def writable(self) -> Folder | None:
-        """The folder that takes new code, or None where nothing can be written."""
+        """The folder for new code, or None if nothing can be written."""
         return self._find()[1]
 
     @property
     def path(self) -> Path | None:
-        """The path of the folder that takes new code."""
+        """The path of the folder for new code."""
         return self.writable and self.writable.path
 
     def files(self) -> dict[str, Path]:
-        """The files of compiled code for this version, by name."""
+        """Return the files of compiled code for this version, by name."""
         found = {}
-        for folder in reversed(self.readable):  # of two with one name, the first folder's is used
+        for folder in reversed(self.readable):  # for equal names, the first folder wins
             with contextlib.suppress(OSError):
                 found |= {name: folder.path / name for name in folder.names()}
         return found
 
     def _find(self):
-        # Two threads may look at the same time: they find the same.
+        # Two threads may search at the same time: they find the same.
         if self._found is None:
             self._found = self._look() if self.version else ([], None)
         return self._found
@@ -91,7 +91,7 @@ class Turn(threading.local):
     _lock = None
 
     def begin(self, folder: Folder, file: str, name: str):
-        """Wait while another process compiles the same, then have others wait."""
+        """Wait while another process compiles the same function, then make others wait."""
         if self._lock is None:
             lock = folder.lock(file)
             self._lock = lock if lock.take(name) else None
@@ -104,7 +104,7 @@ class Turn(threading.local):
 
 
 class DiskCache(_Cache or object):
-    """One function's compiled overloads on disk: a file each, with a checksum, replaced atomically.
+    """One function's compiled overloads on disk: one file each, with checksum, replaced atomically.
 
     Numba calls `load_overload` before it compiles, and `save_overload` afterwards, unless compiling
     raises. In between it is this thread's turn, and `keep` makes sure that it ends.
@@ -124,10 +124,10 @@ class DiskCache(_Cache or object):
         return str(CACHE.path)
 
     def enable(self):
-        """Nothing to do: the cache is on for as long as a folder is found."""
+        """Do nothing: the cache is on whenever a folder is found."""
 
     def disable(self):
-        """Nothing to do, see `enable`."""
+        """Do nothing, see `enable`."""
 
     def load_overload(self, sig, target_context):
         """Return the compiled function for `sig`, or None."""
@@ -145,7 +145,7 @@ class DiskCache(_Cache or object):
         return None
 
     def save_overload(self, sig, data):
-        """Keep the compiled function `data` for `sig`, if a folder can take it."""
+        """Save the compiled function `data` for `sig`, if a folder can be written."""
         with contextlib.suppress(Exception):
             # Dynamic globals are addresses in this process.
             if CACHE.writable and not data.library.has_dynamic_globals:
@@ -161,20 +161,20 @@ class DiskCache(_Cache or object):
                     CACHE.writable.remove(file)
 
     def _key(self, signature, codegen) -> tuple:
-        """What the machine code depends on, besides the sources."""
+        """Return everything that the machine code depends on, besides the sources."""
         # Numba's own key leaves out the switch for bounds checks, which are part of the code.
         return signature, codegen.magic_tuple(), config.BOUNDSCHECK
 
     def _reduce(self, data) -> bytes:
-        """What to keep of compiled code."""
+        """Serialise compiled code."""
         return pickle.dumps(data._reduce(), protocol=pickle.HIGHEST_PROTOCOL)
 
     def _rebuild(self, target_context, content: bytes):
-        """The compiled code of which this was kept."""
+        """Restore compiled code from the result of `_reduce`."""
         return compiler.CompileResult._rebuild(target_context, *pickle.loads(content))
 
     def _purpose(self, signature, codegen) -> bytes:
-        """All that identifies the machine code; no other file is for the same."""
+        """Return the complete identity of the machine code; each file has a different one."""
         return repr((CACHE.version, self._name, self._key(signature, codegen))).encode()
 
     def _file(self, purpose) -> str:
@@ -182,7 +182,7 @@ class DiskCache(_Cache or object):
 
     def _load(self, purpose, target_context):
         for folder in CACHE.readable:
-            # If a file is missing, cut, foreign or unreadable: look further, then compile.
+            # If a file is missing, truncated, foreign or unreadable: try the next, then compile.
             with contextlib.suppress(Exception):
                 content = folder.read(self._file(purpose))
                 checksum, payload = content[:_CHECKSUM_BYTES], content[_CHECKSUM_BYTES:]
@@ -195,14 +195,14 @@ _CHECKSUM_BYTES = 32
 
 
 def _checksum(purpose: bytes, payload: bytes) -> bytes:
-    """Checksum of code and purpose, so that a file renamed to another function's is a miss."""
+    """Return the checksum of code and purpose, so that a file with another's name is a miss."""
     digest = hashlib.sha256(hashlib.sha256(purpose).digest())
     digest.update(payload)
     return digest.digest()
 
 
 def keep(dispatcher, kind: type[DiskCache], name: str):
-    """Have a dispatcher keep its compiled code on disk, if this Numba supports it."""
+    """Make a dispatcher keep its compiled code on disk, if this Numba version supports it."""
     if _Cache is None:
         return
     with contextlib.suppress(Exception):

@@ -28,7 +28,7 @@ _SAFELY = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 _A_FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | _SAFELY
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _SAFELY
 
-#: How many versions are kept, those used last, and for how long after their last use.
+#: How many recently used versions are kept, and for how long after their last use.
 KEPT_VERSIONS, KEPT_SECONDS = 10, 30 * 86400
 #: Age from which the temporary files of a killed process are removed.
 LEFTOVER_SECONDS = 86400
@@ -44,7 +44,7 @@ class Folder:
     Parameters
     ----------
     place : Place
-        Where the folders of all versions lie.
+        The folder that holds the folders of all versions.
     version : str
         The fingerprint of the sources.
 
@@ -63,7 +63,7 @@ class Folder:
     def make(self):
         """Make the folder, and its parents, so that only this user can write to them."""
         root, mode = self._place.root, self._place.mode
-        # Not by Path.mkdir(parents=True): it gives parents all permissions that the umask leaves.
+        # Not Path.mkdir(parents=True), which gives parents all permissions that the umask allows.
         for parent in reversed(root.parents):
             if not parent.is_dir():
                 with contextlib.suppress(FileExistsError):
@@ -78,17 +78,17 @@ class Folder:
             pass
 
     def check_writable(self):
-        """Raise the errors that writing would raise; tried, since permissions can lie."""
+        """Raise the errors that writing would raise; it tries, since permissions can be wrong."""
         with self._opened() as folder:
             _remove(folder, self._new_part(folder, b""))
 
     def names(self) -> list[str]:
-        """Names of the files of compiled code."""
+        """Return the names of the files of compiled code."""
         with self._opened() as folder:
             return [name for name in os.listdir(folder) if not name.startswith(".")]
 
     def read(self, name: str) -> bytes:
-        """The content of a file."""
+        """Return the content of a file."""
         with self._opened() as folder:
             descriptor = os.open(**_at(folder, name), flags=os.O_RDONLY | _SAFELY)
             with open(descriptor, "rb") as file:
@@ -106,12 +106,12 @@ class Folder:
                 raise
 
     def remove(self, name: str):
-        """Remove a file, if it is there."""
+        """Remove a file, if it exists."""
         with self._opened() as folder:
             _remove(folder, name)
 
     def lock(self, name: str) -> Lock:
-        """The lock for a file, not yet taken. Other users cannot open it, and so cannot hold it."""
+        """Return the lock for a file, not yet taken. Other users cannot open it, so not hold it."""
         file = _LOCK + name
         with self._opened() as folder:
             flags = os.O_RDWR | os.O_CREAT | _SAFELY
@@ -119,7 +119,7 @@ class Folder:
         return Lock(descriptor, lambda: self.remove(file))
 
     def tidy(self):
-        """Mark this version as used now; remove old ones, and files that killed processes left."""
+        """Mark this version as used now; remove old ones, and files left by killed processes."""
         now = time.time()
         with _opened(self._place.root) as root, _opened(self._version, root) as folder:
             os.utime(folder)
@@ -151,7 +151,7 @@ class Folder:
         return part
 
 
-# A folder that is open is its descriptor; on Windows, its path.
+# An open folder is represented by its descriptor; on Windows, by its path.
 
 
 @contextlib.contextmanager
@@ -169,7 +169,7 @@ def _opened(name, parent=None) -> Iterator[int | Path]:
 
 
 def _at(folder, name):
-    """Arguments for functions of `os`: a name in an open folder."""
+    """Return the arguments of `os` functions for a name in an open folder."""
     return {"path": name, "dir_fd": folder} if POSIX else {"path": Path(folder or "", name)}
 
 
@@ -179,7 +179,7 @@ def _check(status, is_right_kind):
     Raises
     ------
     PermissionError
-        If it is of another kind, or if another user owns it or may write to it.
+        If it is of the wrong kind, or if another user owns it or may write to it.
     """
     if not is_right_kind(status.st_mode):
         raise PermissionError("not of the expected kind")
@@ -211,7 +211,7 @@ def _rename(folder, old, new):
 
 
 def _entries(folder):
-    """Name and status of each entry of an open folder; for a link, the status of the link."""
+    """Yield name and status of each entry of an open folder; for a link, the link's status."""
     with os.scandir(folder) as entries:
         for entry in entries:
             with contextlib.suppress(FileNotFoundError):
@@ -219,7 +219,7 @@ def _entries(folder):
 
 
 def _outdated(root, current, oldest):
-    """Names of the folders of versions that are no longer used.
+    """Return the names of the folders of versions that are no longer used.
 
     Only folders that this user made, and nobody else can have written to, are considered.
     """

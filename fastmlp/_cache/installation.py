@@ -19,29 +19,29 @@ import numpy as np
 _NAME = __package__.rpartition(".")[0]
 PACKAGE = Path(__file__).parents[1]
 FROZEN = bool(getattr(sys, "frozen", False))
-#: The path that stands for the installation. A frozen program unpacks its modules anew at each
-#: start, perhaps into another folder; its executable stays.
+#: The path that identifies the installation. A frozen program unpacks its modules at each start,
+#: perhaps into another folder; its executable stays.
 INSTALLED = Path(sys.executable) if FROZEN and sys.executable else PACKAGE
 
 
-# What the code is
+# The identity of the code
 
 
-#: The modules and packages that end in machine code, or in the files of the cache. An edit of any
-#: other one, of a docstring of the estimators say, costs nobody the compiled code.
+#: The modules and packages that determine the machine code, or the files of the cache. An edit of
+#: any other one, say of a docstring of the estimators, does not invalidate the compiled code.
 COMPILED = ("_binding", "_cache", "_jit", "devices", "formulas", "optimizers")
 
 
 def fingerprint() -> str:
-    """Digest of the code that is compiled, and of the compilers' versions.
+    """Return a digest of the code that is compiled, and of the compilers' versions.
 
-    Numba's own cache looks at the file of the cached function alone: after an edit of a formula in
+    Numba's own cache checks only the file of the cached function: after an edit of a formula in
     another file it would continue to run the old one.
 
     Raises
     ------
     ImportError
-        If a module shows neither its source nor its code. Loaders may raise errors of their own.
+        If neither source nor code of a module is available. Loaders may raise other errors.
     """
     digest = hashlib.sha256()
     for part in (sys.version, numba.__version__, llvmlite.__version__, np.__version__):
@@ -57,7 +57,7 @@ def fingerprint() -> str:
 
 
 def _submodules(package: ModuleSpec) -> Iterator[ModuleSpec]:
-    """All modules below a package, found and not imported: some of them import CUDA."""
+    """Yield all modules below a package without importing them: some import CUDA."""
     for module in pkgutil.iter_modules(package.submodule_search_locations):
         spec = module.module_finder.find_spec(f"{package.name}.{module.name}")
         yield spec
@@ -66,7 +66,7 @@ def _submodules(package: ModuleSpec) -> Iterator[ModuleSpec]:
 
 
 def _content(spec: ModuleSpec) -> bytes:
-    """The source of a module, or its code where it has no file: in a zip file, frozen, compiled."""
+    """Return a module's source, or its code if it has no file: in a zip file, frozen, compiled."""
     if isinstance(spec.loader, SourceFileLoader):  # quicker than to read and check its .pyc file
         return Path(spec.origin).read_bytes()
     code = spec.loader.get_code(spec.name)
@@ -75,8 +75,8 @@ def _content(spec: ModuleSpec) -> bytes:
     return repr(_meaning(code)).encode()
 
 
-#: What a code object does. File names and line numbers are left out, as a cache is copied to other
-#: places together with its installation.
+#: The fields that define what a code object does. File names and line numbers are left out, as a
+#: cache may be copied to other places together with its installation.
 _MEANING = (
     "co_name", "co_argcount", "co_posonlyargcount", "co_kwonlyargcount", "co_flags", "co_code",
     "co_consts", "co_names", "co_varnames", "co_freevars", "co_cellvars", "co_exceptiontable",
@@ -84,30 +84,30 @@ _MEANING = (
 
 
 def _meaning(value):
-    """A code object as tuples of all that it does; and so its constants, and the code in them."""
+    """Return a code object as tuples of these fields, and recursively its constants."""
     if isinstance(value, CodeType):
         return tuple(_meaning(getattr(value, field)) for field in _MEANING)
     if isinstance(value, tuple):
         return tuple(map(_meaning, value))
-    if isinstance(value, frozenset):  # in another order in each process
+    if isinstance(value, frozenset):  # its order differs between processes
         return sorted(map(repr, value))
     return value
 
 
-# Whose it is
+# Its owner
 
 
 def trusted_owners() -> set[int]:
-    """The users whose code this process may run: itself, root, and the installation's owner."""
+    """Return the users whose code this process may run: its own, root, the installation's owner."""
     # In a zip file or a frozen program, the package is not a folder.
     there = next(path for path in (INSTALLED, *INSTALLED.parents) if path.exists())
     return {os.geteuid(), 0, there.stat().st_uid}
 
 
-# Where its cache may lie
+# Places for its cache
 
 
-#: Permissions of the folders that are made: for all users of an installation, and for one alone.
+#: Permissions of new folders: for all users of an installation, and for one user only.
 SHARED, PRIVATE = 0o755, 0o700
 
 
@@ -116,16 +116,16 @@ class Place(NamedTuple):
 
     root: Path
     mode: int
-    #: Whether this user writes there. Other users' folders are read, if they are to be trusted.
+    #: Whether this user writes there. Other users' folders are only read, if they are trusted.
     ours: bool = True
 
 
 def places() -> Iterator[Place]:
-    """Folders that may hold this installation's cache, the preferred one first.
+    """Yield the folders that may hold this installation's cache, the preferred one first.
 
-    Beside the package, a cache is shared by the users of one installation and travels with a
-    container image. The others are for installations that this user cannot write to; they carry
-    the installation's path, so that each installation has its own.
+    Next to the package, a cache is shared by the users of one installation and is part of a
+    container image. The others are for installations that this user cannot write to; their names
+    contain a hash of the installation's path, so that each installation has its own.
     """
     name = hashlib.sha256(str(INSTALLED).encode()).hexdigest()[:12]
     user = os.geteuid() if hasattr(os, "geteuid") else os.environ.get("USERNAME", "")
@@ -142,8 +142,8 @@ def places() -> Iterator[Place]:
 
 
 def _chosen_places(folder, name, user):
-    """A folder for each user, by number: it may be one for all users, in which all can write."""
+    """Yield a folder for each user, by number: the chosen folder may be writable for all users."""
     others = trusted_owners() - {user} if hasattr(os, "geteuid") else ()
-    for other in sorted(others):  # who may have compiled ahead for everyone
+    for other in sorted(others):  # they may have compiled ahead for everyone
         yield Place(folder / f"{name}-{other}", SHARED, ours=False)
     yield Place(folder / f"{name}-{user}", SHARED)

@@ -1,8 +1,8 @@
-"""A lock between processes: of those that need the same code at the same time, one compiles.
+"""A lock between processes: if several need the same code at the same time, only one compiles.
 
-It is an advisory lock of the operating system on a file made for it, which the system releases when
-its process ends in whatever way. It only saves work: where it does not work, as on some network
-file systems, each process compiles.
+It is an advisory lock of the operating system on a separate file. The system releases it when its
+process ends, in any way. It only saves work: if locks are not supported, as on some network file
+systems, each process compiles.
 """
 
 import contextlib
@@ -21,8 +21,8 @@ try:
 except ImportError:
     msvcrt = None
 
-#: Seconds after which a waiting process says so, and after which it stops waiting: compiling takes
-#: seconds, so that the process it waits for is probably stopped, or hangs.
+#: Seconds after which a waiting process prints a message, and after which it stops waiting:
+#: compiling takes seconds, so the other process is then probably suspended, or hangs.
 PATIENCE, LIMIT = 2, 300
 _PAUSE = 0.02
 
@@ -49,20 +49,20 @@ class Lock:
         """Wait for the lock; return whether it is held now.
 
         It is not held if files cannot be locked here, if the wait was too long, or if the previous
-        holder has removed the file, as every holder does that is not killed. In the last case its
+        holder has removed the file, as every holder does unless it is killed. In the last case its
         code is on disk now; or it could not be saved, for instance because the disk is full, and
         then processes should compile at the same time instead of one after the other.
 
         Parameters
         ----------
         name : str
-            What is compiled, for the message to the user.
+            The function that is compiled, for the message to the user.
         """
         held = False
         try:
             if self._wait(name) and os.fstat(self._descriptor).st_nlink:
                 if os.utime in os.supports_fd:
-                    os.utime(self._descriptor)  # so that `Folder.tidy` leaves it
+                    os.utime(self._descriptor)  # so that `Folder.tidy` keeps it
                 held = True
         except OSError:  # files cannot be locked here, so that nobody holds this one
             self._remove_file()
@@ -101,7 +101,7 @@ class Lock:
 
 
 def _say(name):
-    """Tell the user, once, why nothing happens."""
+    """Tell the user, once, why the program waits."""
     global _said
     if _said:
         return

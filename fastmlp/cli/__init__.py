@@ -1,1 +1,1 @@
-"""The commands of ``python -m fastmlp``: a module each, imported when its command is called."""
+"""The commands of ``python -m fastmlp``: one module each, imported when its command is called."""

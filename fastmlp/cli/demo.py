@@ -1,4 +1,4 @@
-"""The demonstration: fastmlp next to scikit-learn, on data that comes with scikit-learn.
+"""The demonstration: fastmlp compared with scikit-learn, on data included in scikit-learn.
 
 First both are fitted with the same seed and must agree; only then are they timed.
 """
@@ -24,7 +24,7 @@ from .warmup import fit_or_interrupt
 
 
 class Example(NamedTuple):
-    """A data set, and the network that learns it."""
+    """A data set, and a network for it."""
 
     name: str
     load: Callable
@@ -32,15 +32,15 @@ class Example(NamedTuple):
     hidden_layer_sizes: tuple[int, ...]
 
 
-# The first one's predictions are shown in detail.
+# The predictions of the first example are shown in detail.
 EXAMPLES = (
     Example("digits", load_digits, "MLPClassifier", (100,)),
     Example("breast cancer", load_breast_cancer, "MLPClassifier", (100,)),
     Example("diabetes", load_diabetes, "MLPRegressor", (32, 16)),
 )
 
-# Largest difference of two losses that is put down to rounding, as a part of the first loss. What
-# float32 rounds away grows over hundreds of epochs; a wrong formula shows within a few.
+# Largest difference of two losses that is attributed to rounding, relative to the first loss.
+# Rounding errors of float32 grow over hundreds of epochs; a wrong formula shows within a few.
 TOLERANCE = {"float32": 5e-3, "float64": 1e-8}
 
 
@@ -85,7 +85,7 @@ def run(settings: Settings | None = None) -> None:
     Raises
     ------
     DemoError
-        If the two libraries do not learn the same.
+        If the two libraries do not give the same losses.
     """
     settings = Settings() if settings is None else settings
     if JIT_DISABLED and devices.choose(settings.device) == "cpu":
@@ -97,7 +97,7 @@ def run(settings: Settings | None = None) -> None:
         print(
             "Nothing is compiled yet: the first fit takes some ten or twenty seconds.\n", flush=True
         )
-    # One thread each, or the times would compare machines rather than code.
+    # One thread each, otherwise the times would compare machines instead of code.
     with threadpool_limits(1):
         datas = [_data(example, settings) for example in EXAMPLES]
         results = []
@@ -122,7 +122,7 @@ def _machine():
 
 
 def _data(example: Example, settings: Settings) -> Data:
-    """The example's rows, split and standardised by what the training rows tell."""
+    """Return the example's rows, split, and standardised with the training rows' statistics."""
     X, y = example.load(return_X_y=True)
     classes = y if example.estimator == "MLPClassifier" else None
     X, X_test, y, y_test = train_test_split(X, y, stratify=classes, random_state=settings.seed)
@@ -139,7 +139,7 @@ def _standardised(training, test, dtype):
 
 
 def _compare(example: Example, data: Data, settings: Settings) -> Result:
-    """Check that both libraries learn the same, then time them."""
+    """Check that both libraries give the same losses, then time them."""
     theirs, ours = _estimators(example, settings)
     compiling = _compile_time(ours, data)
     difference = _difference(
@@ -157,7 +157,7 @@ def _compare(example: Example, data: Data, settings: Settings) -> Result:
 
 
 def _estimators(example, settings):
-    """scikit-learn's estimator and ours, with the same parameters."""
+    """Return scikit-learn's estimator and ours, with the same parameters."""
     parameters = {
         "hidden_layer_sizes": example.hidden_layer_sizes,
         "max_iter": settings.epochs,
@@ -170,7 +170,7 @@ def _estimators(example, settings):
 
 
 def _compile_time(estimator, data):
-    """How much longer a first fit and predict of a few rows takes than a second one."""
+    """Return how much longer a first fit and predict of a few rows takes than a second one."""
     few = sklearn.base.clone(estimator).set_params(max_iter=1)
     X, y = data.X[:32], data.y[:32]
     seconds = []
@@ -182,13 +182,13 @@ def _compile_time(estimator, data):
 
 
 def _difference(theirs, ours):
-    """Largest difference of the losses of two fits, epoch by epoch."""
+    """Return the largest difference of the losses of two fits, epoch by epoch."""
     a, b = np.array(theirs.loss_curve_), np.array(ours.loss_curve_)
     return float(np.abs(a - b).max()) if len(a) == len(b) else np.inf
 
 
 def _alternating_times(pair, data, repeats):
-    """Median seconds of a fit of each; taken in turns, so that a busy moment strikes both."""
+    """Return the median seconds of a fit of each; they alternate, so that other load hits both."""
     seconds: tuple[list[float], list[float]] = ([], [])
     for _ in range(repeats):
         for estimator, times in zip(pair, seconds, strict=True):
@@ -198,7 +198,7 @@ def _alternating_times(pair, data, repeats):
     return [statistics.median(times) for times in seconds]
 
 
-# ---- what is printed ----------------------------------------------------------------------------
+# ---- the output ---------------------------------------------------------------------------------
 
 
 def _description(example, data):
@@ -240,7 +240,7 @@ def _times(results):
 
 
 def table(rows):
-    """Lines of the rows' cells in columns, the first to the left, all others to the right."""
+    """Yield the rows as lines of a table: the first column left-aligned, the others right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for first, *others in rows:
         cells = [first.ljust(widths[0])]
@@ -268,7 +268,7 @@ def _compiled_state(settings, kept_before):
 
 
 def _predictions(example, estimator, data):
-    """Confusion matrix and classification report of the test rows."""
+    """Yield the confusion matrix and classification report of the test rows."""
     predicted = estimator.predict(data.X_test)
     labels = [str(label) for label in estimator.classes_]
     counts = confusion_matrix(data.y_test, predicted, labels=estimator.classes_)

@@ -1,4 +1,4 @@
-"""The gallery: a picture of each kind, written as PNG."""
+"""The gallery: one picture of each kind, written as PNG."""
 
 import warnings
 from collections.abc import Callable
@@ -29,14 +29,14 @@ class GalleryError(RuntimeError):
 
 
 def write(folder: str | Path, device: str = "auto") -> None:
-    """Draw all pictures into a folder, which is made if need be, and print their names.
+    """Draw all pictures into a folder, create it if necessary, and print their names.
 
     Parameters
     ----------
     folder : str or Path
-        Where to; files of the same names are overwritten.
+        The folder; files with the same names are overwritten.
     device : str, default="auto"
-        Where the networks are trained.
+        The device that trains the networks.
 
     Raises
     ------
@@ -54,7 +54,7 @@ def write(folder: str | Path, device: str = "auto") -> None:
     folder = Path(folder)
     for name, (size, draw) in PICTURES.items():
         with rc_context(STYLE), warnings.catch_warnings():
-            # Some networks are shown on their way, or where they get no farther.
+            # Some networks are shown during training, or cannot converge.
             warnings.simplefilter("ignore", ConvergenceWarning)
             figure = Figure(size, layout="constrained")
             draw(figure, device)
@@ -166,7 +166,7 @@ STYLE: dict[Any, Any] = {
     "savefig.dpi": 150,
 }
 
-#: Of each picture its name, its size in inches, and what draws it on a figure.
+#: The name of each picture, its size in inches, and the function that draws it on a figure.
 PICTURES: dict[str, tuple[tuple[float, float], Callable]] = {
     "loss_curve": ((7, 4.2), _loss_curve),
     "activations": ((13, 7.5), _activations),

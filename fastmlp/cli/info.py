@@ -1,4 +1,4 @@
-"""The surroundings of fastmlp: versions, processor, threads, cache and devices."""
+"""The environment of fastmlp: versions, processor, threads, cache and devices."""
 
 import os
 import platform
@@ -20,7 +20,7 @@ PACKAGES = ("numpy", "scipy", "scikit-learn", "numba", "llvmlite", "threadpoolct
 
 
 def show_versions() -> None:
-    """Print what belongs in a bug report: versions, machine, threads, cache, devices.
+    """Print the information for a bug report: versions, machine, threads, cache, devices.
 
     ``python -m fastmlp info`` prints the same.
     """
@@ -39,7 +39,7 @@ def show_versions() -> None:
 
 
 def versions() -> dict[str, str]:
-    """Versions of fastmlp, Python and the packages that matter to it."""
+    """Return the versions of fastmlp, Python and the packages that it depends on."""
     # Looked up rather than imported: the package itself imports this module.
     fastmlp = sys.modules[__package__.rpartition(".")[0]]
     found = {"fastmlp": fastmlp.__version__, "python": platform.python_version()}
@@ -52,7 +52,7 @@ def versions() -> dict[str, str]:
 
 
 def cpu_name() -> str:
-    """The processor's name as its maker gives it, and as the compiler knows it."""
+    """Return the processor's name, as given by its manufacturer and by the compiler."""
     return f"{_marketing_name()} ({binding.get_host_cpu_name()})"
 
 
@@ -68,13 +68,13 @@ def _marketing_name() -> str:
 
 
 def cpus() -> str:
-    """How many CPUs there are, and how many of them this process may use."""
-    # joblib minds affinity and a container's quota; os.cpu_count() minds neither.
+    """Return how many CPUs there are, and how many of them this process may use."""
+    # joblib respects affinity and a container's quota; os.cpu_count() ignores both.
     return f"{joblib.cpu_count()} usable of {os.cpu_count()}"
 
 
 def vectors() -> str:
-    """Width of the vectors that the CPU device computes with."""
+    """Return the width of the vectors that the CPU device computes with."""
     return f"{8 * VECTOR_BYTES} bits"
 
 
@@ -89,14 +89,14 @@ def _machine():
 
 def _threads():
     threads = {"numba": str(numba.config.NUMBA_NUM_THREADS)}
-    # NumPy and SciPy may each bring a copy of the same library.
+    # NumPy and SciPy may each include a copy of the same library.
     for pool in threadpool_info():
         threads[pool["internal_api"]] = str(pool["num_threads"])
     return threads
 
 
 def cache_files() -> dict[str, Path]:
-    """The files of compiled code that are kept for this version of the sources, by name."""
+    """Return the files of compiled code for this version of the sources, by name."""
     return {} if JIT_DISABLED else CACHE.files()
 
 
@@ -117,14 +117,14 @@ def _devices():
 
 
 def _device(name):
-    """The device's GPU, or the first line of its module; or why it cannot be used."""
+    """Return the device's GPU, or its module's summary line; or why it cannot be used."""
     if name == "cuda" and (lacking := devices.presence.lacking()):
         return f"not usable: {lacking}"
     try:
         module = sys.modules[devices.load(name).__module__]
         if name == "cuda":
             return module.describe()
-    except Exception as error:  # whatever a driver or a package lacks is what the user asks for
+    except Exception as error:  # the user wants to know any problem of a driver or package
         return f"not usable: {error}"
     summary = (module.__doc__ or "present").splitlines()[0]
     return (summary.partition(": ")[2] or summary).rstrip(".")

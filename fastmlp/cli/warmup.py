@@ -1,4 +1,4 @@
-"""Compile ahead, so that no later process has to: for container images and shared installations."""
+"""Compile ahead, so that later processes need not: for container images, shared installations."""
 
 import time
 import warnings
@@ -17,20 +17,20 @@ DTYPES = ("float32", "float64")
 
 
 class WarmupError(RuntimeError):
-    """There is nothing to compile, or nowhere to keep it."""
+    """There is nothing to compile, or no place to save it."""
 
 
 def run(dtypes: Iterable[str] = DTYPES) -> None:
-    """Compile the CPU device for each of `dtypes`, print what it took, and where it is kept.
+    """Compile the CPU device for each of `dtypes`; print the times, and where the code is kept.
 
     Raises
     ------
     WarmupError
-        If compiled code was not kept, so that the next process would compile again.
+        If compiled code was not saved, so that the next process would compile again.
     """
     if JIT_DISABLED:
         raise WarmupError("NUMBA_DISABLE_JIT is set, so that there is nothing to compile")
-    # Without a folder, half a minute of compiling would be for nothing.
+    # Without a folder, half a minute of compiling would be wasted.
     if CACHE.path is None and not cache_files():
         raise WarmupError(
             "no folder for compiled code can be written; set FASTMLP_CACHE_DIR to one that can"
@@ -49,14 +49,14 @@ def run(dtypes: Iterable[str] = DTYPES) -> None:
 
 
 def compile_for(dtype: str) -> None:
-    """Compile all that a network of this dtype needs, whatever its shape, data and settings."""
+    """Compile everything that networks of this dtype need, for any shape, data and settings."""
     for part in (loops, optimizer):
         part.compile_all(np.dtype(dtype))
     team.compile_all()
-    rows = LONGEST_BATCH + 1  # as one batch, it is trained block by block
+    rows = LONGEST_BATCH + 1  # as one batch, they are trained block by block
     X = np.linspace(-1, 1, 2 * rows, dtype=dtype).reshape(rows, 2)
     y = np.arange(rows) % 2
-    # The walks depend on the dtype alone: layers, loops and data enter as numbers.
+    # The walks depend only on the dtype: layers, loops and data are passed as numbers.
     for settings in ({}, {"solver": "lbfgs"}, {"batch_size": rows}):
         network = MLPClassifier((64,), max_iter=1, random_state=0, device="cpu", **settings)
         fit_or_interrupt(network, X, y)
@@ -66,9 +66,9 @@ def compile_for(dtype: str) -> None:
 
 
 def fit_or_interrupt(estimator, X, y):
-    """Fit for the epochs that were asked for, whether or not they are enough to converge.
+    """Fit for the requested epochs, whether or not they are enough to converge.
 
-    A fit takes Ctrl-C as the wish to stop early and keep the weights; here it ends the program.
+    On Ctrl-C, a fit normally stops early and keeps the weights; here it ends the program.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
@@ -80,7 +80,7 @@ def fit_or_interrupt(estimator, X, y):
 
 
 def _check_kept():
-    """A cache that cannot be written to, or a full disk, is silent everywhere but here."""
+    """Check that the code was saved: only here, an unwritable cache or full disk is an error."""
     compiled = sum(len(entry.signatures) for entry in ENTRIES)
     kept = len(cache_files())
     if kept < compiled:

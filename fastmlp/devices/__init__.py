@@ -1,6 +1,6 @@
 """The table of devices; the one place where a device is chosen.
 
-What a device is, and what its verbs do, is written down in `fastmlp.devices.device`.
+`fastmlp.devices.device` defines what a device is, and what its methods do.
 """
 
 from typing import Any
@@ -16,15 +16,15 @@ DEVICES = ("cpu", "cuda", "reference")
 
 
 def present() -> list[str]:
-    """Names of the devices that can be used here."""
+    """Return the names of the devices that can be used here."""
     return [name for name in DEVICES if name != "cuda" or not presence.lacking()]
 
 
 def choose(name: str, work: Work | None = None) -> str:
-    """The device that `name` stands for: itself, or for "auto" the one that is likely the fastest.
+    """Return the device's name; for "auto", that of the device that is likely the fastest.
 
-    "auto" never fails: where a GPU would pay but cannot be used, it is the CPU. So it is everywhere
-    until the CUDA tests have passed on a GPU, see `costs.GPU_RECORD`.
+    "auto" never fails: if a GPU would be faster but cannot be used, the CPU is chosen. It is always
+    chosen until the CUDA tests have passed on a GPU, see `costs.GPU_RECORD`.
     """
     if name != "auto":
         return name
@@ -33,18 +33,18 @@ def choose(name: str, work: Work | None = None) -> str:
 
 
 def load(name: str) -> type[Any]:
-    """The class of the device called `name`.
+    """Return the class of the device called `name`.
 
     Raises
     ------
     RuntimeError
-        If it is the CUDA device, and something that it needs is missing.
+        If it is the CUDA device, and a requirement of it is missing.
     ValueError
         If there is no such device.
     """
     if name == "cuda" and (lacking := presence.lacking()):
         raise RuntimeError(f"device='cuda' cannot be used: {lacking}")
-    # Import statements, since tools that pack programs look for them.
+    # Plain import statements, since tools that package programs search for these.
     if name == "cpu":
         from .cpu import CpuDevice
 

@@ -1,19 +1,19 @@
-"""Sparse matrices, checked before anything follows their indices.
+"""Checks of sparse matrices before their indices are used.
 
-Neither SciPy's compiled code nor ours looks at the numbers that say where a sparse matrix has its
-values: one that is out of range reads, or writes, memory that belongs to something else.
+Neither SciPy's compiled code nor ours checks the indices of a sparse matrix: one that is out of
+range reads or writes memory that belongs to something else.
 """
 
 import numpy as np
 
 
 def check_indices(matrix) -> None:
-    """Check the arrays of a sparse matrix, if it has a format that is made of indices.
+    """Check the arrays of a sparse matrix, if its format uses arrays of indices.
 
     Parameters
     ----------
     matrix : sparse matrix or array of shape (n, columns)
-        Of any format. Those without arrays of indices are not looked at.
+        In any format. Those without arrays of indices are not checked.
 
     Raises
     ------
@@ -38,7 +38,7 @@ def check_indices(matrix) -> None:
 
 
 def _check_compressed(matrix, lines, places, dimensions=1):
-    """Check a matrix of compressed lines, each with so many places for a value."""
+    """Check a matrix of compressed rows or columns (`lines`), each with `places` elements."""
     starts, indices, data = matrix.indptr, matrix.indices, matrix.data
     _check_array("indptr", starts)
     _check_array("indices", indices)

@@ -1,27 +1,27 @@
-"""What training and predicting cost on the CPU and on a GPU: how ``device="auto"`` decides.
+"""The cost of training and predicting on the CPU and on a GPU: how ``device="auto"`` decides.
 
-A rough model: a step costs its launches and its arithmetic, a GPU also has to be started and to be
-sent the rows. The CPU's constants are those of one core, from benchmarks/results/fit.md. The GPU's
-are what its data sheet and the costs of launches let expect, held on the careful side:
-``benchmarks/gpu.py`` prints what a machine at hand has.
+A rough model: a step costs its launches and its arithmetic; a GPU must also be started and receive
+the rows. The CPU's constants are those of one core, from benchmarks/results/fit.md. The GPU's are
+cautious estimates from its data sheet and the launch costs: ``benchmarks/gpu.py`` measures those of
+a given machine.
 """
 
 from typing import NamedTuple
 
-#: Seconds a step besides its arithmetic, and floating-point operations a second.
+#: Seconds per step besides its arithmetic, and floating-point operations per second.
 CPU_STEP, CPU_RATE = 5e-6, 60e9
 GPU_STEP, GPU_RATE = 30e-6, 10e12
-#: Seconds until a GPU has its first kernels compiled and loaded, and bytes a second to it.
+#: Seconds until a GPU's first kernels are compiled and loaded, and bytes per second sent to it.
 GPU_START, GPU_BANDWIDTH = 5.0, 8e9
-#: Epochs that a fit is taken to last, where more are allowed.
+#: The number of epochs that a fit is assumed to take, if more are allowed.
 EPOCHS = 20
-#: The file in benchmarks/results that records the first run of the CUDA tests on a GPU which all of
-#: them passed: machine, date, versions. Until there is one, "auto" is the CPU.
+#: The file in benchmarks/results that records the first run of the CUDA tests on a GPU in which all
+#: of them passed: machine, date, versions. Until there is one, "auto" is the CPU.
 GPU_RECORD: str | None = None
 
 
 class Work(NamedTuple):
-    """What is to be done: passes over rows by a network."""
+    """The work to be done: passes of a network over rows."""
 
     size: int  # parameters
     rows: int
@@ -32,7 +32,7 @@ class Work(NamedTuple):
 
 
 def gpu_pays(work: Work) -> bool:
-    """Whether a GPU would likely be done sooner than one core, its start included."""
+    """Check whether a GPU would likely be faster than one core, its start included."""
     epochs = min(work.epochs, EPOCHS)
     steps = max(1, epochs) * -(-work.rows // work.batch_rows)
     # Two operations forward for each parameter and row, and four back.

@@ -1,9 +1,9 @@
-"""What a device is: the contract between training and the hardware.
+"""The definition of a device: the contract between training and the hardware.
 
-A device holds one network's parameters where it computes. It has a handful of coarse verbs, since
-a call for each layer would take longer than the arithmetic of a small network. What it returns are
-plain sums over rows: means and penalties are made of them in one place,
-`fastmlp.training.objective`, whether the rows lie on one device or on many.
+A device holds one network's parameters in its own memory. It has a few coarse methods, since a call
+for each layer would take longer than the arithmetic of a small network. It returns plain sums over
+rows: means and penalties are computed from them in one place, `fastmlp.training.objective`, whether
+the rows are on one device or on many.
 """
 
 from numbers import Integral
@@ -41,7 +41,7 @@ class Sums(NamedTuple):
     weight : float
         Σ_i w_i.
     gradient : ndarray of shape (network.size,) or None
-        Packed: the derivative of `loss` by each parameter.
+        Packed: the derivative of `loss` with respect to each parameter.
     """
 
     loss: float
@@ -64,15 +64,15 @@ class Device(Protocol):
     dtype: np.dtype
 
     def train(self, rows: Rows, order: np.ndarray) -> float:
-        """One update for each batch of the rows in `order`, one batch after the other.
+        """Do one update for each batch of the rows in `order`, one batch after the other.
 
-        The last batch has the rows that remain. Moments and parameters stay on the device; the
-        steps of the optimiser's state are counted.
+        The last batch has the remaining rows. Moments and parameters stay on the device; the step
+        count of the optimiser's state is updated.
 
         Returns
         -------
         loss : float
-            Σ over the rows of the mean loss, with penalty, of their batch before its update.
+            Σ over the rows of their batch's mean loss, with penalty, before its update.
 
         Raises
         ------
@@ -81,32 +81,32 @@ class Device(Protocol):
         """
 
     def sums(self, rows: Rows, parameters: np.ndarray | None = None, gradient: bool = True) -> Sums:
-        """The sums over all rows, at the given parameters or at the present ones.
+        """Return the sums over all rows, at the given parameters or at the current ones.
 
-        Given parameters are taken over. Without `gradient` only losses are computed.
+        Given parameters replace the current ones. Without `gradient` only losses are computed.
         """
 
     def forward(self, X: Any, out: np.ndarray, order: np.ndarray | None = None) -> np.ndarray:
-        """out = the network's outputs for the rows of X in `order`, or for all rows."""
+        """Write the network's outputs to `out`, for the rows of X in `order` or for all rows."""
 
     def parameters(self) -> np.ndarray:
-        """The parameters now, packed."""
+        """Return the current parameters, packed."""
 
     def moments(self) -> np.ndarray:
-        """The optimiser's moments now, each packed: (moments, network.size)."""
+        """Return the optimiser's current moments, each packed: (moments, network.size)."""
 
 
 class Configured:
-    """The settings that every device is made from, checked.
+    """The base class of devices, with the checked settings that all of them have.
 
     Parameters
     ----------
     network : Network
         Shape, activations and loss.
     parameters : ndarray of shape (network.size,)
-        Packed first parameters; their dtype is the one everything is computed in.
+        Packed initial parameters; their dtype is that of all computations.
     optimizer : OptimizerState, optional
-        The update of `train`. Its moments are copied, its step count is kept current.
+        The optimiser for `train`. Its moments are copied, its step count is updated.
     regularization : Regularization, optional
         Penalties, bounds and dropout; none by default.
     batch_size : int, optional
@@ -115,13 +115,13 @@ class Configured:
     sparse : bool, default=False
         Whether X will be a sparse matrix.
     n_jobs : int or None, default=None
-        Most threads; None for as many as there are idle cores. Results do not depend on it.
+        Most threads; None for one for each idle core. Results do not depend on it.
 
     Raises
     ------
     ValueError
-        If parameters, moments, batch size or dropout do not fit the network: compiled code would
-        read or write beyond its memory.
+        If parameters, moments, batch size or dropout do not match the network: compiled code would
+        read or write outside its memory.
     """
 
     name: ClassVar[str]
@@ -152,12 +152,12 @@ class Configured:
 
 
 def checked_batch_size(batch_size: object) -> int:
-    """The rows of a batch: compiled code steps through the rows by this number.
+    """Return the batch size, checked: compiled code steps through the rows by this number.
 
     Raises
     ------
     ValueError
-        If it is no positive integer.
+        If it is not a positive integer.
     """
     rows = int(batch_size) if isinstance(batch_size, Integral) else 0
     if rows < 1:

@@ -1,8 +1,8 @@
-"""A user's own functions: what they are made of, as far as a compiler looks.
+"""Custom functions: keys of their contents, as far as a compiler sees them.
 
-A compiler freezes what a function reads when it is compiled: constants, defaults, variables of
-enclosing functions, globals, attributes of modules. So compiled code is filed under all of these:
-the same function, defined anew or sent to another process, finds it again, and one whose globals
+When a function is compiled, everything that it reads is frozen: constants, defaults, variables of
+enclosing functions, globals, attributes of modules. So all of these are the key of compiled code:
+the same function, defined again or sent to another process, finds it, and a function whose globals
 have changed does not.
 """
 
@@ -18,7 +18,7 @@ from .._jit import plain
 
 
 def contents(function: Callable) -> tuple:
-    """What a function is made of: equal for functions that compile to the same, and hashable.
+    """Return a function's contents: equal if functions compile to the same code, and hashable.
 
     Parameters
     ----------
@@ -30,19 +30,19 @@ def contents(function: Callable) -> tuple:
 
 @dataclass(frozen=True)
 class Own:
-    """An activation or a loss of a user's own; what it is made of alone tells it from others."""
+    """A custom activation or loss; two are equal if their contents are equal."""
 
     custom: Any = field(compare=False)
     made_of: tuple
 
     @classmethod
     def of(cls, custom) -> "Own":
-        """What `custom`'s two functions are made of now."""
+        """Return `custom` with the current contents of its two functions."""
         return cls(custom, (contents(custom.function), contents(custom.derivative)))
 
 
 class _Same:
-    """An object that has no contents to compare: only itself equals it."""
+    """An object without contents to compare: it equals only itself."""
 
     def __init__(self, value):
         self._value = value
@@ -55,7 +55,7 @@ class _Same:
 
 
 def _of(value, seen):
-    """What a value is made of; `seen` are the functions on the way to it, which may call it."""
+    """Return a value's contents; `seen` has the functions on the way to it, for recursion."""
     if hasattr(value, "targetoptions"):
         return "compiled", repr(sorted(value.targetoptions.items())), _of(plain(value), seen)
     if isinstance(value, FunctionType):
@@ -65,7 +65,7 @@ def _of(value, seen):
     if isinstance(value, tuple | frozenset):
         return type(value).__name__, *(_of(part, seen) for part in value)
     if isinstance(value, bool | int | float | complex | str | bytes | type(None) | type(...)):
-        return type(value).__name__, repr(value)  # which tells -0.0 from 0.0, but no NaN from NaN
+        return type(value).__name__, repr(value)  # -0.0 differs from 0.0, NaN equals NaN
     if isinstance(value, np.ndarray | np.generic):
         if value.dtype.hasobject:
             return ("object", _Same(value))
@@ -91,12 +91,12 @@ def _of_function(function, seen):
 def _in_cell(cell):
     try:
         return cell.cell_contents
-    except ValueError:  # nothing yet
+    except ValueError:  # the cell is still empty
         return None
 
 
 def _of_code(code, seen):
-    """Everything but where it was written."""
+    """Return everything except where the code was written."""
     return (
         "code",
         code.co_code,
@@ -108,7 +108,7 @@ def _of_code(code, seen):
 
 
 def _names(code):
-    """The names of globals and attributes in a code, and in what is defined inside of it."""
+    """Return the names of globals and attributes in a code object and those nested in it."""
     names = set(code.co_names)
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
@@ -117,7 +117,7 @@ def _names(code):
 
 
 def _of_global(name, function, seen):
-    """A global's value, with what the function may read of it if it is a module."""
+    """Return a global's contents; of a module, the attributes that the function may read."""
     if name not in function.__globals__:
         return name, "builtin or attribute"
     value = function.__globals__[name]

@@ -1,7 +1,7 @@
-"""A network's weights on devices that are kept from one prediction to the next.
+"""Devices that are kept from one prediction to the next, with a network's weights.
 
-To lay weights out, or to send them to a GPU, takes longer than a short prediction. A device is used
-again as long as the weights are what it was made from: each prediction compares them.
+Copying weights into a device's layout, or to a GPU, takes longer than a short prediction. A device
+is reused as long as the weights are the ones it was made from: each prediction compares them.
 """
 
 import os
@@ -16,15 +16,16 @@ from .cpu import single_rows
 class Kept:
     """Predictions of one network, whose weights may be edited between them.
 
-    Threads may share it: a device is taken out while it is in use, and who finds none makes one.
+    Threads may share it: a device is taken out while in use, and a thread that finds none makes
+    one.
 
     Parameters
     ----------
     network : Network
         Shape, activations and loss.
     parts : sequence of ndarray
-        All weights, all biases, and what activations have learned, in the order of the packed
-        vector. They are read where they lie, at each prediction.
+        All weights, all biases, and the activations' learned parameters, in the order of the packed
+        vector. They are read in place, at each prediction.
     """
 
     def __init__(self, network, parts):
@@ -32,7 +33,7 @@ class Kept:
         self._rows, self._device = {}, {}  # at most one entry each
 
     def forward(self, name, X, out, n_jobs=None):
-        """out = the network's outputs for the rows of X, by the device called `name`.
+        """Write the network's outputs for the rows of X to `out`, on the device called `name`.
 
         Parameters
         ----------
@@ -41,7 +42,7 @@ class Kept:
         X : ndarray of shape (n, features) or CSR matrix
             The rows.
         out : ndarray of shape (n, outputs), float32 or float64
-            Its dtype is the one everything is computed in.
+            Where to write; its dtype is that of all computations.
         n_jobs : int or None, default=None
             Most threads, see the devices.
 
@@ -52,18 +53,18 @@ class Kept:
         if name == "cpu" and single_rows.pays(self._network.size, len(out)):
             self._single_rows(out.dtype).forward(X, out)
             return out
-        key = name, out.dtype, issparse(X), n_jobs, os.getpid()  # a fork has a GPU of its own
+        key = name, out.dtype, issparse(X), n_jobs, os.getpid()  # a forked process needs its own
         device, packed = self._device.pop(key, (None, None))
         if device is None or not self._are(packed):
             packed = np.concatenate([part.ravel() for part in self._parts], dtype=out.dtype)
             device = load(name)(self._network, packed, sparse=key[2], n_jobs=n_jobs)
         device.forward(X, out)
-        if not self._network.custom:  # whose functions may read other globals the next time
+        if not self._network.custom:  # custom functions may read changed globals next time
             self._device = {key: (device, packed)}
         return out
 
     def _are(self, packed):
-        """Whether the weights are still these."""
+        """Check whether the weights are still these."""
         start = 0
         for part in self._parts:
             if not np.array_equal(part.ravel(), packed[start : start + part.size]):
@@ -72,7 +73,7 @@ class Kept:
         return True
 
     def _single_rows(self, dtype):
-        """The walk for few rows, which reads weights of this dtype where they lie."""
+        """Return the walk for few rows, which reads weights of this dtype in place."""
         rows = self._rows.get(dtype)
         if rows is None:
             arrays = [np.ascontiguousarray(part, dtype) for part in self._parts]

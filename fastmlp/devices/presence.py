@@ -1,4 +1,4 @@
-"""Whether there is a GPU to use; CUDA's packages are imported only where there is a driver."""
+"""Detection of a usable GPU; CUDA's packages are imported only if there is a driver."""
 
 import ctypes
 import sys
@@ -13,13 +13,13 @@ _INSTALL = (
 
 
 def is_on_gpu(array: object) -> bool:
-    """Whether an array lies on a GPU: it says where by ``__cuda_array_interface__``."""
+    """Check whether an array is on a GPU, that is, has ``__cuda_array_interface__``."""
     return hasattr(array, "__cuda_array_interface__")
 
 
 @lru_cache
 def lacking() -> str:
-    """What keeps the CUDA device from running here, and what to do; empty where nothing does."""
+    """Return why the CUDA device cannot run here, and what to do; "" if it can."""
     if find_spec("numba_cuda") is None:
         return f"the package numba-cuda is not installed: {_INSTALL}."
     if config.ENABLE_CUDASIM:
@@ -33,7 +33,7 @@ def lacking() -> str:
         )
     try:
         _try_out()
-    except Exception as error:  # what a driver or a compiler lacks has many names
+    except Exception as error:  # drivers and compilers raise many types of errors
         text = " ".join(str(error).split()) or repr(error)
         compiler = any(part in text.lower() for part in ("nvvm", "nvrtc", "nvjitlink", "libdevice"))
         if compiler:

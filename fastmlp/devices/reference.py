@@ -1,8 +1,8 @@
 """The reference device: every verb in plain NumPy, written to be read.
 
-It is the definition of what the other devices compute, the tests' oracle and the benchmarks'
-baseline. It shares no formula with them on purpose: an oracle that shares code with what it judges
-proves nothing.
+It defines what the other devices compute, and is the tests' oracle and the benchmarks' baseline. On
+purpose it shares no formula with them: an oracle that shares code with what it tests proves
+nothing.
 """
 
 import math
@@ -33,7 +33,7 @@ def _elu_slope(z, alpha):
 
 
 def softmax(z):
-    """Row by row, exp(z_k) over the sum of these; shifting z by its maximum changes nothing."""
+    """Return exp(z_k) over their sum, row by row; shifting z by its maximum changes nothing."""
     p = np.exp(z - z.max(axis=1, keepdims=True))
     return p / p.sum(axis=1, keepdims=True)
 
@@ -66,7 +66,7 @@ ACTIVATIONS = {
 }
 ACTIVATIONS["prelu"] = ACTIVATIONS["leaky_relu"]
 
-# ∂f/∂c of those that learn c.
+# ∂f/∂c of the activations that learn c.
 CONSTANT_SLOPES = {
     "prelu": lambda z, c: np.minimum(z, 0),
     "swish": lambda z, c: z**2 * expit(c * z) * expit(-c * z),
@@ -74,7 +74,7 @@ CONSTANT_SLOPES = {
 
 
 class Value(NamedTuple):
-    """What a layer does to its z: the values, and how they change with z and with c."""
+    """A layer's activations of z: the values, and their derivatives by z and by c."""
 
     values: np.ndarray
     slopes: np.ndarray
@@ -82,9 +82,9 @@ class Value(NamedTuple):
 
 
 def activate(activation, z, constants=None):
-    """f(z) of one layer, with its derivatives; of maxout, z and slopes have all pieces.
+    """Return f(z) of one layer, with its derivatives; for maxout, z and slopes have all pieces.
 
-    A NaN in z is a NaN in the values.
+    A NaN in z gives a NaN in the values.
     """
     dtype = z.dtype
     name, c = activation.name, activation.constant if constants is None else constants
@@ -128,7 +128,7 @@ def _huber(p, t, d):
 
 
 # The loss of each output and its derivative by p, for predictions p and targets t of shape
-# (rows, outputs), and the loss's constants c, (outputs,).
+# (rows, outputs), and the loss's constants c of shape (outputs,).
 LOSSES = {
     "squared_error": (lambda p, t, c: 0.5 * (p - t) ** 2, lambda p, t, c: p - t),
     "absolute_error": (lambda p, t, c: np.abs(p - t), lambda p, t, c: np.sign(p - t)),
@@ -151,7 +151,7 @@ LOSSES = {
 
 
 def output_loss(network, p, t):
-    """The loss of each row, and its derivative by each prediction."""
+    """Return the loss of each row, and its derivative by each prediction."""
     if network.loss.custom:
         f, slope = (np.vectorize(g, otypes=[p.dtype]) for g in _pair(network.loss))
         return f(p, t).sum(axis=1), slope(p, t)
@@ -163,32 +163,32 @@ def output_loss(network, p, t):
 
 
 def sgd(g, moments, rate, rule):
-    """The parameters' change, and the new velocity."""
+    """Return the parameters' change, and the new velocity."""
     velocity = rule.momentum * moments[0] - rate * g
     change = rule.momentum * velocity - rate * g if rule.nesterov else velocity
     return change, velocity[np.newaxis]
 
 
 def adam(g, moments, rate, rule):
-    """The parameters' change, and the new averages of slopes and of their squares."""
+    """Return the parameters' change, and the new averages of gradients and of their squares."""
     m = rule.beta_1 * moments[0] + (1 - rule.beta_1) * g
     v = rule.beta_2 * moments[1] + (1 - rule.beta_2) * g**2
     return -rate * m / (np.sqrt(v) + rule.epsilon), np.stack([m, v])
 
 
 def rmsprop(g, moments, rate, rule):
-    """The parameters' change, and the new average of the squared slopes."""
+    """Return the parameters' change, and the new average of the squared gradients."""
     v = rule.rho * moments[0] + (1 - rule.rho) * g**2
     return -rate * g / (np.sqrt(v) + rule.epsilon), v[np.newaxis]
 
 
-# A step from the slopes g, the moments of shape (moments, size), the learning rate, and the
+# A step from the gradient g, the moments of shape (moments, size), the learning rate, and the
 # optimiser with its hyperparameters.
 OPTIMIZERS = {"sgd": sgd, "adam": adam, "rmsprop": rmsprop}
 
 
 def threefry(key, counter):
-    """The first word of Threefry-2x32 with 20 rounds, of two keys and two counters below 2^32.
+    """Return the first word of Threefry-2x32, 20 rounds, for two keys and two counters below 2^32.
 
     Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3", 2011.
     """
@@ -208,7 +208,7 @@ def threefry(key, counter):
 
 
 class Forward(NamedTuple):
-    """What a pass through all layers leaves: of each layer its inputs, z, slopes and the like."""
+    """The results of a forward pass: each layer's inputs, z and activations, and the outputs."""
 
     inputs: list
     z: list
@@ -226,10 +226,10 @@ class ReferenceDevice(Configured):
         self._moments = None if moments is None else np.stack(moments)
 
     def train(self, rows, order):
-        """One update for each batch of the rows in `order`; see `Device`."""
+        """Do one update for each batch of the rows in `order`; see `Device`."""
         total = 0.0
         starts = range(0, len(order), self.batch_size)
-        rates = self.optimizer.rates(len(starts)).tolist()  # whose type does not widen float32
+        rates = self.optimizer.rates(len(starts)).tolist()  # Python floats keep float32 as it is
         for start, rate in zip(starts, rates, strict=True):
             visited = order[start : start + self.batch_size]
             batch = Rows(*(None if part is None else part[visited] for part in rows))
@@ -242,28 +242,28 @@ class ReferenceDevice(Configured):
         return total
 
     def sums(self, rows, parameters=None, gradient=True):
-        """The sums over all rows; see `Device`."""
+        """Return the sums over all rows; see `Device`."""
         if parameters is not None:
             self._packed = self.network.checked(parameters, self.dtype).copy()
         sums = self.backprop(self._packed, rows)
         return sums if gradient else sums._replace(gradient=None)
 
     def forward(self, X, out, order=None):
-        """out = the network's outputs for the rows in `order`, or for all rows."""
+        """Write the network's outputs to `out`, for the rows in `order` or for all rows."""
         X = X if order is None else X[order]
         out[...] = self.propagate(self._packed, X).outputs
         return out
 
     def parameters(self):
-        """The parameters now, packed."""
+        """Return the current parameters, packed."""
         return self._packed.copy()
 
     def moments(self):
-        """The optimiser's moments now, each packed."""
+        """Return the optimiser's current moments, each packed."""
         return self._moments.copy()
 
     def _masks(self, rows):
-        """What each layer's inputs are multiplied by in the next step's batch, (rows, units)."""
+        """Return the dropout factors of each layer's inputs in the next step, (rows, units)."""
         if not self.regularization.dropout:
             return None
         masks, first = [], 0
@@ -299,7 +299,7 @@ class ReferenceDevice(Configured):
         return passed._replace(outputs=passed.activated[-1].values)
 
     def output_delta(self, passed, targets):
-        """Each row's loss, and its derivative by the last layer's z."""
+        """Return each row's loss, and its derivative by the last layer's z."""
         p = passed.outputs
         losses, slopes = output_loss(self.network, p, targets)
         if self.network.canonical:
@@ -309,7 +309,7 @@ class ReferenceDevice(Configured):
         return losses, slopes * passed.activated[-1].slopes
 
     def deltas(self, parameters, passed, delta, masks=None):
-        """The deltas of all layers from that of the last, and what each activation learns by."""
+        """Return all layers' deltas from the last layer's, and ∂loss/∂c of each activation."""
         network = self.network
         matrices, _ = network.views(parameters)
         deltas, learning = [delta], []
@@ -324,7 +324,7 @@ class ReferenceDevice(Configured):
         return deltas, learning
 
     def backprop(self, parameters, rows, masks=None):
-        """The sums over the given rows."""
+        """Return the sums over the given rows, by backpropagation."""
         dtype = parameters.dtype
         targets = rows.targets.astype(dtype, copy=False)
         weights = np.ones(len(targets)) if rows.weights is None else rows.weights
@@ -374,7 +374,7 @@ class ReferenceDevice(Configured):
             w *= np.where(norms > regularization.max_norm, shrunk, 1).astype(self.dtype)
 
     def _step(self, gradient, rate):
-        """The parameters' change, from the new moments."""
+        """Return the parameters' change; store the new moments."""
         optimizer = self.optimizer
         optimizer.step += 1
         beta_1, beta_2 = optimizer.rule.decays

@@ -1,12 +1,12 @@
 """Pictures of networks, in scikit-learn's convention for Displays.
 
-A Display is made by its ``from_estimator``, which computes what is to be seen and draws it. It
-keeps the numbers as attributes, draws them again on other axes with ``plot(ax=...)``, and leaves
-what it has drawn on in ``ax_`` and ``figure_``. matplotlib is imported when something is drawn:
-``pip install 'fastmlp[plot]'``. ``python -m fastmlp gallery DIR`` writes one picture of each.
+A Display is created by its ``from_estimator``, which computes the data and draws it. It keeps the
+data as attributes, draws it again on other axes with ``plot(ax=...)``, and stores the axes and
+figure in ``ax_`` and ``figure_``. matplotlib is imported when something is drawn:
+``pip install 'fastmlp[plot]'``. ``python -m fastmlp gallery DIR`` writes one picture of each kind.
 
-Decision boundaries are drawn by `sklearn.inspection.DecisionBoundaryDisplay`, which takes these
-estimators as it takes all others.
+Decision boundaries are drawn by `sklearn.inspection.DecisionBoundaryDisplay`, which accepts these
+estimators like all others.
 
 Examples
 --------

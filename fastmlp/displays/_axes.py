@@ -1,11 +1,11 @@
 """Axes to draw on, and the colours of all pictures."""
 
-# Okabe and Ito's colours, which readers with any kind of colour vision tell apart.
+# Okabe and Ito's colours, which readers with any kind of colour vision can distinguish.
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#6E6E6E"
 
 
 def axes_of(display, ax, size=None):
-    """The axes to draw on, new ones of this size in inches by default; the display keeps them."""
+    """Return the axes to draw on, by default new ones of this size in inches; store them."""
     if ax is None:
         try:
             import matplotlib.pyplot as plt

@@ -1,4 +1,4 @@
-"""An activation and its slope."""
+"""The display of an activation and its derivative."""
 
 from collections.abc import Sequence
 from typing import Any, Self
@@ -14,25 +14,25 @@ from ._axes import BLUE, GREY, ORANGE, axes_of
 
 
 class ActivationDisplay:
-    """An activation and its slope.
+    """An activation and its derivative.
 
     Parameters
     ----------
     activation : Activation
-        What is shown.
+        The activation to show.
     constants : array-like of shape (units,), default=None
-        Of an activation that learns, what its units have learned: each has a curve.
+        The learned parameters of the units, if the activation learns: each unit has a curve.
 
     Attributes
     ----------
     z : ndarray of shape (points,)
-        Where it is shown.
+        The points where it is evaluated.
     values, slopes : ndarray of shape (points, units)
         f(z) and f'(z).
     pieces : ndarray of shape (points, pieces) or None
         The linear pieces of a maxout unit.
     ax_, figure_ : Axes, Figure
-        What was drawn on.
+        The axes and figure that were drawn on.
     lines_ : list of Line2D
         The curves of the values, then those of the slopes.
     """
@@ -52,7 +52,7 @@ class ActivationDisplay:
             z = self.pieces = self.z[:, np.newaxis] * touching - touching**2 / 2
         c = None if constants is None else np.asarray(constants)
         self.values, self.slopes, _ = activate(activation, z, c)
-        if self.pieces is not None:  # by x: the slope of the piece that is the largest
+        if self.pieces is not None:  # by x: the slope of the largest piece
             self.slopes = (self.slopes * touching).sum(axis=1, keepdims=True)
 
     @classmethod
@@ -64,10 +64,10 @@ class ActivationDisplay:
         Parameters
         ----------
         activation : str or Activation
-            A name, or an object of `fastmlp.activations`. Of maxout, an example is drawn: the
-            largest of tangents to x² / 2.
+            A name, or an object of `fastmlp.activations`. For maxout, an example is drawn: the
+            maximum of tangents to x² / 2.
         ax : Axes, default=None
-            What to draw on; new axes by default.
+            The axes to draw on; new axes by default.
         **kwargs : dict
             Passed on to ``Axes.plot``.
 
@@ -82,16 +82,16 @@ class ActivationDisplay:
     def from_estimator(
         cls, estimator: BaseMLP, *, layer: int = 0, ax: Any = None, **kwargs: Any
     ) -> Self:
-        """Draw the activation of a hidden layer, of each unit as it has been learned.
+        """Draw the activation of a hidden layer, with the learned parameters of each unit.
 
         Parameters
         ----------
         estimator : MLPClassifier or MLPRegressor
             A fitted estimator.
         layer : int, default=0
-            Which hidden layer, counted from 0.
+            The hidden layer, counted from 0.
         ax : Axes, default=None
-            What to draw on; new axes by default.
+            The axes to draw on; new axes by default.
         **kwargs : dict
             Passed on to ``Axes.plot``.
 
@@ -138,12 +138,12 @@ class ActivationDisplay:
 
 
 def _title(activation):
-    """Name and settings, in two lines."""
+    """Return name and settings, in two lines."""
     return f"{activation.name}\n{activation.settings}".rstrip()
 
 
 def _broken(curves):
-    """The curves with a gap where they jump, rather than a line that is not there."""
+    """Return the curves with a gap instead of a vertical line where they jump."""
     rises = np.abs(np.diff(curves, axis=0, prepend=curves[:1], append=curves[-1:]))
     before, here, after = rises[:-2], rises[1:-1], rises[2:]
     jumps = np.zeros(curves.shape, bool)

@@ -1,4 +1,4 @@
-"""The error of central differences by their step."""
+"""The error of central differences as a function of their step."""
 
 from typing import Any, Self
 
@@ -12,7 +12,7 @@ from ._axes import BLUE, GREY, ORANGE, axes_of
 
 
 class GradientErrorDisplay:
-    """How wrong central differences are, by their step: by truncation or by rounding.
+    """The error of central differences by step: from truncation or from rounding.
 
     Parameters
     ----------
@@ -24,7 +24,7 @@ class GradientErrorDisplay:
     Attributes
     ----------
     ax_, figure_ : Axes, Figure
-        What was drawn on.
+        The axes and figure that were drawn on.
     line_ : Line2D
         The errors.
     """
@@ -57,9 +57,9 @@ class GradientErrorDisplay:
         X, y, sample_weight
             Data, as in `fastmlp.inspection.numerical_gradients`.
         steps : array-like of shape (n_steps,), default=None
-            Steps; from 1e-12 to 1 by default, three each decade.
+            Steps; from 1e-12 to 1 by default, three per decade.
         ax : Axes, default=None
-            What to draw on; new axes by default.
+            The axes to draw on; new axes by default.
         **kwargs : dict
             Passed on to ``Axes.loglog``.
 
@@ -105,7 +105,7 @@ class GradientErrorDisplay:
         return self
 
     def _guide(self, ax, region, power, label, side):
-        """The line of a power of h through the errors of a region, with its name beside it."""
+        """Draw a line of a power of h through the errors of a region, with its label beside it."""
         if not region.any():
             return
         h = self.steps[region]

@@ -1,4 +1,4 @@
-"""The length of each layer's gradient while a network trains."""
+"""The norm of each layer's gradient while a network trains."""
 
 from typing import Any, Self
 
@@ -12,7 +12,7 @@ from ._axes import axes_of
 
 
 class GradientFlowDisplay:
-    """The length of each layer's gradient in every epoch: whether it vanishes on its way back.
+    """The norm of each layer's gradient in every epoch: shows whether it vanishes backward.
 
     Parameters
     ----------
@@ -22,7 +22,7 @@ class GradientFlowDisplay:
     Attributes
     ----------
     ax_, figure_ : Axes, Figure
-        What was drawn on.
+        The axes and figure that were drawn on.
     lines_ : list of Line2D
         A curve for each layer.
     """
@@ -50,14 +50,14 @@ class GradientFlowDisplay:
         Parameters
         ----------
         estimator : MLPClassifier or MLPRegressor
-            What is cloned; it need not be fitted and is not changed. Its solver must be "adam" or
-            "sgd"; it is trained on all rows, without early stopping.
+            The estimator to clone; it need not be fitted and is not changed. Its solver must be
+            "adam" or "sgd"; the clone is trained on all rows, without early stopping.
         X, y, sample_weight
-            Data to train on, as `fit` takes them. Gradients are those over all of these rows.
+            Data to train on, as in `fit`. Gradients are computed over all of these rows.
         epochs : int, default=50
-            How long.
+            Number of epochs.
         ax : Axes, default=None
-            What to draw on; new axes by default.
+            The axes to draw on; new axes by default.
         **kwargs : dict
             Passed on to ``Axes.plot``.
 
@@ -69,7 +69,7 @@ class GradientFlowDisplay:
         Raises
         ------
         ValueError
-            If the solver is "lbfgs", or as `fit`.
+            If the solver is "lbfgs", or for the same reasons as in `fit`.
         """
         if estimator.solver == "lbfgs":
             raise ValueError("Gradients flow by epochs, which solver 'lbfgs' does not have.")
@@ -114,7 +114,7 @@ class GradientFlowDisplay:
 
 
 def _classes(y):
-    """The classes that partial_fit needs: labels, or columns of an indicator matrix."""
+    """Return the classes that partial_fit needs: labels, or columns of an indicator matrix."""
     y = np.asarray(y)
     several = y.ndim == 2 and y.shape[1] > 1
     return np.arange(y.shape[1]) if several else np.unique(y)

@@ -22,14 +22,14 @@ class LossCurveDisplay:
     validation_scores : array-like of shape (n_epochs,), default=None
         Scores on the validation rows.
     score_name : str, default="score"
-        What the scores are.
+        Name of the scores.
 
     Attributes
     ----------
     ax_, figure_ : Axes, Figure
-        What was drawn on; with scores, `score_ax_` is their axis on the right.
+        The axes and figure that were drawn on; with scores, `score_ax_` is their axis on the right.
     line_, score_line_, best_ : Line2D
-        The curves, and the mark of the best score; the latter two are None without scores.
+        The curves, and the marker of the best score; the latter two are None without scores.
     """
 
     ax_: Any
@@ -53,7 +53,7 @@ class LossCurveDisplay:
         estimator : MLPClassifier or MLPRegressor
             Fitted with "adam" or "sgd"; L-BFGS keeps no curve.
         ax : Axes, default=None
-            What to draw on; new axes by default.
+            The axes to draw on; new axes by default.
         **kwargs : dict
             Passed on to the loss curve's ``Axes.plot``.
 
@@ -65,7 +65,7 @@ class LossCurveDisplay:
         Raises
         ------
         NotFittedError, ValueError
-            If the estimator has not been fitted, or by L-BFGS.
+            If the estimator has not been fitted, or was fitted by L-BFGS.
         """
         check_is_fitted(estimator)
         if not hasattr(estimator, "loss_curve_"):
@@ -106,7 +106,7 @@ class LossCurveDisplay:
         )
         scores.set_ylabel(what, color=ORANGE)
         ax.yaxis.label.set_color(self.line_.get_color())
-        # Below the axes, as the curves may go anywhere.
+        # Below the axes, as the curves may be anywhere inside.
         ax.legend(
             handles=[self.line_, self.score_line_, self.best_],
             loc="upper center",

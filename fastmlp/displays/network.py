@@ -1,4 +1,4 @@
-"""A network's units and weights, with one sample's way through them."""
+"""The display of a network's units and weights, with the trace of one sample."""
 
 from typing import Any, Self
 
@@ -12,13 +12,13 @@ from ._axes import BLUE, GREEN, GREY, ORANGE, axes_of
 
 
 class NetworkDisplay:
-    """A network's units and weights, with what one sample does there, forward and back.
+    """A network's units and weights, with the trace of one sample, forward and backward.
 
-    What goes forward is black: each unit's value a in its circle, and where there is room its bias
-    b and its sum z. What comes back is green: δ, the slope of the loss by z. Every connection is
-    as wide as its weight w is large, blue where that is positive and orange where it is negative;
-    where there are few, w is written on it, with the slope ∂ of the objective by it. Of a maxout
-    unit, the piece that wins is shown.
+    Forward values are black: each unit's activation a in its circle and, if there is room, its bias
+    b and its sum z. Backward values are green: δ, the derivative of the loss by z. The width of
+    every connection shows the size of its weight w; it is blue if w is positive and orange if
+    negative. If there are few, they are labelled with w and ∂, the derivative of the objective by
+    w. For a maxout unit, the largest piece is shown.
 
     Parameters
     ----------
@@ -31,19 +31,19 @@ class NetworkDisplay:
     input_names : list of str, default=None
         Names of the features; x1, x2, ... by default.
     max_units : int, default=8
-        How many units of a layer are drawn: of more, the first and the last.
+        How many units of a layer are drawn; of a larger layer, the first and the last.
 
     Attributes
     ----------
     ax_, figure_ : Axes, Figure
-        What was drawn on.
+        The axes and figure that were drawn on.
     units_ : list of dict
-        Of the inputs and each layer, the circles that were drawn, by unit.
+        For the inputs and each layer: the drawn circles, by unit.
     edges_ : list of dict
-        Of each layer, the lines that were drawn, by (unit before, unit).
+        For each layer: the drawn lines, by (previous unit, unit).
     """
 
-    #: Most units of a layer for which there is room to write everything.
+    #: Most units of a layer for which there is room for all labels.
     roomy = 3
 
     ax_: Any
@@ -77,9 +77,9 @@ class NetworkDisplay:
         y : label, number, or array-like of shape (n_outputs,)
             Its label or target.
         max_units : int, default=8
-            How many units of a layer are drawn: of more, the first and the last.
+            How many units of a layer are drawn; of a larger layer, the first and the last.
         ax : Axes, default=None
-            What to draw on; new axes by default.
+            The axes to draw on; new axes by default.
 
         Returns
         -------
@@ -104,7 +104,7 @@ class NetworkDisplay:
         columns += [_places(len(layer.a), self.max_units) for layer in layers]
         self._room = max(map(len, columns)) <= self.roomy
         top = max(max(column.values()) for column in columns)
-        margin, unit = (0.75, 1.8) if self._room else (1, 0.75)  # of units, and inches of each
+        margin, unit = (0.75, 1.8) if self._room else (1, 0.75)  # in units, and inches per unit
         size = 3 * len(layers) + 2, 2 * (top + margin) * unit
         ax = axes_of(self, ax, size)
         self.edges_ = [
@@ -119,7 +119,7 @@ class NetworkDisplay:
         return self
 
     def _write_keys(self, ax, top):
-        """Captions of the columns, and the meaning of letters and colours."""
+        """Write the captions of the columns, and the meaning of letters and colours."""
         depth = len(self.trace.layers)
         captions = ["inputs", *(f"hidden layer {i}" for i in range(1, depth)), "outputs"]
         for column, caption in enumerate(captions):
@@ -136,9 +136,9 @@ class NetworkDisplay:
             )
 
     def _winners(self, depth):
-        """The column of the layer's weights that each unit's value comes from."""
+        """Return the column of the layer's weights that each unit's value comes from."""
         layer = self.trace.layers[depth]
-        pieces = layer.z.reshape(-1, len(layer.a))  # several of maxout, else one
+        pieces = layer.z.reshape(-1, len(layer.a))  # several for maxout, else one
         return pieces.argmax(axis=0) * len(layer.a) + np.arange(len(layer.a))
 
     def _draw_edges(self, ax, depth, before, after):
@@ -157,7 +157,7 @@ class NetworkDisplay:
                 )
                 if self._room:
                     slope = self.trace.layers[depth].gradient.coefs[i, winners[j]]
-                    # Where labels of all connections keep the same distance.
+                    # At this position, the labels of all connections have equal distances.
                     share = 1 / (1 + max(len(before), len(after)))
                     where = depth + share, low + share * (high - low)
                     color = edges[i, j].get_color()
@@ -182,7 +182,7 @@ class NetworkDisplay:
         return units
 
     def _annotate_unit(self, ax, depth, unit, where):
-        """Name, bias, z and δ of a unit, or as much as there is room for."""
+        """Write name, bias, z and δ of a unit, or as many as there is room for."""
         aside = 24 if self._room else 18
         if depth == 0:
             self._write(ax, where, 0, self.input_names[unit], "black", aside=-aside)
@@ -219,7 +219,7 @@ class NetworkDisplay:
 
 
 def _places(count, most):
-    """The heights at which the units of a column are drawn, by unit, around 0."""
+    """Return the heights at which the units of a column are drawn, by unit, centred at 0."""
     shown = np.arange(count)
     slots = np.arange(count)
     if count > most:  # the first and the last, with a gap between them
@@ -230,5 +230,5 @@ def _places(count, most):
 
 
 def _number(value):
-    """Three significant digits, in little space."""
+    """Format a number with three significant digits, in little space."""
     return f"{value:.3g}".replace("-", "−")

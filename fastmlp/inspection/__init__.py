@@ -1,13 +1,13 @@
-"""Gradients to look at: by reverse mode, by central differences, of inputs, and of one sample.
+"""Gradients for inspection: by reverse mode, by central differences, by inputs, of one sample.
 
-Everything here is about the objective that training descends, over the given rows as one batch::
+Everything here is about the objective that training minimises, over the given rows as one batch::
 
     J = (Σ_i w_i Σ_k L(p_ik, t_ik) + l2/2 Σ W² + l1 Σ |W|) / Σ_i w_i
 
-where L is the loss of one output and W runs over all weights, but no biases. Of squared error,
-``loss_`` and ``loss_curve_`` count the mean over the outputs k, as scikit-learn does; the gradient
-that training follows is that of the sum, and so is J. Dropout is off, as in a prediction, and the
-gradient is as it is before it is clipped.
+where L is the loss of one output and W are all weights, without biases. For squared error,
+``loss_`` and ``loss_curve_`` are means over the outputs k, as in scikit-learn; training follows the
+gradient of the sum, so J is the sum. Dropout is off, as in a prediction, and the gradient is not
+clipped.
 
 Examples
 --------

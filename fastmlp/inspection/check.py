@@ -1,4 +1,4 @@
-"""Reverse mode against central differences, with a verdict for each array of parameters."""
+"""Reverse mode compared with central differences, with a verdict for each parameter array."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -11,10 +11,10 @@ from ..estimators.types import LabelsLike, MatrixLike, WeightsLike
 from .differences import STEP, central_differences, objective_of
 from .gradients import Gradient, by_layer, reverse_mode
 
-#: Relative error up to which a gradient counts as right, by the dtype that it was computed in.
+#: Relative error up to which a gradient counts as correct, by the dtype of its computation.
 TOLERANCES = {"float64": 1e-6, "float32": 1e-3}
 
-# Why an array of parameters cannot be compared, in words that end the verdict.
+# Why a parameter array cannot be compared, as the last words of the verdict.
 _REASONS = {
     "at kinks": "at kinks",
     "straight-through": "before a step, where there is no true gradient",
@@ -30,18 +30,18 @@ class Comparison(NamedTuple):
     name : str
         The fitted attribute: "coefs_[0]".
     size : int
-        How many parameters there are.
+        Number of parameters.
     at_kinks : int
-        How many of them were left out, as a central difference by them crosses a kink.
+        Number of parameters left out, as their central difference crosses a kink.
     relative_error : float
-        ‖g - n‖ / max(‖g‖, ‖n‖) of the gradient g and the central differences n, over the others.
+        ‖g - n‖ / max(‖g‖, ‖n‖) of the gradient g and the central differences n, for the others.
     uncertainty : float
-        How far off n itself may be by truncation and rounding, relative likewise: how much it
-        changes with the step twice as long, and ε|J|/h.
+        The error of n itself by truncation and rounding, relative to the same: how much n changes
+        with the step twice as long, plus ε|J|/h.
     verdict : str
-        "agree" or "differ"; or else why there is nothing to compare: "at kinks" where all of them
-        are, "straight-through" where a step activation follows, which has no true gradient,
-        "uncertain" where the differences' own error is more than a tenth of them.
+        "agree" or "differ"; or the reason why there is nothing to compare: "at kinks" if all
+        parameters are, "straight-through" if a step activation follows, which has no true gradient,
+        "uncertain" if the error of the differences is more than a tenth of them.
     """
 
     name: str
@@ -72,7 +72,7 @@ class GradientCheck:
 
     @property
     def agrees(self) -> bool:
-        """Whether something could be compared, and all of that agrees."""
+        """Whether something could be compared, and everything compared agrees."""
         verdicts = {comparison.verdict for comparison in self.comparisons}
         return "agree" in verdicts and "differ" not in verdicts
 
@@ -115,20 +115,20 @@ def check_gradients(
     """Compare the gradient by reverse mode with central differences.
 
     Parameters whose step moves a value across a kink, such as relu's at 0, are left out and
-    counted: there, the difference is not a derivative. The same goes for all layers before a step
-    activation, which trains by a slope that it does not have. Kinks of activations and losses of
-    your own are not known.
+    counted: there, the difference is not a derivative. The same applies to all layers before a step
+    activation, which is trained with a substitute for its derivative. Kinks of custom activations
+    and losses are unknown.
 
-    Central differences have errors, too, which may be all there is of a gradient that vanishes.
-    They are estimated with the step twice as long, and allowed for besides the tolerance. So there
-    are four passes over the rows for each parameter.
+    Central differences have errors, too, which may be larger than a vanishing gradient. They are
+    estimated with the step twice as long, and added to the tolerance. So there are four passes over
+    the rows for each parameter.
 
     Parameters
     ----------
     estimator, X, y, sample_weight, step
         As in `numerical_gradients`.
     tolerance : float, default=None
-        Largest relative error that counts as agreement; by default 1e-6 of a network in float64
+        Largest relative error that counts as agreement; by default 1e-6 for a network in float64
         and 1e-3 in float32.
 
     Returns
@@ -183,7 +183,7 @@ def check_gradients(
 
 
 def _compare(g, n, noise, tolerance):
-    """The relative error of two vectors, the second's own, and what to make of it."""
+    """Return the relative error of two vectors, the uncertainty of the second, and the verdict."""
     if not g.size:
         return np.nan, np.nan, "at kinks"
     longest = max(np.linalg.norm(g), np.linalg.norm(n))

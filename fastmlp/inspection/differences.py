@@ -1,16 +1,16 @@
-"""Central differences of the objective, and where they cross a kink."""
+"""Central differences of the objective, and which of them cross a kink."""
 
 import numpy as np
 
 from ..devices.reference import ReferenceDevice
 from ..estimators.problem import regularization_of
 
-#: Step at which truncation, ~h², and rounding, ~ε/h, are about the same.
+#: Step at which the errors of truncation, ~h², and rounding, ~ε/h, are about the same.
 STEP = float(np.cbrt(np.finfo(np.float64).eps))
 
 
 def central_differences(estimator, problem, step):
-    """The packed gradient in float64, and a mask of parameters whose step crosses a kink."""
+    """Return the packed gradient in float64, and a mask of parameters that cross a kink."""
     if not 0 < step < np.inf:
         raise ValueError(f"step must be a finite number greater than 0, got {step!r}.")
     objective = objective_of(estimator, problem)
@@ -29,7 +29,7 @@ def central_differences(estimator, problem, step):
 
 
 def objective_of(estimator, problem):
-    """A function of float64 parameters that returns J and the pieces that values lie on."""
+    """Return a function from float64 parameters to J and the pieces that values lie on."""
     network, parameters = problem.network, problem.parameters
     X, targets = problem.X.astype(np.float64), problem.targets.astype(np.float64)
     weights = np.ones(len(targets)) if problem.weights is None else problem.weights
@@ -53,12 +53,12 @@ def objective_of(estimator, problem):
 
 
 def summed(network, losses):
-    """Each row's loss as a sum over the outputs; squared error comes as their mean."""
+    """Return each row's loss as a sum over the outputs; squared error is given as their mean."""
     return losses * (network.units[-1] if network.loss.mean_over_outputs else 1)
 
 
 def _pieces(network, passed, targets):
-    """The linear piece that each z, and each error, lies on."""
+    """Return the linear piece that each z, and each error, lies on."""
     pieces = []
     for activation, z in zip(
         (*network.activation, network.output_activation), passed.z, strict=True

@@ -22,7 +22,7 @@ class Gradient(NamedTuple):
     intercepts : ndarray of shape (fan_out,)
         By the biases.
     activation_params : ndarray of shape (units,) or None
-        By what the layer's activation learns.
+        By the learned parameters of the layer's activation.
     """
 
     coefs: np.ndarray
@@ -33,7 +33,7 @@ class Gradient(NamedTuple):
 def gradients(
     estimator: BaseMLP, X: MatrixLike, y: LabelsLike, sample_weight: WeightsLike | None = None
 ) -> tuple[Gradient, ...]:
-    """The gradient of the objective at the fitted parameters, by reverse mode.
+    """Return the gradient of the objective at the fitted parameters, by reverse mode.
 
     It is computed as in training: on the estimator's device, in the dtype of its weights.
 
@@ -58,8 +58,8 @@ def gradients(
     NotFittedError
         If the estimator has not been fitted.
     ValueError
-        If the numbers of features or outputs are others than in the fit, if a label is unknown, or
-        if the data are not finite.
+        If the numbers of features or outputs differ from those in the fit, if a label is unknown,
+        or if the data are not finite.
 
     Examples
     --------
@@ -85,18 +85,18 @@ def numerical_gradients(
     *,
     step: float = STEP,
 ) -> tuple[Gradient, ...]:
-    """The same gradient by central differences: (J(θ + h) - J(θ - h)) / 2h for each parameter θ.
+    """Return the same gradient by central differences: (J(θ + h) - J(θ - h)) / 2h for each θ.
 
     It is computed by the reference device, in float64, and takes two passes over the rows for each
-    parameter: enough for a look at a small network, too slow to train one.
+    parameter θ: fast enough to inspect a small network, too slow to train one.
 
     Parameters
     ----------
     estimator, X, y, sample_weight
         As in `gradients`.
     step : float, default=6.06e-06
-        h. The error grows with h² by truncation, and with 1/h by rounding; the default, the cube
-        root of float64's precision, balances the two where values are around 1.
+        The step h. The error grows with h² by truncation, and with 1/h by rounding; the default,
+        the cube root of float64's precision, balances the two if values are around 1.
 
     Returns
     -------
@@ -126,7 +126,7 @@ def numerical_gradients(
 
 
 def input_gradients(estimator: BaseMLP, X: MatrixLike) -> np.ndarray:
-    """The derivatives of the network's outputs by its inputs: what a prediction reacts to.
+    """Return the derivatives of the outputs by the inputs: how predictions react to features.
 
     Parameters
     ----------
@@ -138,16 +138,16 @@ def input_gradients(estimator: BaseMLP, X: MatrixLike) -> np.ndarray:
     Returns
     -------
     gradients : ndarray of shape (n_samples, n_outputs, n_features)
-        ``gradients[i, k, j]`` is ∂p_ik/∂x_ij, in the dtype of the weights. Outputs are what
-        `predict` of a regressor and `predict_proba` of a classifier give; for two classes there is
-        one, the probability of the second.
+        ``gradients[i, k, j]`` is ∂p_ik/∂x_ij, in the dtype of the weights. Outputs are those of a
+        regressor's `predict` and a classifier's `predict_proba`; for two classes there is one, the
+        probability of the second.
 
     Raises
     ------
     NotFittedError
         If the estimator has not been fitted.
     ValueError
-        If the number of features is another than in the fit, or the data are not finite.
+        If the number of features differs from that in the fit, or the data are not finite.
 
     Examples
     --------
@@ -173,7 +173,7 @@ def input_gradients(estimator: BaseMLP, X: MatrixLike) -> np.ndarray:
 
 
 def reverse_mode(estimator, problem):
-    """The packed gradient by the estimator's own device."""
+    """Return the packed gradient, computed by the estimator's own device."""
     _, parameters, X, targets, weights = problem
     device = device_of(estimator, problem)
     _, gradient = loss_and_gradient(device, parameters, Rows(X, targets, weights))
@@ -181,14 +181,14 @@ def reverse_mode(estimator, problem):
 
 
 def by_layer(network, packed):
-    """The views of each layer into a packed vector."""
+    """Return each layer's views into a packed vector."""
     coefs, intercepts = network.views(packed)
     learned = [*network.activation_views(packed), None]
     return tuple(Gradient(*views) for views in zip(coefs, intercepts, learned, strict=True))
 
 
 def _output_slopes(network, passed, k):
-    """∂p_k/∂z of the last layer's z, (rows, outputs)."""
+    """Return ∂p_k/∂z for the last layer's z, (rows, outputs)."""
     p = passed.outputs
     chosen = np.arange(p.shape[1]) == k
     if network.output_activation.whole_row:

@@ -1,4 +1,4 @@
-"""One sample's way through a network, there and back."""
+"""The trace of one sample through a network, forward and backward."""
 
 from typing import Any, NamedTuple
 
@@ -19,16 +19,16 @@ class LayerTrace(NamedTuple):
     Attributes
     ----------
     inputs : ndarray of shape (fan_in,)
-        The values that come in: the features, or the last layer's `a`.
+        The layer's inputs: the features, or the previous layer's `a`.
     z : ndarray of shape (fan_out,)
-        inputs · W + b; of a maxout layer, all its linear pieces.
+        inputs · W + b; for a maxout layer, all its linear pieces.
     a : ndarray of shape (units,)
-        The activation's values f(z).
+        The activations f(z).
     delta : ndarray of shape (fan_out,)
         ∂L/∂z of the sample's loss.
     gradient : Gradient
-        The objective's derivatives by the layer's parameters, for this sample as a batch of its
-        own: inputs ⊗ delta for the weights, and delta for the biases, where there is no penalty.
+        The objective's derivatives by the layer's parameters, for a batch of only this sample:
+        inputs ⊗ delta for the weights, and delta for the biases, if there is no penalty.
     """
 
     inputs: np.ndarray
@@ -39,12 +39,12 @@ class LayerTrace(NamedTuple):
 
 
 class Trace(NamedTuple):
-    """One sample's way through a network, there and back.
+    """The trace of one sample through a network, forward and backward.
 
     Attributes
     ----------
     target : ndarray of shape (n_outputs,)
-        The target as the loss sees it: of a classifier, 1 for its class.
+        The target as the loss uses it: for a classifier, 1 for its class.
     loss : float
         The loss of the sample, summed over the outputs, without penalties.
     layers : tuple of LayerTrace
@@ -57,7 +57,7 @@ class Trace(NamedTuple):
 
 
 def trace(estimator: BaseMLP, x: ArrayLike, y: ArrayLike) -> Trace:
-    """Follow one sample through the network and its error back: every z, a, delta and gradient.
+    """Trace one sample forward and its error backward: every z, a, delta and gradient.
 
     Parameters
     ----------
@@ -81,8 +81,8 @@ def trace(estimator: BaseMLP, x: ArrayLike, y: ArrayLike) -> Trace:
     Examples
     --------
     A network of two inputs, two hidden units and two outputs, all logistic, small enough to be
-    worked through by hand: with ½ Σ (p - t)² as its error, and steps of 0.5 without momentum or
-    penalty. First as it is given, which is what a fit without a step worth the name leaves:
+    computed by hand: with ½ Σ (p - t)² as its error, and a learning rate of 0.5 without momentum or
+    penalty. First with the given weights, which a fit with a negligible learning rate keeps:
 
     >>> import numpy as np
     >>> from sklearn.base import clone
@@ -112,7 +112,7 @@ def trace(estimator: BaseMLP, x: ArrayLike, y: ArrayLike) -> Trace:
     array([[0.00043857, 0.00049771],
            [0.00087714, 0.00099543]])
 
-    One step along it, of weights and biases:
+    After one step of weights and biases along the negative gradient:
 
     >>> network = network.set_params(learning_rate_init=0.5)
     >>> once = clone(network).partial_fit([x], [y])

@@ -19,23 +19,23 @@ from .sources import Sources
 from .team import ALONE, Team
 from .thread_trials import ThreadTrials
 
-#: All that Python calls: what compiling ahead compiles.
+#: Every entry that Python calls; compiled by `warmup`.
 ENTRIES = (
     exchange, transpose, train, add_gradient, apply_gradient, predict, predict_rows,
     predict_sources, *loops.ENTRIES, *UPDATES, *team.ENTRIES,
 )  # fmt: skip
-# Batches of more rows are cut into blocks: their work memory stays bounded, and Ctrl-C is heard.
+# Larger batches are cut into blocks, to bound their work memory and to react to Ctrl-C.
 LONGEST_BATCH = 4096
-# Parameters times rows of a batch below which one thread is enough; about 5 us of arithmetic.
+# Below this product of parameters and batch rows, one thread is enough; about 5 us of arithmetic.
 TEAM_WORK = 100_000
-# The same for a whole prediction, which has to start the team: some milliseconds of arithmetic.
+# The same for a whole prediction, which has to start the team: a few milliseconds of arithmetic.
 PREDICTION_TEAM_WORK = 150_000_000
-# And what one call of it may do: a tenth of a second at a nanosecond each.
+# The same product, at most, for one prediction call: a tenth of a second at one nanosecond each.
 PREDICTION_CALL_WORK = 100_000_000
 
 
 class CpuDevice(Configured):
-    """One network on the CPU: its parameters, moments and work memory; see `Device`."""
+    """One network on the CPU, with its parameters, moments and work memory; see `Device`."""
 
     name = "cpu"
 
@@ -45,14 +45,15 @@ class CpuDevice(Configured):
         self.batch_size = batch_size or CHUNK
         self._size = network.size
         rows = min(self.batch_size, LONGEST_BATCH)
-        # Predictions go through whole chunks, however small a batch is.
-        make = Layout if network.custom else layout  # whose functions may read other globals now
+        # Predictions work on whole chunks, even if batches are smaller.
+        # Custom functions may read globals that have changed since: their layout is not cached.
+        make = Layout if network.custom else layout
         self._layout = make(network, self.dtype, max(rows, CHUNK), self.sparse)
         dropout = self.regularization.dropout
         self._drop = loops.drop_loop(self.dtype) if any(dropout) else None
         self._buffers = self._layout.buffers(0 if moments is None else len(moments), dropout)
         self._gradient = self._described = None
-        # A team pays where a batch's arithmetic is long beside the meetings of its threads.
+        # A team is worthwhile if a batch's arithmetic takes much longer than the barriers.
         heavy = batch_size is not None and self._size * rows > TEAM_WORK
         self._team = Team(self.n_jobs) if heavy else ALONE
         self._trials = ThreadTrials(rows, self._team.size)
@@ -64,7 +65,7 @@ class CpuDevice(Configured):
                 self._fill(buffer, moment)
 
     def _fill(self, buffer, parameters):
-        """Lay a packed vector out in a buffer."""
+        """Copy a packed vector into a buffer, in the buffer's layout."""
         exchange(self._layout.layers, buffer, parameters, False)
 
     def _packed(self, buffer):
@@ -74,7 +75,7 @@ class CpuDevice(Configured):
 
     @cached_property
     def _fixed_settings(self):
-        """The settings that stay as they are, and first values of the others."""
+        """The settings that stay constant, and initial values of the others."""
         network, regularization = self.network, self.regularization
         values = dict.fromkeys(SETTINGS.names, 0) | {
             "numbers": (0.0,) * MOST_NUMBERS,
@@ -97,7 +98,7 @@ class CpuDevice(Configured):
         return np.array([tuple(values.values())], SETTINGS).view(np.uint8)
 
     def _settings(self):
-        # As bytes: NumPy copies records field by field, which takes longer than a small batch.
+        # Copied as bytes: NumPy copies records field by field, which is slower than a small batch.
         settings = self._fixed_settings.copy().view(SETTINGS)
         if self.optimizer is not None:
             settings["step"] = self.optimizer.step
@@ -109,7 +110,7 @@ class CpuDevice(Configured):
         return self._buffers[2:4][: self.optimizer.rule.moments]
 
     def _sources_of(self, rows, order=None):
-        """Descriptions of the rows; those of the epoch before, where it had the same arrays."""
+        """Return descriptions of the rows; reuse the last epoch's if the arrays are the same."""
         if self._described is None or any(
             own is not other for own, other in zip(rows, self._described[0], strict=True)
         ):
@@ -121,7 +122,7 @@ class CpuDevice(Configured):
 
     @present
     def train(self, rows, order):
-        """One update for each batch of the rows in `order`; see `Device`."""
+        """Do one update for each batch of the rows in `order`; see `Device`."""
         sources = self._sources_of(rows, order)
         settings = self._settings()
         rates = self.optimizer.rates(-(-len(order) // self.batch_size))
@@ -134,12 +135,12 @@ class CpuDevice(Configured):
 
     @property
     def _needs_whole_gradient(self):
-        """Whether all of a batch's gradient has to be there before the first update."""
+        """Whether the whole gradient of a batch is needed before its first update."""
         limits = self.regularization.clip_norm, self.regularization.max_norm
         return self.batch_size > LONGEST_BATCH or min(limits) < np.inf
 
     def _train(self, sources, settings, n):
-        """Train on n rows, as many batches in one compiled call as its time allows."""
+        """Train on n rows, with as many batches per compiled call as the time limit allows."""
         for begin, end, members in self._trials.runs(0, n):
             done = self._share(train, self._buffers, sources, settings, members, begin, end)
             self.optimizer.step = int(settings[0]["step"])
@@ -147,7 +148,7 @@ class CpuDevice(Configured):
                 raise ZeroDivisionError(ZERO_WEIGHT)
 
     def _share(self, walk, buffers, sources, settings, members, begin, end):
-        """Let `members` threads do the compiled walk together; returns what the first returned."""
+        """Run the compiled walk on `members` threads; return the first thread's result."""
         while len(self._scratch) < members - 1:
             self._scratch.append(self._layout.scratch())
         own_settings = [settings, *(settings.copy() for _ in range(members - 1))]
@@ -156,7 +157,7 @@ class CpuDevice(Configured):
             own = buffers
             if member.rank > 0:
                 own = buffers._replace(**self._scratch[member.rank - 1])
-                if walk is add_gradient:  # all add to one
+                if walk is add_gradient:  # all threads add to the same buffer
                     own = own._replace(gradient=buffers.gradient)
             return walk(
                 self._layout.layers,
@@ -171,7 +172,7 @@ class CpuDevice(Configured):
         return self._team.run(work, members)
 
     def _train_in_blocks(self, sources, settings, n):
-        """Train on n rows, each batch's gradient summed block by block before it is applied."""
+        """Train on n rows; sum each batch's gradient block by block before applying it."""
         for begin in range(0, n, self.batch_size):
             end = min(n, begin + self.batch_size)
             settings[0]["batch_begin"] = begin
@@ -183,13 +184,13 @@ class CpuDevice(Configured):
             settings[0]["loss_sum"] += (loss + penalty) / weight * (end - begin)
 
     def _whole(self):
-        """The buffers, with a gradient that has room for all layers."""
+        """Return the buffers, with a gradient buffer large enough for all layers."""
         if self._gradient is None:
             self._gradient = self._layout.whole_gradient()
         return self._buffers._replace(gradient=self._gradient)
 
     def _sum_gradient(self, sources, settings, begin, end):
-        """Sum the gradient over rows; returns the sums of weight times loss and of weights."""
+        """Sum the gradient over rows; return the sums of weight times loss and of weights."""
         buffers = self._whole()
         buffers.gradient[:] = 0
         sums = settings.copy()
@@ -201,10 +202,10 @@ class CpuDevice(Configured):
 
     @present
     def sums(self, rows, parameters=None, gradient=True):
-        """The sums over all rows; see `Device`."""
+        """Return the sums over all rows; see `Device`."""
         if parameters is not None:
             self._fill(self._buffers.weights, self.network.checked(parameters, self.dtype))
-        transpose(self._layout.layers, self._buffers)  # which predictions do without
+        transpose(self._layout.layers, self._buffers)  # predictions do not need it
         settings = self._settings()
         settings["backward"] = gradient
         sources = self._sources_of(rows)
@@ -213,7 +214,7 @@ class CpuDevice(Configured):
 
     @present
     def forward(self, X, out, order=None):
-        """out = the network's outputs for the rows in `order`, or for all rows."""
+        """Write the network's outputs to `out`, for the rows in `order` or for all rows."""
         sources = Sources(self.network, X, order=order)
         expected = (X.shape[0] if order is None else len(order)), self.network.units[-1]
         if out.shape != expected:
@@ -223,7 +224,7 @@ class CpuDevice(Configured):
 
         def work(member):
             buffers = self._buffers
-            if member.rank > 0:  # each member's own, but for the weights
+            if member.rank > 0:  # each member's own, except the weights
                 more = self._layout.buffers(moments=0)
                 buffers = more._replace(weights=buffers.weights)
             while predict(self._layout.layers, buffers, sources.table, out, member, most):
@@ -233,7 +234,7 @@ class CpuDevice(Configured):
         return out
 
     def _predicting_members(self, rows):
-        """How many threads predict so many rows."""
+        """Return the number of threads for predicting this many rows."""
         if self._size * rows < PREDICTION_TEAM_WORK:
             return 1
         if self._team is ALONE:
@@ -242,10 +243,10 @@ class CpuDevice(Configured):
 
     @present
     def parameters(self):
-        """The parameters now, packed."""
+        """Return the current parameters, packed."""
         return self._packed(self._buffers.weights)
 
     @present
     def moments(self):
-        """The optimiser's moments now, each packed."""
+        """Return the optimiser's current moments, each packed."""
         return np.stack([self._packed(buffer) for buffer in self._moments])

@@ -1,7 +1,7 @@
-"""Loops that are compiled by themselves, and called by their addresses.
+"""Loops that are compiled separately and called by address.
 
-A loop takes one tuple, which says what it works on. An epoch's code calls it by its address: it
-holds no loop's code, and need not be compiled for each.
+A loop takes one tuple, which describes the data to work on. The code of an epoch calls the loop by
+its address: it contains no loop's code, and need not be compiled again for each loop.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from ...optimizers import MOST_NUMBERS
 
 
 def _type_of(work, dtype):
-    """What Numba calls the tuple `work` for networks of `dtype`."""
+    """Return the Numba type of the tuple `work` for networks of `dtype`."""
     number = from_dtype(dtype)
     kinds = {
         np.ndarray: types.CPointer(number),
@@ -27,7 +27,7 @@ def _type_of(work, dtype):
     return types.NamedTuple([kinds[kind] for kind in work.__annotations__.values()], work)
 
 
-#: Where the JIT is off, addresses are places in this list; 0 is no address.
+#: If the JIT is off, addresses are indices into this list; 0 means no address.
 _PLAIN: list[Callable | None] = [None]
 
 
@@ -37,7 +37,7 @@ class Loop:
     Attributes
     ----------
     address : int
-        Where it is, in this process; its code stays there for as long as the process lives.
+        Its address in this process; the code stays there until the process ends.
     """
 
     def __init__(self, function, work, dtype, returns=types.void):
@@ -53,12 +53,12 @@ class Loop:
 
 
 def _caller(returns):
-    """A function that calls loops of this type."""
+    """Return a function that calls loops of this return type."""
 
     @intrinsic(lambda address, work: _PLAIN[address](work))
     def call(typingctx, address, work):
         dtype = np.dtype(work.types[0].dtype.name)
-        if work != _type_of(work.instance_class, dtype):  # it would read other memory than is meant
+        if work != _type_of(work.instance_class, dtype):  # it would read the wrong memory
             raise NumbaTypeError(f"a loop cannot be called with {work}")
 
         def build(context, builder, signature, values):
@@ -77,13 +77,14 @@ def _caller(returns):
     return call
 
 
-#: Call the loop at an address with the kind of work that it was compiled for, for what it does or
-#: for the number that it returns. An exception of a user's function goes on to the caller.
+#: Call the loop at an address with the kind of work that it was compiled for: `call_loop` for its
+#: effect, `call_sum` for the number that it returns. An exception raised by a user's function
+#: propagates to the caller.
 call_loop, call_sum = _caller(types.void), _caller(types.float64)
 
 
 def kept_as(name):
-    """An `entry` whose file in the disk cache has this name."""
+    """Return a compiler like `entry`, whose file in the disk cache has this name."""
 
     def compiler(loop):
         loop.__qualname__ = name

@@ -1,4 +1,4 @@
-"""Dropout in panels: a share of a layer's values, and of how they change, is left out."""
+"""Dropout in panels: a share of a layer's values, and of their derivatives, is left out."""
 
 from typing import NamedTuple
 
@@ -11,17 +11,17 @@ from .panels import panel_count, panel_width
 
 
 class Dropping(NamedTuple):
-    """What the masks of a chunk have in common."""
+    """The settings that all masks of a chunk share."""
 
-    loop: int  # address of the loop that applies them, or 0 where there are none
+    loop: int  # address of the loop that applies the masks, or 0 if there are none
     seed: int
     step: int
-    row: int  # in the batch, of the chunk's first row
+    row: int  # index of the chunk's first row in the batch
 
 
 @formula
 def kept(dropping, share, row, unit, like):
-    """What a value is multiplied by: 0, or one over the share that is kept."""
+    """Return the factor for one value: 0, or one over the share that is kept."""
     if share == 0.0:
         return type(like)(1)
     scale, row = kept_scale(share, like), row + dropping.row
@@ -60,7 +60,7 @@ def drop_inputs(layer, share, dropping, A):
 
 @kernel
 def drop_outputs(layer, buffers, share, dropping, Z, A):
-    """Leave a share of f(z) out: its values, and how they change, become 0 or larger."""
+    """Leave a share of f(z) out: its values and derivatives become 0, or are scaled up."""
     full = panel_width(A.data)
     panels = panel_count(layer["outputs"], A.data)
     for panel in range(panels):

@@ -1,7 +1,7 @@
-"""The interpreter's end waits until no thread is in compiled code any more.
+"""Make the interpreter's shutdown wait until no thread is in compiled code any more.
 
-Before version 3.14, CPython ends a daemon thread that comes back from compiled code meanwhile by
-unwinding its stack. Frames of compiled code cannot be unwound, so that the process would abort.
+Before version 3.14, CPython ends a daemon thread that returns from compiled code during shutdown
+by unwinding its stack. Frames of compiled code cannot be unwound, so the process would abort.
 """
 
 import atexit
@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 
-#: The longest that the interpreter's end waits, in seconds: a walk lasts a fifth of a second.
+#: The longest that the shutdown waits, in seconds; one walk takes a fifth of a second.
 LIMIT = 10.0
 
 
@@ -26,12 +26,12 @@ class _Presence:
             os.register_at_fork(after_in_child=self.inside.clear)
 
     def check(self) -> None:
-        """End this thread if the interpreter ends: it will not run much longer anyway.
+        """End this thread if the interpreter is shutting down: it would end soon anyway.
 
         Raises
         ------
         SystemExit
-            In any thread but the main one, which may still have things to do.
+            In any thread except the main one, which may still have work to do.
         """
         if self._ending and threading.current_thread() is not threading.main_thread():
             raise SystemExit("The interpreter is ending.")
@@ -54,7 +54,7 @@ PRESENCE = _Presence()
 
 
 def present(verb: Callable) -> Callable:
-    """Make a verb of a device one that the interpreter's end waits for."""
+    """Decorate a device's method so that the interpreter's shutdown waits for it."""
     inside, here = PRESENCE.inside, threading.get_ident
 
     @functools.wraps(verb)

@@ -1,8 +1,9 @@
-"""The compiled walks that train: epochs of updates, and the gradient over all rows.
+"""The compiled walks for training: epochs of updates, and the gradient over all rows.
 
-A batch is two phases, whatever the depth. *Rows*: each chunk of the batch's rows goes through all
-layers forward and backward, and stays in the cache meanwhile. *Weights*: each panel of weights gets
-its gradient over the whole batch and its update at once; a layer's gradient is never stored.
+A batch takes two phases, whatever the depth. *Rows*: each chunk of the batch's rows goes forward
+and backward through all layers, and stays in the cache meanwhile. *Weights*: each panel of weights
+gets its gradient over the whole batch and is updated at once; the gradient of a whole layer is
+never stored.
 """
 
 import numpy as np
@@ -38,17 +39,17 @@ from .sources import (
 from .team import meet, share
 from .vectors import ZERO
 
-#: What the walks are told, and what they tell. The order is only for readers: records are built by
-#: the names of the fields.
+#: The inputs and results of the walks. The order of the fields is only for readers: records are
+#: built by field name.
 SETTINGS = np.dtype(
     [
         # Constants of a device.
-        ("loss", np.int64),  # address of its loop
-        ("canonical", np.int64),  # 1 where the loop gives the delta, 0 where ∂L/∂p
-        ("same_constants", np.int64),  # of the loss, for all outputs
+        ("loss", np.int64),  # address of the loss's loop
+        ("canonical", np.int64),  # 1 if the loop returns the delta, 0 if it returns ∂L/∂p
+        ("same_constants", np.int64),  # 1 if the loss has the same constant for all outputs
         ("mean_over_outputs", np.int64),
-        ("clip", np.float64),  # machine epsilon: how near to 0 and 1 a log loss sees probabilities
-        ("dropping", np.int64),  # address of the loop of dropout, or 0
+        ("clip", np.float64),  # machine epsilon: a log loss keeps p this far from 0 and 1
+        ("dropping", np.int64),  # address of the dropout loop, or 0
         ("seed", np.int64),
         ("l2", np.float64),
         ("l1", np.float64),
@@ -56,17 +57,17 @@ SETTINGS = np.dtype(
         ("clip_norm", np.float64),
         ("max_norm", np.float64),
         ("update", np.int64),  # address of the optimiser's loop
-        ("numbers", np.float64, MOST_NUMBERS),  # of the optimiser's formula
-        ("beta_1", np.float64),  # what its learning rate is corrected by
+        ("numbers", np.float64, MOST_NUMBERS),  # constants of the optimiser's formula
+        ("beta_1", np.float64),  # decay rates for the bias correction of the learning rate
         ("beta_2", np.float64),
-        # Of one call, or of where it is.
-        ("batch_size", np.int64),  # of a batch summed block by block: a block's
-        ("backward", np.int64),  # 0 where losses alone are summed, and no gradient
-        ("batch_begin", np.int64),  # where in the order the batch begins
-        ("step", np.int64),  # the optimiser's, which every update counts
+        # Of one call, or of its current position.
+        ("batch_size", np.int64),  # if a batch is summed block by block: the size of a block
+        ("backward", np.int64),  # 0 if only losses are summed, and no gradient
+        ("batch_begin", np.int64),  # position in the order where the batch begins
+        ("step", np.int64),  # the optimiser's step count; each update increments it
         # Results.
-        ("loss_sum", np.float64),  # over the batches done, of loss times rows, or weight times loss
-        ("weight_sum", np.float64),  # over the batches done, where their gradients are added up
+        ("loss_sum", np.float64),  # over the batches so far: loss times rows, or weight times loss
+        ("weight_sum", np.float64),  # over the batches so far, if their gradients are added up
     ],
     align=True,
 )
@@ -74,7 +75,7 @@ SETTINGS = np.dtype(
 
 @kernel
 def gather_features(X, order, position, A):
-    """A = the rows of a dense X from `position` of the order on."""
+    """Fill A with the rows of a dense X, from `position` in the order on."""
     full = panel_width(A.data)
     for r in range(A.rows):
         row = row_number(order, position + r)
@@ -85,10 +86,10 @@ def gather_features(X, order, position, A):
 
 @glue
 def forward(layers, buffers, sources, position, dropping, first, rows):
-    """Gather `rows` rows from `position` of the order on, and run them through all layers.
+    """Gather `rows` rows from `position` in the order on, and run them through all layers.
 
-    They become the batch's rows from `first` on. Hidden values are left in the inputs of the layers
-    after, how they change with z in the deltas, and outputs in the compact output rows.
+    They become the batch's rows from `first` on. Hidden activations are stored in the inputs of the
+    next layers, their derivatives f'(z) in the deltas, and the outputs in the compact output rows.
     """
     X, order = sources[FEATURES], sources[ORDER]
     if not layers[0]["sparse"]:
@@ -111,7 +112,7 @@ def forward(layers, buffers, sources, position, dropping, first, rows):
 
 @kernel
 def gather_targets(sources, buffers, position, first, rows, outputs):
-    """Targets and weights of the batch's rows from `first` on; without weights, ones."""
+    """Gather targets and weights of the batch's rows from `first` on; ones if without weights."""
     targets, weights, order = sources[TARGETS], sources[WEIGHTS], sources[ORDER]
     t, w = buffers.targets, buffers.row_weights
     one = type(w[0])(1)
@@ -125,10 +126,10 @@ def gather_targets(sources, buffers, position, first, rows, outputs):
 
 @glue
 def rows_phase(layers, buffers, sources, settings, position, rows, member):
-    """Values and deltas of all layers for the `rows` rows from `position` of the order on.
+    """Compute activations and deltas of all layers for `rows` rows from `position` on.
 
-    Each member takes its share of the chunks, and leaves each chunk's sums of weight times loss and
-    of weights: what is added up in which order does not depend on how many members there are.
+    Each member takes its share of the chunks, and stores for each chunk the sums of weight times
+    loss and of weights: the order of the additions does not depend on the number of members.
     """
     last = layers[layers.size - 1]
     outputs = last["fan_out"]
@@ -153,14 +154,14 @@ def rows_phase(layers, buffers, sources, settings, position, rows, member):
 
 @kernel
 def dropping_at(settings, position):
-    """What the masks of the rows from `position` of the order on have in common."""
+    """Return the common settings of the masks for the rows from `position` in the order on."""
     row = position - settings["batch_begin"]
     return Dropping(settings["dropping"], settings["seed"], settings["step"], row)
 
 
 @kernel
 def batch_sums(layers, buffers, settings, rows):
-    """The batch's sums of weight times loss and of weights, from those of its chunks."""
+    """Return the batch's sums of weight times loss and of weights, from those of its chunks."""
     last = layers[layers.size - 1]
     sums = last["first_job"] + last["jobs"]
     loss = weight = 0.0
@@ -174,7 +175,7 @@ def batch_sums(layers, buffers, settings, rows):
 
 @kernel
 def is_mine(member, layer, job):
-    """Whether a job of the gradient is this member's: they go round, the same way each time."""
+    """Check whether a gradient job is this member's: jobs are assigned in a fixed rotation."""
     return (layer["first_job"] + job) % member.members == member.rank
 
 
@@ -191,10 +192,10 @@ def transpose(layers, buffers):
 
 @entry
 def train(layers, buffers, sources, settings, member, begin, end):
-    """Train on the rows at [begin, end) of the order, batch by batch.
+    """Train on the rows at positions [begin, end) of the order, batch by batch.
 
-    Returns False where it stopped before a batch whose weights sum to zero. Settings are a member's
-    own: all members count the same steps.
+    Returns False if it stopped before a batch whose weights sum to zero. Each member has its own
+    settings: all members count the same steps.
     """
     buffers = pointers(buffers)
     settings = settings[0]
@@ -229,11 +230,11 @@ def train(layers, buffers, sources, settings, member, begin, end):
 
 @entry
 def add_gradient(layers, buffers, sources, settings, member, begin, end):
-    """Add up loss and gradient, both without penalty, over the rows at [begin, end) of the order.
+    """Sum loss and gradient, without penalty, over the rows at positions [begin, end) of the order.
 
-    The gradient goes to its buffer, in the layout of the weights; the sums of weight times loss and
-    of weights are added to the settings'. What is added to what in which order depends on the rows
-    alone, however many calls they are shared out to.
+    The gradient is added to its buffer, in the layout of the weights; the sums of weight times loss
+    and of weights are added to the settings. The order of the additions depends only on the rows,
+    however many calls share them.
     """
     buffers = pointers(buffers)
     settings = settings[0]
@@ -258,7 +259,7 @@ def add_gradient(layers, buffers, sources, settings, member, begin, end):
 
 @entry
 def apply_gradient(layers, buffers, settings, weight):
-    """One update from the stored gradient; returns the penalty before it."""
+    """Do one update from the stored gradient; return the penalty before it."""
     buffers = pointers(buffers)
     settings = settings[0]
     rate = buffers.rates[settings["batch_begin"] // settings["batch_size"]]

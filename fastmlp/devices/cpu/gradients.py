@@ -1,7 +1,6 @@
-"""A layer's gradient over the batch and what follows from it: updates, norms and limits.
+"""A layer's gradient over the batch and its uses: updates, norms and limits.
 
-One job of the gradient is what one call works on: calls on different jobs write to different
-memory.
+One call works on one job of the gradient: calls on different jobs write to different memory.
 """
 
 import numpy as np
@@ -21,9 +20,9 @@ from .vectors import ZERO
 
 @kernel
 def panel_gradient(layer, buffers, column, rows, start, first, stop, how):
-    """[A, 1]ᵀ δ over the batch's rows: weight rows first, ..., stop - 1 of one panel.
+    """Compute [A, 1]ᵀ δ over the batch's rows: weight rows first, ..., stop - 1 of one panel.
 
-    Written to the gradient buffer from `start` on.
+    The result is written to the gradient buffer from `start` on.
     """
     D = panel_of(deltas_of(layer, buffers, ZERO, rows), column)
     width = min(panel_width(buffers.weights), layer["width"] - column)
@@ -35,7 +34,7 @@ def panel_gradient(layer, buffers, column, rows, start, first, stop, how):
 
 @kernel
 def panel_gradient_sparse(layer, buffers, sources, position, dropping, column, rows, start):
-    """[X, 1]ᵀ δ for one whole panel, added to the gradient buffer from `start` on."""
+    """Add [X, 1]ᵀ δ of one whole panel to the gradient buffer, from `start` on."""
     share = buffers.dropout[0] if dropping.loop else 0.0
     X, order = sources[FEATURES], sources[ORDER]
     gradient, deltas = buffers.gradient, buffers.deltas
@@ -64,11 +63,11 @@ def write_transposed(layer, buffers, column, i, count):
     width = min(full, layer["width"] - column)
     used = min(width, layer["fan_out"] - column)
     source = layer["weights"] + (1 + layer["fan_in"]) * column
-    for row in range(i, min(i + count, layer["fan_in"])):  # the row after these holds the biases
+    for row in range(i, min(i + count, layer["fan_in"])):  # the next row holds the biases
         panel = row // full * full
         back = min(full, layer["back_width"] - panel)
         start = layer["transposed"] + layer["fan_out"] * panel + column * back + row - panel
-        if used == full and back == full:  # constants, for which the loop unrolls
+        if used == full and back == full:  # constants, so that the loop is unrolled
             for j in range(full):
                 target[start + j * full] = weights[source + row * full + j]
         else:
@@ -78,7 +77,7 @@ def write_transposed(layer, buffers, column, i, count):
 
 @kernel
 def learned_gradient(layer, buffers, rows, start, how):
-    """What an activation learns by, summed over the batch, to the gradient buffer from `start`."""
+    """Sum the gradient of an activation's learned parameters into the gradient buffer."""
     learning, gradient = buffers.learning, buffers.gradient
     full = panel_width(gradient)
     for panel in range(panel_count(layer["outputs"], gradient)):
@@ -93,22 +92,22 @@ def learned_gradient(layer, buffers, rows, start, how):
 
 @kernel
 def update_learned(layer, buffers, step, g):
-    """Update what an activation learns; its gradient lies from `g` on. There is no penalty."""
+    """Update an activation's learned parameters from the gradient at `g`, without penalty."""
     start = layer["learned"]
     return update(step, buffers, start, start + layer["outputs"], g, FREE)
 
 
 @kernel
 def is_learned(layer, job):
-    """Whether a job of a layer's gradient is that of what its activation learns: the last one."""
+    """Check whether a job is that of the activation's learned parameters: the layer's last one."""
     return layer["learns"] and job == layer["jobs"] - 1
 
 
 @kernel
 def job_place(layer, buffers, job):
-    """Where one job of a layer's gradient lies: its panel's first column, its rows [i, stop).
+    """Return the place of one gradient job: its panel's first column, and its rows [i, stop).
 
-    A job is a group of rows of a panel; those of one group follow each other, as they share
+    A job is a group of rows of a panel. The jobs of the same rows follow each other, as they share
     columns of the inputs. A narrow layer is one job, and so is each panel on sparse inputs.
     """
     height, full = 1 + layer["fan_in"], panel_width(buffers.weights)
@@ -120,7 +119,7 @@ def job_place(layer, buffers, job):
 
 @kernel
 def update_rows(layer, buffers, step, column, first, stop, g):
-    """Update weight rows first, ..., stop - 1 of one panel; their gradient lies from `g` on.
+    """Update weight rows first, ..., stop - 1 of one panel from the gradient at `g`.
 
     Returns their share of the penalty before the update.
     """
@@ -138,7 +137,7 @@ def update_rows(layer, buffers, step, column, first, stop, g):
 
 @glue
 def update_job(layer, buffers, sources, step, position, dropping, rows, job):
-    """One job's gradient over the batch, and its update while both lie in L1.
+    """Compute one job's gradient over the batch, and update while both lie in L1.
 
     Returns its share of the penalty before the update.
     """
@@ -181,7 +180,7 @@ def add_job_gradient(layer, buffers, sources, position, dropping, rows, job):
 
 @glue
 def apply_layer_gradient(layer, buffers, step):
-    """Update one layer from its stored gradient; returns its share of the penalty before."""
+    """Update one layer from its stored gradient; return its share of the penalty before."""
     if layer["learns"]:
         update_learned(layer, buffers, step, layer["learned"])
     if layer["narrow"]:
@@ -196,7 +195,7 @@ def apply_layer_gradient(layer, buffers, step):
 
 @glue
 def squared_layer_gradient(layer, buffers, step):
-    """The sum of the squares of one layer's stored gradient, penalties included."""
+    """Return the sum of squares of one layer's stored gradient, penalties included."""
     total = 0.0
     if layer["learns"]:
         start = layer["learned"]
@@ -219,7 +218,7 @@ def squared_layer_gradient(layer, buffers, step):
 
 @kernel
 def shrink(weights, start, stride, count, most):
-    """Scale `count` weights, `stride` apart, down to the norm `most` where theirs is larger."""
+    """Scale `count` weights, `stride` apart, down to the norm `most` if theirs is larger."""
     squares = 0.0
     for i in range(count):
         squares += np.float64(weights[start + i * stride]) ** 2
@@ -231,7 +230,7 @@ def shrink(weights, start, stride, count, most):
 
 @kernel
 def constrain(layer, buffers, most):
-    """Scale the weights into each of a layer's units down to the norm `most`."""
+    """Limit the norm of the incoming weights of each unit of a layer to `most`."""
     weights, fan_in = buffers.weights, layer["fan_in"]
     if layer["narrow"]:
         start = narrow_start(layer, buffers)

@@ -1,7 +1,7 @@
-"""The verbs of one layer, forward and backward, and the matrices that they work on.
+"""The operations of one layer, forward and backward, and the matrices that they work on.
 
-Rows [first, first + rows) of the batch are what one call works on: calls on different rows write
-to different memory.
+One call works on rows [first, first + rows) of the batch: calls on different rows write to
+different memory.
 """
 
 from ..._jit import glue, kernel
@@ -20,7 +20,7 @@ from .vectors import ZERO
 
 @kernel
 def inputs_of(layer, buffers, first, rows):
-    """[A, 1]: what comes into a layer, (rows, fan_in + 1)."""
+    """Return [A, 1]: a layer's inputs with a constant column of ones, (rows, fan_in + 1)."""
     full = panel_width(buffers.inputs)
     start = layer["inputs"] + first * full
     return Panels(buffers.inputs, start, rows, layer["fan_in"] + 1, full, layer["inputs_panel"])
@@ -28,7 +28,7 @@ def inputs_of(layer, buffers, first, rows):
 
 @kernel
 def values_of(layer, buffers, first, rows):
-    """A: what comes into a layer, without the constant, (rows, fan_in) padded to whole vectors."""
+    """Return A: a layer's inputs without the constant, (rows, fan_in) padded to whole vectors."""
     full = panel_width(buffers.inputs)
     start = layer["inputs"] + first * full
     return Panels(buffers.inputs, start, rows, layer["back_width"], full, layer["inputs_panel"])
@@ -36,7 +36,7 @@ def values_of(layer, buffers, first, rows):
 
 @kernel
 def deltas_of(layer, buffers, first, rows):
-    """δ: a layer's deltas, (rows, fan_out)."""
+    """Return δ: a layer's deltas, (rows, fan_out)."""
     full = panel_width(buffers.deltas)
     start = layer["deltas"] + first * full
     return Panels(buffers.deltas, start, rows, layer["fan_out"], full, layer["deltas_panel"])
@@ -44,7 +44,7 @@ def deltas_of(layer, buffers, first, rows):
 
 @kernel
 def upstream_of(layer, buffers, rows):
-    """∂loss/∂f(z) of a chunk's rows, (rows, outputs); each thread has its own."""
+    """Return ∂loss/∂f(z) of a chunk's rows, (rows, outputs); each thread has its own."""
     full = panel_width(buffers.upstream)
     panel = UPSTREAM_ROWS * full
     return Panels(buffers.upstream, ZERO, rows, layer["outputs"], full, panel)
@@ -52,19 +52,19 @@ def upstream_of(layer, buffers, rows):
 
 @kernel
 def compact(data, start, rows, columns):
-    """A matrix in compact panels, its columns padded to whole vectors."""
+    """Return a matrix in compact panels, with its columns padded to whole vectors."""
     return Panels(data, start, rows, columns, ZERO, rows * panel_width(data))
 
 
 @kernel
 def weights_of(layer, buffers):
-    """[W; b]: the biases as the last row, (fan_in + 1, fan_out)."""
+    """Return [W; b]: the weights, with the biases as the last row, (fan_in + 1, fan_out)."""
     return compact(buffers.weights, layer["weights"], layer["fan_in"] + 1, layer["width"])
 
 
 @kernel
 def transposed_weights_of(layer, buffers):
-    """Wᵀ, (fan_out, fan_in): compact, or of a narrow layer in plain rows."""
+    """Return Wᵀ, (fan_out, fan_in): compact, or in plain rows for a narrow layer."""
     if layer["narrow"]:
         return rows_of(layer, buffers.weights, narrow_start(layer, buffers))
     start = layer["transposed"]
@@ -73,7 +73,7 @@ def transposed_weights_of(layer, buffers):
 
 @kernel
 def multiply_sparse(layer, buffers, sources, position, dropping, Z):
-    """Z = [X, 1] W for the rows of a sparse X from `position` of the order on, read in place."""
+    """Compute Z = [X, 1] W for rows of a sparse X, from `position` in the order, read in place."""
     share = buffers.dropout[0] if dropping.loop else 0.0
     X, order = sources[FEATURES], sources[ORDER]
     weights, z = buffers.weights, Z.data
@@ -97,7 +97,7 @@ def multiply_sparse(layer, buffers, sources, position, dropping, Z):
 
 @kernel
 def activate_panel(layer, buffers, Z, A, panel):
-    """A = f(Z) and Z = f'(Z), of one panel of A and all pieces of Z that belong to it."""
+    """Store A = f(Z) and Z = f'(Z), for one panel of A and all pieces of Z that belong to it."""
     data = A.data
     full = panel_width(data)
     panels = panel_count(layer["outputs"], data)
@@ -122,9 +122,10 @@ def activate_panel(layer, buffers, Z, A, panel):
 
 @glue
 def multiply(layer, buffers, sources, position, dropping, first, Z, A, activates):
-    """Z = [A', 1] [W; b] from the inputs A'; then, if it `activates`, A = f(Z) and Z = f'(Z).
+    """Compute Z = [A', 1] [W; b] from the inputs A'; if `activates`, A = f(Z) and Z = f'(Z).
 
-    A panel's f follows its product, while the panel is in L1, unless f needs other panels too.
+    A panel's f directly follows its product, while the panel is in L1, unless f also needs other
+    panels.
     """
     full, count = panel_width(A.data), layer["outputs"]
     fused = activates and layer["pieces"] == 1
@@ -151,12 +152,12 @@ def multiply(layer, buffers, sources, position, dropping, first, Z, A, activates
 
 @kernel
 def backward(layer, before, buffers, first, rows):
-    """δ' = δ Wᵀ ⊙ f'(z): the deltas of the layer before, from this layer's."""
+    """Compute the previous layer's deltas from this layer's: δ' = δ Wᵀ ⊙ f'(z)."""
     D = deltas_of(layer, buffers, first, rows)
     D_before = deltas_of(before, buffers, first, rows)
     WT = transposed_weights_of(layer, buffers)
     if layer["fan_out"] <= DEPTH and before["pieces"] == 1 and not before["learns"]:
-        product(D_before, D, WT, MULTIPLY)  # the slopes lie there
+        product(D_before, D, WT, MULTIPLY)  # D_before holds f'(z)
     else:
         U = upstream_of(before, buffers, rows)
         product(U, D, WT, STORE)
@@ -165,7 +166,7 @@ def backward(layer, before, buffers, first, rows):
 
 @kernel
 def spread(layer, buffers, U, D):
-    """δ = ∂loss/∂f(z) ⊙ f'(z), of all pieces, and likewise what the activation learns by."""
+    """Compute δ = ∂loss/∂f(z) ⊙ f'(z) of all pieces, and the same for the learned parameters."""
     upstream, deltas, learning = U.data, D.data, buffers.learning
     full = panel_width(upstream)
     panels = panel_count(layer["outputs"], upstream)

@@ -1,25 +1,25 @@
-"""Where everything lies in the CPU device's flat buffers.
+"""The layout of the CPU device's flat buffers.
 
-A layer's biases are the weights of a constant input 1: its weight matrix has fan_in + 1 rows, the
-last of them the biases, and each row of inputs ends with a 1. Then one product adds the bias, and
-one product gives the gradient of weights and biases together.
+A layer's biases are the weights of a constant input 1: its weight matrix has fan_in + 1 rows, of
+which the last holds the biases, and each row of inputs ends with a 1. One product then also adds
+the bias, and one product gives the gradient of weights and biases together.
 
 =============  ====================================================================================
-weights        (fan_in + 1, fan_out), compact; the moments and the whole gradient lie likewise
+weights        (fan_in + 1, fan_out), compact; the same for the moments and the whole gradient
 transposed     (fan_out, fan_in), compact, without biases: the right factor of the delta product
-inputs         (batch, fan_in + 1); what the layer before has given out is its next inputs
+inputs         (batch, fan_in + 1); the outputs of the previous layer
 deltas         (batch, fan_out)
 =============  ====================================================================================
 
-All lie in panels, see `panels`. A *narrow* layer, of a few units, would leave most lanes of its
-panels empty. Its weights lie the other way round, in vectors along fan_in: the biases in one
-vector, then plain rows (fan_out, fan_in). They are their own transposed copy.
+All are stored in panels, see `panels`. A *narrow* layer, one with few units, would leave most lanes
+of its panels empty. Its weights are stored transposed, in vectors along fan_in: the biases in one
+vector, then plain rows (fan_out, fan_in). It needs no transposed copy.
 
-Where deltas will be, the forward pass leaves z first, then f'(z). What an activation learns follows
-its layer's weights, one number for each unit. A maxout layer has its pieces one after the other,
-each in whole panels.
+In the place of the deltas, the forward pass first stores z, then f'(z). The parameters that an
+activation learns follow its layer's weights, one number for each unit. A maxout layer has its
+pieces one after the other, each in whole panels.
 
-Padding columns of weights and deltas hold 0 and stay 0. Those of inputs hold any numbers.
+Padding columns of weights and deltas are 0 and stay 0. Those of inputs may hold any numbers.
 """
 
 from functools import lru_cache
@@ -34,35 +34,35 @@ from .microkernel import FEW_ROWS, ROWS
 from .panels import padded, panel_count, panel_width
 from .vectors import VECTORS, lanes, pointer
 
-# Rows of a panel of the upstream buffer: those of a chunk, off the powers of two.
+# Rows of a panel of the upstream buffer: those of a chunk, and a few to avoid a power of two.
 UPSTREAM_ROWS = CHUNK + 4
-ONE = np.int64(1)  # not a literal, for which kernels would be compiled anew
+ONE = np.int64(1)  # not a literal: kernels would be compiled again for it
 
 LAYER = np.dtype(
     [
         (name, np.int64)
         for name in (
             "fan_in",
-            "fan_out",  # numbers z; of maxout, with the padding between pieces
-            "outputs",  # numbers f(z)
+            "fan_out",  # number of z; for maxout, with the padding between pieces
+            "outputs",  # number of f(z)
             "pieces",
             "loop",  # address of the activation's loop, or 0 for softmax
             "learns",
             "width",  # fan_out padded to whole vectors
             "back_width",  # fan_in padded likewise
-            "narrow",  # 1 where the weights lie the other way round
-            "passes_on",  # 1 where deltas go on to a layer before
-            "sparse",  # 1 where the inputs are the user's sparse matrix
-            "jobs",  # pieces of work that the gradient is cut into, see `gradients.update_job`
+            "narrow",  # 1 if the weights are stored transposed
+            "passes_on",  # 1 if deltas are propagated to a previous layer
+            "sparse",  # 1 if the inputs are the user's sparse matrix
+            "jobs",  # number of jobs that the gradient is split into, see `gradients.update_job`
             "first_job",
-            "weights",  # the others: where the layer's part of a buffer begins, ...
+            "weights",  # this and the next: where the layer's part of each buffer begins, ...
             "transposed",
             "inputs",
             "inputs_panel",  # ... and how far apart its panels are
             "deltas",
             "deltas_panel",
-            "learned",  # where what the activation learns begins, among the weights
-            "first_output",  # number of the first f(z), among those of all layers and the features
+            "learned",  # where the activation's learned parameters begin, among the weights
+            "first_output",  # index of the first f(z), counting the features and all layers
         )
     ]
     + [
@@ -73,35 +73,35 @@ LAYER = np.dtype(
 
 
 class Buffers(NamedTuple):
-    """The flat buffers of one device; the text above says what lies where.
+    """The flat buffers of one device; the module's docstring describes their layout.
 
-    Several hold one thing after the other while a batch passes; each step takes the place of the
-    one before.
+    Several buffers are reused during a batch: each step overwrites the result of the previous one,
+    in the order given below.
     """
 
-    weights: np.ndarray  # [W; b] of each layer, and what its activation learns
+    weights: np.ndarray  # [W; b] of each layer, and its activation's learned parameters
     transposed: np.ndarray  # copies of W, written whenever W is updated
-    first: np.ndarray  # moments of the optimiser, each laid out like the weights
+    first: np.ndarray  # moments of the optimiser, each in the layout of the weights
     second: np.ndarray
     inputs: np.ndarray  # features, and each hidden layer's f(z) as inputs of the next layer
-    deltas: np.ndarray  # z; then f'(z); then δ = w ∂loss/∂z. Of the last layer: z, then δ
-    learning: np.ndarray  # like the deltas, where activations learn: ∂f/∂c, then w ∂loss/∂c
-    upstream: np.ndarray  # w ∂loss/∂f(z) of a chunk's rows, before it meets f'(z)
-    outputs: np.ndarray  # predictions p; then ∂loss/∂p, or p - t of a canonical loss; then ∂loss/∂z
+    deltas: np.ndarray  # z; then f'(z); then δ = w ∂loss/∂z. Last layer: z, then δ
+    learning: np.ndarray  # like the deltas, if activations learn: ∂f/∂c, then w ∂loss/∂c
+    upstream: np.ndarray  # w ∂loss/∂f(z) of a chunk's rows, not yet multiplied by f'(z)
+    outputs: np.ndarray  # predictions p; then ∂loss/∂p, or p - t if canonical; then ∂loss/∂z
     targets: np.ndarray  # targets t; then each output's loss
     row_weights: np.ndarray  # w
-    row_scales: np.ndarray  # of softmax: a row's largest z; then 1 / the sum of its exponentials
-    loss_constants: np.ndarray  # of each output
-    output_slopes: np.ndarray  # the last layer's z; then its f'(z). Of softmax: z, then a copy of p
-    gradient: np.ndarray  # one job's at a time; or of all layers, laid out like the weights
+    row_scales: np.ndarray  # softmax: a row's largest z; then 1 / the sum of its exponentials
+    loss_constants: np.ndarray  # one for each output
+    output_slopes: np.ndarray  # the last layer's z; then its f'(z). Softmax: z, then a copy of p
+    gradient: np.ndarray  # one job's at a time; or of all layers, in the layout of the weights
     partial: np.ndarray  # float64: each job's penalty; each chunk's sums of loss and weight
-    dropout: np.ndarray  # float64: of each layer's inputs, the share that is left out
+    dropout: np.ndarray  # float64: the share of each layer's inputs that is left out
     rates: np.ndarray  # float64: the learning rate of each of an epoch's steps
 
 
 @formula
 def pointers(buffers):
-    """The same buffers as pointers, for compiled code."""
+    """Return the same buffers as pointers, for compiled code."""
     return Buffers(
         pointer(buffers.weights),
         pointer(buffers.transposed),
@@ -125,14 +125,14 @@ def pointers(buffers):
 
 
 def _panel_distance(rows: int, row: int, dtype) -> int:
-    """Numbers between two panels, off the powers of two that make panels evict each other."""
+    """Return the distance between panels; it avoids powers of two, which cause cache conflicts."""
     size = -(-rows // ROWS) * ROWS * row
     crowded = size * np.dtype(dtype).itemsize % 4096 == 0
     return size + 4 * row if crowded else size
 
 
 class Layout:
-    """The layers' table of a network, and the sizes of the buffers. Made once, never changed."""
+    """The layer table of a network, and the sizes of its buffers; immutable."""
 
     def __init__(self, network, dtype, batch_rows: int, sparse: bool):
         self.network, self.dtype = network, np.dtype(dtype)
@@ -142,7 +142,7 @@ class Layout:
         self._scratch = GROUP * VECTORS * lanes(dtype)  # one job's gradient
         self._upstream = 0
         self._jobs = 0
-        # Their addresses are in the table: they live as long as it does.
+        # The table has their addresses: they must live as long as it does.
         self._loops = layer_loops(network, self.dtype)
         self.loss_loop = loss_loop(network.loss, network.canonical, self.dtype)
         for index in range(len(network.shapes)):
@@ -154,7 +154,7 @@ class Layout:
         self._ones = [self._constant_input(layer) for layer in self.layers[sparse:]]
 
     def _constant_input(self, layer):
-        """Where the inputs' column of ones lies."""
+        """Return where the inputs' column of ones lies."""
         full = VECTORS * lanes(self.dtype)
         panel, column = divmod(int(layer["fan_in"]), full)
         start = int(layer["inputs"]) + panel * int(layer["inputs_panel"]) + column
@@ -170,10 +170,10 @@ class Layout:
         full = VECTORS * one_vector
         fan_out = outputs if pieces == 1 else pieces * -(-outputs // full) * full
         width, back_width = padded(fan_out, self.dtype), padded(fan_in, self.dtype)
-        if index and network.activation[index - 1].pieces > 1:  # it has whole panels of deltas
+        if index and network.activation[index - 1].pieces > 1:  # maxout has whole panels of deltas
             back_width = -(-fan_in // full) * full
         sparse = self.sparse and index == 0
-        narrow = fan_out <= min(FEW_ROWS, one_vector) and not sparse  # its biases fill one vector
+        narrow = fan_out <= min(FEW_ROWS, one_vector) and not sparse  # its biases fit in one vector
         panel = _panel_distance(self.batch_rows, full, self.dtype)
         panels = -(-width // full)
         own = one_vector + fan_out * back_width if narrow else (fan_in + 1) * width
@@ -218,9 +218,9 @@ class Layout:
         self._upstream = max(self._upstream, -(-outputs // full) * UPSTREAM_ROWS * full)
 
     def buffers(self, moments: int, dropout=()) -> Buffers:
-        """Buffers of zeros, but for what is constant; nearly all are parts of one array.
+        """Return buffers of zeros, with the constants filled in; nearly all are parts of one array.
 
-        There is room for 0, 1 or 2 moments.
+        They have room for 0, 1 or 2 moments.
         """
         places = self._places[moments]
         whole = aligned_zeros(places[-1].stop, self.dtype)
@@ -236,7 +236,7 @@ class Layout:
         return buffers
 
     def _cut(self, moments: int) -> list[slice]:
-        """Where each of the buffers lies in the array that holds them all."""
+        """Return where each buffer lies in the array that holds them all."""
         rows, weights = self.batch_rows, self._sizes["weights"]
         outputs = rows * self.network.units[-1]
         sizes = {
@@ -263,21 +263,21 @@ class Layout:
         return places
 
     def scratch(self) -> dict[str, np.ndarray]:
-        """One more member's own buffers, by name."""
+        """Return the private buffers of one more member, by name."""
         sizes = {"gradient": self._scratch, "upstream": self._upstream}
         return {name: aligned_zeros(size, self.dtype) for name, size in sizes.items()}
 
     def whole_gradient(self) -> np.ndarray:
-        """A gradient buffer that has room for the gradient of all layers."""
+        """Return a gradient buffer large enough for all layers."""
         return aligned_zeros(self._sizes["weights"], self.dtype)
 
 
-#: Layouts that are in use again and again, by `partial_fit` and `predict` above all.
+#: Cached layouts, which are needed repeatedly, mostly by `partial_fit` and `predict`.
 layout = lru_cache(maxsize=128)(Layout)
 
 
 def aligned_zeros(size: int, dtype) -> np.ndarray:
-    """Zeros that begin on a cache line: a vector across two lines costs two loads."""
+    """Return zeros aligned to a cache line: a vector across two lines costs two loads."""
     line = 64
     raw = np.zeros(size * dtype.itemsize + line, np.uint8)
     start = -raw.__array_interface__["data"][0] % line
@@ -286,7 +286,7 @@ def aligned_zeros(size: int, dtype) -> np.ndarray:
 
 @kernel
 def _exchange(inside, start, outside, position, stride, count, outwards):
-    """Copy `count` numbers from the packed vector into a buffer, or outwards from there."""
+    """Copy `count` numbers from the packed vector into a buffer, or back if `outwards`."""
     if outwards:
         for j in range(count):
             outside[position + j * stride] = inside[start + j]
@@ -297,7 +297,7 @@ def _exchange(inside, start, outside, position, stride, count, outwards):
 
 @kernel
 def _exchange_panels(layer, buffer, packed, w, b, outwards):
-    """The same for a layer in panels, whose weights lie from w on in the packed vector."""
+    """Do the same for a layer in panels, whose weights begin at w in the packed vector."""
     fan_in, units = layer["fan_in"], layer["outputs"]
     full, stride = panel_width(buffer), layer["outputs"] * layer["pieces"]
     panels = panel_count(units, buffer)  # of one piece
@@ -314,7 +314,7 @@ def _exchange_panels(layer, buffer, packed, w, b, outwards):
 
 @kernel
 def _exchange_narrow(layer, buffer, packed, w, b, outwards):
-    """The same for a narrow layer."""
+    """Do the same for a narrow layer."""
     fan_in, fan_out = layer["fan_in"], layer["fan_out"]
     row = layer["weights"] + panel_width(buffer) // VECTORS
     _exchange(buffer, layer["weights"], packed, b, ONE, fan_out, outwards)
@@ -325,7 +325,7 @@ def _exchange_narrow(layer, buffer, packed, w, b, outwards):
 
 @entry
 def exchange(layers, buffer, packed, outwards):
-    """Lay the packed vector out in a buffer of weights; or collect it from there, if `outwards`."""
+    """Copy the packed vector into a buffer of weights, in its layout; or back, if `outwards`."""
     buffer, packed = pointer(buffer), pointer(packed)
     w = b = learned = 0
     for index in range(layers.size):

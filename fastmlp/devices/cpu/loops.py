@@ -1,8 +1,8 @@
-"""Loops over activations, losses and masks, each compiled by itself.
+"""Loops over activations, losses and masks, each compiled separately.
 
-A loop is compiled, or loaded from the disk cache, when a network first needs it: nobody waits for
-what he does not use, and a user's own functions are no different from ours. An epoch's code holds
-none of them, and is the same for all.
+A loop is compiled, or loaded from the disk cache, when a network first needs it: users do not wait
+for loops that they do not use, and custom functions are treated like built-in ones. The code of an
+epoch contains none of these loops, and is the same for all networks.
 """
 
 from functools import lru_cache
@@ -32,13 +32,13 @@ from .panels import panel_width
 
 
 class Units(NamedTuple):
-    """What an activation's loop works on: `count` numbers z, in `slopes` from `s` on.
+    """The data of an activation's loop: `count` numbers z, in `slopes` from `s` on.
 
-    f(z) goes to `values`, from `a` on, and f'(z) takes the place of z. Units that learn have their
-    numbers in `constants`, from `c` on, one for each column of a panel; ∂f/∂c goes to `learning`,
-    from `s` on. Of maxout, the pieces' numbers z lie `distance` apart. They fill whole rows of a
-    panel, of which `columns` are those of units and the others padding; or they lie without gaps,
-    and are as many as `columns`.
+    f(z) is written to `values`, from `a` on, and f'(z) replaces z. Learned parameters are in
+    `constants`, from `c` on, one for each column of a panel; ∂f/∂c is written to `learning`, from
+    `s` on. For maxout, the z of successive pieces are `distance` apart. The z either fill whole
+    rows of a panel, in which `columns` columns belong to units and the others are padding; or they
+    have no gaps, and `columns` equals `count`.
     """
 
     values: np.ndarray
@@ -56,10 +56,10 @@ class Units(NamedTuple):
 
 
 class Outputs(NamedTuple):
-    """What a loss's loop works on: `count` predictions and targets, both from `start` on.
+    """The data of a loss's loop: `count` predictions and targets, both from `start` on.
 
-    The loss takes the place of the target; the prediction's is taken by ∂L/∂p, or by ∂L/∂z where
-    the output activation is the canonical one.
+    The loss overwrites the target. ∂L/∂p overwrites the prediction, or ∂L/∂z if the output
+    activation is the canonical one.
     """
 
     predictions: np.ndarray
@@ -71,10 +71,11 @@ class Outputs(NamedTuple):
 
 
 class Masked(NamedTuple):
-    """What the loop of dropout works on: rows of one panel, which lie in `data` from `start` on.
+    """The data of the dropout loop: rows of one panel, in `data` from `start` on.
 
-    `row` and `unit` number the first of them in the batch and in the network; `threshold` and
-    `scale` are the share that is left out, of 2^32, and one over the share that is kept.
+    `row` is the index of the first row in the batch, `unit` that of the first unit in the network.
+    `threshold` is the share that is left out, times 2^32; `scale` is one over the share that is
+    kept.
     """
 
     data: np.ndarray
@@ -93,7 +94,7 @@ class Masked(NamedTuple):
 
 
 def elementwise(pair, compiler):
-    """The loop over a formula that gives f(z) and f'(z), compiled by `kernel` or kept on disk."""
+    """Return the loop over a formula for f(z) and f'(z), compiled by `compiler`."""
 
     def loop(work):
         whole_vectors()
@@ -119,7 +120,7 @@ def _learning(pair, constant_slope, compiler):
 
 
 def _maxout(work):
-    """The largest z, and 1 as the slope of the first piece that has it, 0 of the others."""
+    """Compute the largest z; the slope is 1 for the first piece that has it, else 0."""
     whole_vectors()
     values, slopes, a = work.values, work.slopes, work.a
     zero, one = type(work.constant)(0), type(work.constant)(1)
@@ -127,7 +128,7 @@ def _maxout(work):
         values[a + i] = slopes[work.s + i]
     for piece in range(1, work.pieces):
         start = work.s + piece * work.distance
-        for i in range(work.count):  # a NaN passes, whichever piece it is in
+        for i in range(work.count):  # a NaN propagates, whichever piece it is in
             z, largest = slopes[start + i], values[a + i]
             larger = z if z > largest else largest
             values[a + i] = z if z != z else larger
@@ -154,24 +155,24 @@ _LEARNING = {
 
 
 def _users(function):
-    """A user's function, compiled when it is first called, with the user's own options if any."""
+    """Return a user's function, compiled on its first call, with the user's own jit options."""
     if JIT_DISABLED:
         return plain(function)
-    if hasattr(function, "targetoptions"):  # anew, as its globals may have changed since
+    if hasattr(function, "targetoptions"):  # again, as its globals may have changed since
         return jit(**function.targetoptions)(plain(function))
     return own_formula(function)
 
 
 @intrinsic(lambda result: result)
 def _number(typingctx, result):
-    """What a user's function has returned, if it is a number."""
+    """Return the result of a user's function after checking that it is a number."""
     if not isinstance(result, types.Number | types.Boolean):
         raise NumbaTypeError(f"a function returned {result}, expected a number")
     return result(result), lambda context, builder, signature, arguments: arguments[0]
 
 
 def _own_activation(custom):
-    """The loop over a user's activation; padding never reaches it, and becomes 0."""
+    """Return the loop over a user's activation; it never sees padding, which becomes 0."""
     value, slope = _users(custom.function), _users(custom.derivative)
 
     def loop(work):
@@ -203,17 +204,17 @@ def _own_loss(custom):
     return loop
 
 
-#: The loops of users' own functions, by what these are made of: the functions are not kept.
+#: The loops of custom functions. The key is what they are made of: it does not keep them alive.
 _OWN: dict[tuple, Loop] = {}
 
 
 def _own_loop(custom, make, work, dtype) -> Loop:
-    """The loop of a user's functions.
+    """Return the loop over a user's functions.
 
     Raises
     ------
     ValueError
-        If they cannot be compiled: what Numba did not like about them, and what they may be.
+        If they cannot be compiled, with Numba's message and what the functions may contain.
     """
     key = make, dtype, Own.of(custom)
     if key not in _OWN:
@@ -229,7 +230,7 @@ def _own_loop(custom, make, work, dtype) -> Loop:
 
 
 def activation_loop(activation: activations.Activation, dtype: np.dtype) -> Loop:
-    """The loop of a hidden layer's or the outputs' activation, but softmax.
+    """Return the loop of a hidden or output activation; not for softmax.
 
     Raises
     ------
@@ -248,7 +249,7 @@ def _activation_loop(activation, dtype):
 
 
 def layer_loops(network, dtype: np.dtype) -> list[Loop | None]:
-    """Every layer's loop; None for softmax, which acts on whole rows."""
+    """Return each layer's loop; None for softmax, which acts on whole rows."""
     return [
         None if activation.whole_row else activation_loop(activation, np.dtype(dtype))
         for activation in (*network.activation, network.output_activation)
@@ -269,7 +270,7 @@ def _loss(formula_of, compiler):
 
 
 def _canonical(formula_of):
-    """The same loss with ∂L/∂z of the canonical pair in the place of ∂L/∂p."""
+    """Return the same loss with ∂L/∂z of the canonical pair instead of ∂L/∂p."""
 
     @formula
     def both(p, t, c, epsilon):
@@ -287,7 +288,7 @@ _CANONICAL = {
 
 
 def loss_loop(loss: losses.Loss, canonical: bool, dtype: np.dtype) -> Loop:
-    """The loop of a loss, with its canonical output activation or another one.
+    """Return the loop of a loss, with its canonical output activation or another one.
 
     Raises
     ------
@@ -308,7 +309,7 @@ def _loss_loop(name, canonical, dtype):
 
 
 def _drop(work):
-    """Multiply by the masks: 0, or one over the share that is kept."""
+    """Multiply values by their masks: 0, or one over the share that is kept."""
     whole_vectors()
     data, zero = work.data, type(work.scale)(0)
     full = panel_width(data)
@@ -324,18 +325,18 @@ _DROP = entry(_drop)
 
 @lru_cache
 def drop_loop(dtype: np.dtype) -> Loop:
-    """The loop of dropout."""
+    """Return the loop of dropout."""
     return Loop(_DROP, Masked, dtype)
 
 
-#: All that may be compiled ahead.
+#: Every loop that may be compiled ahead.
 ENTRIES = (
     *_FUNCTIONS.values(), *_LEARNING.values(), *_LOSSES.values(), *_CANONICAL.values(), _DROP,
 )  # fmt: skip
 
 
 def compile_all(dtype: np.dtype) -> None:
-    """Compile every loop of ours."""
+    """Compile every built-in loop."""
     for kind in {**activations.HIDDEN, **activations.OUTPUT}.values():
         if not kind.whole_row:
             activation_loop(kind(), dtype)

@@ -1,14 +1,14 @@
 """The register tile: the innermost loop of every product.
 
 A tile of the product C = X Y is a few rows by a few vectors of accumulators that stay in
-registers while the shared dimension runs by::
+registers during the loop over the shared dimension::
 
     C[i, :width] (+)= sum over k of X[i, k] * Y[k, :width]
 
 X is read one number at a time, in panels along both of its dimensions, so that it may be the
-transpose of a matrix; Y and C are read and written in whole vectors along their rows. Loops over
-arrays do not keep the accumulators in registers, hence LLVM vector instructions, written here once
-for every dtype and vector width.
+transpose of a matrix; Y and C are read and written in whole vectors along their rows. Numba's loops
+over arrays do not keep the accumulators in registers, so the tile is written in LLVM vector
+instructions, once for every dtype and vector width.
 """
 
 from typing import NamedTuple
@@ -24,18 +24,18 @@ from .panels import Transposed
 from .vectors import REGISTERS, VECTOR_BYTES, VECTORS, lanes
 
 # Enough accumulators to hide an addition's latency on two units, few enough to stay in registers
-# beside the factors. A panel, also of float64, is a whole number of tiles wide, so that a tile's
-# rows of a transposed matrix lie in one panel.
+# together with the factors. A panel, also of float64, is a whole number of tiles wide, so that a
+# tile's rows of a transposed matrix lie in one panel.
 ROWS = min(8 if REGISTERS == 32 else 4, VECTORS * VECTOR_BYTES // 8)
-#: Rows of the tile for products of a few rows.
+#: Rows of the tile for products with few rows.
 FEW_ROWS = 4
 UNROLL = 4
-#: How a product meets what was there; no literals, for each of which kernels would be compiled.
+#: How a product is combined with the old values; not literals: kernels would be compiled for each.
 STORE, ADD, MULTIPLY = np.arange(3, dtype=np.int64)
 
 
 def _tile_python(C, X, Y, i, k, rows, vectors, how):
-    """What `tile` computes, in NumPy."""
+    """Compute the same as `tile`, in NumPy."""
     one_vector = lanes(C.data.dtype)
     panel, width = VECTORS * one_vector, vectors * one_vector
     is_transposed = isinstance(X, Transposed)
@@ -86,7 +86,7 @@ class _Emitter:
         return b.shuffle_vector(one, self.undefined, self.first_lane)
 
     def sum(self, vector):
-        """The sum of a vector's numbers: its halves are added until one number is left."""
+        """Sum a vector's numbers: add its halves until one number is left."""
         b, count = self.builder, self.lanes
         while count > 1:
             count //= 2
@@ -97,7 +97,7 @@ class _Emitter:
         return b.extract_element(vector, ir.Constant(ir.IntType(32), 0))
 
     def outer_product(self, sums, x, y, row_offsets):
-        """One step along the shared dimension: sums[i, v] + X[i, k] Y[k, v], for every i and v."""
+        """Do one step along the shared dimension: sums[i, v] + X[i, k] Y[k, v] for all i and v."""
         b = self.builder
         ys = [self.load(b.gep(y, [self.integer(v * self.lanes)])) for v in range(self.vectors)]
         result = []
@@ -108,7 +108,7 @@ class _Emitter:
         return result
 
     def loop(self, start, stop, stride, carried, body):
-        """``carried = body(k, *carried)`` for k in range(start, stop, stride); returns the last."""
+        """Loop ``carried = body(k, *carried)`` over range(start, stop, stride); return the last."""
         b = self.builder
         before = b.block
         head, after = b.append_basic_block("depth"), b.append_basic_block("depth.end")
@@ -135,7 +135,7 @@ class _Emitter:
         return joined
 
     def depth(self, X, Y, i, first, sums):
-        """The sums of the outer products of X's rows from i, columns from `first` on with Y's."""
+        """Sum the outer products of X, rows from i and columns from `first` on, with Y's rows."""
         b = self.builder
         x, row, step, jump = X.walk(self, i, first)
         offsets = [self.integer(r * row) for r in range(len(sums) // self.vectors)]
@@ -172,7 +172,7 @@ class _Panels(NamedTuple):
         return emit.builder.gep(self.data, [start])
 
     def walk(self, emit, i, k):
-        """Where element (i, k) is, what to add for the next row and column, and after a panel."""
+        """Return the address of element (i, k), and the steps to the next row, column and panel."""
         b, width = emit.builder, emit.integer(emit.panel)
         offset = b.add(b.mul(i, width), b.mul(b.udiv(k, width), self.panel_stride))
         return self.address(emit, offset), emit.panel, 1, b.sub(self.panel_stride, width)
@@ -192,14 +192,14 @@ class _Transposed(_Panels):
 def tile(typingctx, C, X, Y, i, k, rows, vectors, how):
     """Compute rows [i, i + rows) of C = X Y, in the first `vectors` vectors of columns.
 
-    `how` the product meets C: it takes its place (`STORE`), is added to it (`ADD`), or is
+    `how` says what happens to C: the product replaces it (`STORE`), is added to it (`ADD`), or is
     multiplied with it element by element (`MULTIPLY`).
 
-    The columns of X from k on, where a panel begins, meet the rows of Y. `rows` and `vectors` are
-    literals. X is `Panels` or `Transposed`, with rows as far apart as a panel is wide. Rows past
-    the end of C are read from X, whose buffer has room for them, but not stored: one tile serves
-    every number of rows. Columns are not guarded: Y and C are one panel each, padded to whole
-    vectors.
+    The columns of X from k on, where a panel begins, are multiplied with the rows of Y. `rows` and
+    `vectors` are literals. X is `Panels` or `Transposed`, with a row stride of one panel width.
+    Rows past the end of C are read from X, whose buffer has room for them, but not stored: one tile
+    serves every number of rows. Columns are not checked: Y and C are one panel each, padded to
+    whole vectors.
     """
     if not (isinstance(rows, types.IntegerLiteral) and isinstance(vectors, types.IntegerLiteral)):
         raise RequireLiteralValue("the tile's shape must be literal")
@@ -237,7 +237,7 @@ def tile(typingctx, C, X, Y, i, k, rows, vectors, how):
 
 
 def _dot_python(A, B, i, j):
-    """What `dot` computes, in NumPy."""
+    """Compute the same as `dot`, in NumPy."""
     panel = VECTORS * lanes(A.data.dtype)
     columns = np.arange(A.columns)
     across, along = columns // panel, columns % panel
@@ -247,7 +247,7 @@ def _dot_python(A, B, i, j):
 
 @intrinsic(_dot_python)
 def dot(typingctx, A, B, i, j):
-    """The sum over k of A[i, k] B[j, k], for a whole number of vectors along both rows."""
+    """Return the sum over k of A[i, k] B[j, k]; both rows are whole numbers of vectors."""
     signature = A.types[0].dtype(A, B, types.intp, types.intp)
 
     def codegen(context, builder, signature, args):

@@ -1,7 +1,7 @@
-"""Layers of a few units: weights in vectors along fan_in, (fan_out, fan_in) rows after the biases.
+"""Layers of few units: weights in vectors along fan_in, (fan_out, fan_in) rows after the biases.
 
-The forward product is a dot product for each unit; the gradient is a product of a few rows. Both
-would leave most lanes empty on panels.
+The forward product is a dot product for each unit; the gradient is a product with few rows. In
+panels, both would leave most lanes empty.
 """
 
 from ..._jit import glue, kernel
@@ -14,20 +14,20 @@ from .vectors import VECTOR_BYTES, itemsize
 
 @kernel
 def narrow_start(layer, buffers):
-    """Where the weights begin: one vector after the biases."""
+    """Return where the weights begin: one vector after the biases."""
     return layer["weights"] + VECTOR_BYTES // itemsize(buffers.weights)
 
 
 @kernel
 def rows_of(layer, data, start):
-    """The weights without biases, or their gradient, (fan_out, fan_in) in plain rows."""
+    """Return the weights without biases, or their gradient, (fan_out, fan_in) in plain rows."""
     width = layer["back_width"]
     return Panels(data, start, layer["fan_out"], width, width, panel_width(data))
 
 
 @kernel
 def multiply_narrow(layer, buffers, A, Z):
-    """Z = A W + b; the padding of W holds zeros, that of A takes part, for whole vectors."""
+    """Compute Z = A W + b in whole vectors; the padding of W is 0, that of A is read too."""
     W = rows_of(layer, buffers.weights, narrow_start(layer, buffers))
     for k in range(W.rows):
         bias = buffers.weights[layer["weights"] + k]
@@ -37,9 +37,9 @@ def multiply_narrow(layer, buffers, A, Z):
 
 @kernel
 def narrow_gradient(layer, buffers, A, D, start, how):
-    """The gradient's sum over the batch, laid out like the weights, from `start` on.
+    """Sum the gradient over the batch, in the layout of the weights, from `start` on.
 
-    W: Dᵀ A, and for the biases the sums of D's columns.
+    It is Dᵀ A for W, and the sums of D's columns for the biases.
     """
     gradient, deltas = buffers.gradient, D.data
     for k in range(layer["fan_out"]):
@@ -49,14 +49,14 @@ def narrow_gradient(layer, buffers, A, D, start, how):
         gradient[start + k] = total + gradient[start + k] if how == ADD else total
     G = rows_of(layer, gradient, start + narrow_start(layer, buffers) - layer["weights"])
     few_rows_product(G, transposed(D), A, how)
-    for k in range(G.rows):  # no gradient for the weights' padding, whatever the inputs' holds
+    for k in range(G.rows):  # no gradient for padding of weights, whatever the padding of inputs is
         for j in range(layer["fan_in"], G.columns):
             gradient[G.start + k * G.row_stride + j] = 0
 
 
 @glue
 def apply_narrow(layer, buffers, step, g):
-    """Update from the gradient that lies from `g` on; returns the penalty before."""
+    """Update from the gradient at `g`; return the penalty before."""
     biases, start = layer["weights"], narrow_start(layer, buffers)
     end = start + layer["fan_out"] * layer["back_width"]
     update(step, buffers, biases, biases + layer["fan_out"], g, FREE)

@@ -1,6 +1,6 @@
-"""The update of a run of parameters, from their gradient's sum over the batch.
+"""The update of a range of parameters, from their gradient summed over the batch.
 
-Each optimiser's loop over parameters is compiled by itself, and called by its address.
+Each optimiser's loop over parameters is compiled separately and called by its address.
 """
 
 from functools import lru_cache
@@ -14,26 +14,26 @@ from ...formulas.optimizers import FORMULAS, corrected, penalty_slope, twice_pen
 from ...optimizers import OPTIMIZERS, Optimizer
 from .calls import Loop, call_sum, kept_as
 
-#: Whether penalties act on parameters; no literals, for each of which kernels would be compiled.
+#: Whether penalties act on parameters; not literals: kernels would be compiled for each.
 PENALISED, FREE = np.arange(2, dtype=np.int64)
 
 
 class Step(NamedTuple):
-    """What one step's updates have in common; the numbers have the parameters' dtype."""
+    """The settings that all updates of one step share, in the parameters' dtype."""
 
     update: int  # address of the optimiser's loop
     learning_rate: float
-    numbers: tuple  # of the optimiser
+    numbers: tuple  # the optimiser's constants
     l2: float
     l1: float
-    decay: float  # what a weight is multiplied by
-    scale: float  # 1 / the batch's total weight, less where the gradient is clipped
+    decay: float  # factor of each weight
+    scale: float  # 1 / the batch's total weight, smaller if the gradient is clipped
 
 
 class Update(NamedTuple):
-    """What an optimiser's loop works on: the parameters [begin, end).
+    """The data of an optimiser's loop: the parameters [begin, end).
 
-    Their gradient's sum over the batch lies in `gradient`, `shift` numbers further. The loop
+    Their gradient, summed over the batch, is in `gradient`, shifted by `shift` numbers. The loop
     returns twice the penalty before the update.
     """
 
@@ -90,18 +90,18 @@ def _with_two_moments(formula, compiler):
 
 
 def updating(name, compiler):
-    """The loop over an optimiser's formula, compiled by `kernel` or kept on disk."""
+    """Return the loop over an optimiser's formula, compiled by `compiler`."""
     make = {1: _with_one_moment, 2: _with_two_moments}[OPTIMIZERS[name].moments]
     return make(FORMULAS[name], compiler)
 
 
 _UPDATES = {name: updating(name, kept_as(f"optimizer_{name}")) for name in OPTIMIZERS}
-#: All that may be compiled ahead.
+#: Every loop that may be compiled ahead.
 ENTRIES = tuple(_UPDATES.values())
 
 
 def update_loop(optimizer: Optimizer, dtype: np.dtype) -> Loop:
-    """The loop of an optimiser."""
+    """Return the loop of an optimiser."""
     return _update_loop(optimizer.name, dtype)
 
 
@@ -118,7 +118,7 @@ def compile_all(dtype: np.dtype) -> None:
 
 @kernel
 def next_step(settings, learning_rate, weight, like):
-    """Count one step, and gather what its updates need in the dtype of `like`."""
+    """Count one step, and return the settings of its updates in the dtype of `like`."""
     settings["step"] += 1
     numbers = settings["numbers"]
     corrected_rate = corrected(
@@ -143,16 +143,16 @@ def next_step(settings, learning_rate, weight, like):
 
 @kernel
 def with_scale(step, scale):
-    """The same step for gradients scaled otherwise."""
+    """Return the same step with another gradient scale."""
     return Step(step.update, step.learning_rate, step.numbers, step.l2, step.l1, step.decay, scale)
 
 
 @kernel
 def update(step, buffers, begin, end, g, free):
-    """Update the parameters [begin, end); their gradient's sum over the batch lies from `g` on.
+    """Update the parameters [begin, end) from their gradient, summed over the batch, at `g`.
 
-    Neither penalty nor decay acts on parameters that are `free`: biases, and what activations
-    learn. Returns their share of the penalty before the update.
+    Neither penalty nor decay acts on parameters that are `free`: biases, and the learned parameters
+    of activations. Returns their share of the penalty before the update.
     """
     l2, l1, decay = step.l2, step.l1, step.decay
     if free:
@@ -178,9 +178,9 @@ def update(step, buffers, begin, end, g, free):
 
 @kernel
 def squared_slopes(step, buffers, begin, end, free):
-    """The squared gradient's sum, penalties included, of parameters [begin, end).
+    """Return the sum of squares of the gradient, penalties included, of parameters [begin, end).
 
-    The gradient is the stored one of all layers, which is laid out like the parameters.
+    The gradient is the stored one of all layers, which has the layout of the parameters.
     """
     w, gradient = buffers.weights, buffers.gradient
     zero = type(step.scale)(0)

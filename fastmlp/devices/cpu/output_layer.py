@@ -1,8 +1,8 @@
 """The output end of a network: output activation, loss, and the first deltas.
 
-Few outputs would waste most of a vector in panels, so this end works on columns: of each chunk of
-rows, ``outputs``, ``targets`` and ``output_slopes`` hold one output after the other,
-(outputs, rows) without gaps. Loops then run along the rows, however few outputs there are.
+In panels, few outputs would waste most of a vector, so this module works on columns: for each chunk
+of rows, ``outputs``, ``targets`` and ``output_slopes`` are (outputs, rows) without gaps, one output
+after the other. Loops then run along the rows, however few outputs there are.
 """
 
 import numpy as np
@@ -17,9 +17,9 @@ from .vectors import ZERO
 
 @kernel
 def softmax(z, p, start, rows, outputs, s, first):
-    """p_k = exp(z_k - max z) / sum of these, in each row; a NaN makes its whole row NaN.
+    """Compute p_k = exp(z_k - max z) / sum of these, in each row; a NaN makes its whole row NaN.
 
-    `s` holds one number a row, from `first` on: the largest z, then one over the sum.
+    `s` holds one number per row, from `first` on: the largest z, then one over the sum.
     """
     whole_vectors()
     end = start + rows * outputs
@@ -45,7 +45,7 @@ def softmax(z, p, start, rows, outputs, s, first):
 
 @kernel
 def activate_elements(loop, constant, values, slopes, start, count):
-    """values = f(z), slopes = f'(z) for `count` numbers z in `slopes`, both from `start` on."""
+    """Store f(z) in `values` and f'(z) in `slopes`, for `count` z in `slopes` from `start` on."""
     work = Units(
         values, slopes, slopes, slopes, start, start, ZERO, count, count, ZERO + 1, ZERO, constant
     )
@@ -54,7 +54,7 @@ def activate_elements(loop, constant, values, slopes, start, count):
 
 @kernel
 def output_forward(layer, Z, buffers, first):
-    """p(z) of the rows Z, into the columns of ``outputs`` from row `first` on."""
+    """Compute p(z) of the rows Z, into the columns of ``outputs`` from row `first` on."""
     rows, outputs = Z.rows, Z.columns
     p, slopes, start = buffers.outputs, buffers.output_slopes, first * outputs
     for k in range(outputs):
@@ -70,7 +70,7 @@ def output_forward(layer, Z, buffers, first):
 
 @kernel
 def _losses(settings, buffers, start, rows, outputs, epsilon):
-    """Losses in place of the targets, their derivatives in place of the predictions."""
+    """Replace the targets by the losses, and the predictions by the losses' derivatives."""
     p, t, constants = buffers.outputs, buffers.targets, buffers.loss_constants
     loop = settings["loss"]
     if settings["same_constants"]:
@@ -82,7 +82,7 @@ def _losses(settings, buffers, start, rows, outputs, epsilon):
 
 @kernel
 def _through_softmax(p, slopes, start, rows, outputs):
-    """∂L/∂z_k = p_k (∂L/∂p_k - Σ_j p_j ∂L/∂p_j), in place of ∂L/∂p_k."""
+    """Replace ∂L/∂p_k by ∂L/∂z_k = p_k (∂L/∂p_k - Σ_j p_j ∂L/∂p_j)."""
     for r in range(rows):
         total = type(p[0])(0)
         for place in range(start + r, start + rows * outputs, rows):
@@ -93,13 +93,13 @@ def _through_softmax(p, slopes, start, rows, outputs):
 
 @kernel
 def output_backward(layer, settings, D, buffers, first, epsilon):
-    """δ = w ∂loss/∂z of the rows from `first` on, into D; returns the sum of w times loss."""
+    """Store δ = w ∂loss/∂z of the rows from `first` on in D; return the sum of w times loss."""
     rows, outputs = D.rows, D.columns
     derivatives, losses, w = buffers.outputs, buffers.targets, buffers.row_weights
     slopes = buffers.output_slopes
     start = first * outputs
     end = start + rows * outputs
-    if not layer["loop"]:  # the loss overwrites p, which softmax's derivative is made of
+    if not layer["loop"]:  # the loss overwrites p, which softmax's derivative needs
         for e in range(start, end):
             slopes[e] = derivatives[e]
     _losses(settings, buffers, start, rows, outputs, epsilon)

@@ -1,10 +1,10 @@
-"""Matrices in panels: where their numbers lie.
+"""The memory layout of matrices: panels.
 
-Every matrix lies in *panels*: its columns are cut into panels of ``VECTORS`` vectors, and each
-panel is stored on its own, row after row. A tile then reads its right factor from front to back,
-and the rows that it reads of its left factor, also of a transposed one, lie close together: with
-long rows, each would be in a page of its own, and the search for pages would take longer than the
-arithmetic.
+Every matrix is stored in *panels*: its columns are cut into panels of ``VECTORS`` vectors, and each
+panel is stored separately, row after row. A tile then reads its right factor from front to back,
+and the rows that it reads of its left factor, also of a transposed one, are close together. With
+long rows, each would be in a different memory page, and the page lookups (TLB misses) would take
+longer than the arithmetic.
 """
 
 from typing import NamedTuple
@@ -42,36 +42,36 @@ class Transposed(NamedTuple):
 
 
 def padded(columns: int, dtype) -> int:
-    """`columns` rounded up to whole vectors."""
+    """Return `columns` rounded up to whole vectors."""
     n = lanes(dtype)
     return -(-columns // n) * n
 
 
 @formula
 def panel_width(data):
-    """Columns of a full panel, for the numbers behind the pointer `data`."""
+    """Return the columns of a full panel, for the numbers that the pointer `data` points to."""
     return VECTORS * (VECTOR_BYTES // itemsize(data))
 
 
 @formula
 def panel_count(columns, data):
-    """Panels that so many columns fill, the last of them perhaps in part."""
+    """Return the number of panels for `columns` columns, the last one possibly partial."""
     full = panel_width(data)
     return (columns + full - 1) // full
 
 
 @kernel
 def transposed(M):
-    """Mᵀ."""
+    """Return Mᵀ."""
     return Transposed(M.data, M.start, M.rows, M.columns, M.row_stride, M.panel_stride)
 
 
 @kernel
 def panel_of(M, j):
-    """The panel that begins at column j.
+    """Return the panel that begins at column j.
 
-    A ``row_stride`` of 0 stands for panels whose rows follow each other without gaps, also those of
-    the last, which may be narrower.
+    A ``row_stride`` of 0 means panels whose rows follow each other without gaps, also in the last
+    panel, which may be narrower.
     """
     full = panel_width(M.data)
     width = min(full, M.columns - j)
@@ -81,6 +81,6 @@ def panel_of(M, j):
 
 @kernel
 def column_start(M, j):
-    """Where column j of the first row is."""
+    """Return the position of column j of the first row."""
     full = panel_width(M.data)
     return M.start + j // full * M.panel_stride + j % full

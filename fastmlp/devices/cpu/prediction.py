@@ -1,6 +1,6 @@
-"""The walk of prediction: each thread takes the next chunk of rows that is still to be done.
+"""The prediction walk: each thread takes the next chunk of rows that nobody has taken.
 
-No row waits for another, so that threads need not meet.
+Rows do not depend on each other, so the threads need no barrier.
 """
 
 from ..._jit import entry
@@ -15,9 +15,9 @@ from .vectors import ZERO
 
 @entry
 def predict(layers, buffers, sources, out, member, most):
-    """out = the outputs of the rows that the order begins with, in at most `most` chunks.
+    """Predict into `out`, for the first rows of the order, in at most `most` chunks.
 
-    Returns whether there may be more to do: Python hears Ctrl-C between two calls.
+    Returns whether there may be more to do: Python reacts to Ctrl-C between two calls.
     """
     buffers = pointers(buffers)
     outputs = out.shape[1]

@@ -9,9 +9,9 @@ from .vectors import VECTORS, ZERO
 
 @kernel
 def panel_product(C, X, Y, first, how):
-    """Rows from `first` on of C = X Y, for one panel Y; C has its columns.
+    """Compute rows from `first` on of C = X Y, for one panel Y; C has the same columns.
 
-    To be multiplied with C, X Y must be complete at once: Y has no more than `DEPTH` rows then.
+    To be multiplied with C, X Y must be complete at once, so Y then has at most `DEPTH` rows.
     """
     for k in range(0, Y.rows, DEPTH):
         depth = min(DEPTH, Y.rows - k)
@@ -27,7 +27,7 @@ def panel_product(C, X, Y, first, how):
 
 @kernel
 def few_rows_product(C, X, Y, how):
-    """C = X Y for a C of a few rows."""
+    """Compute C = X Y for a C of few rows."""
     full = panel_width(Y.data)
     for j in range(0, Y.columns, full):
         out, part = panel_of(C, j), panel_of(Y, j)
@@ -40,6 +40,6 @@ def few_rows_product(C, X, Y, how):
 
 @kernel
 def product(C, X, Y, how):
-    """C = X Y; both Y's and C's columns are padded to whole vectors."""
+    """Compute C = X Y; the columns of both Y and C are padded to whole vectors."""
     for j in range(0, Y.columns, panel_width(Y.data)):
         panel_product(panel_of(C, j), X, panel_of(Y, j), ZERO, how)

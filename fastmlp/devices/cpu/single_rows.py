@@ -1,8 +1,8 @@
-"""One row at a time, on the weights where they lie: nothing is laid out, copied or kept.
+"""Prediction of one row at a time, on the weights in place: nothing is rearranged or copied.
 
-A matrix-vector product reads each weight once, whatever it does, and a weight matrix in C order has
-them in the order in which it does: row after row, along fan_out. Of a sparse row, it reads only the
-rows of the first matrix that the stored values stand for.
+A matrix-vector product reads each weight once in any case, and a weight matrix in C order has the
+weights in the order of reading: row after row, along fan_out. For a sparse row, it reads only those
+rows of the first matrix that belong to stored values.
 """
 
 import numpy as np
@@ -17,17 +17,17 @@ from .panels import panel_width
 from .sources import FEATURES, Sources, gather, stored, stored_column, stored_value
 from .vectors import ZERO, pointer
 
-#: What is made of a row's outputs: nothing, [1 - p, p] of the single one p, or shares of their sum.
+#: The form of a row's outputs: as they are, [1 - p, p] for a single output p, or shares of the sum.
 PLAIN, PAIR, SHARES = range(3)
-#: Up to so many rows, or parameters times rows, laying the weights out takes longer than it saves.
+#: Up to this many rows, or parameters times rows, copying the weights takes longer than it saves.
 FEW_ROWS, FEW_ROWS_WORK = 16, 300_000
-ONE = np.int64(1)  # not a literal, for which kernels would be compiled anew
-#: What a row's walk has to know of each layer.
+ONE = np.int64(1)  # not a literal: kernels would be compiled again for it
+#: The data of each layer for the walk of a row.
 PLAN = np.dtype(
     [
         ("fan_in", np.int64),
-        ("fan_out", np.int64),  # numbers z
-        ("outputs", np.int64),  # numbers f(z)
+        ("fan_out", np.int64),  # number of z
+        ("outputs", np.int64),  # number of f(z)
         ("loop", np.int64),  # address of the activation's loop, 0 for softmax
         ("pieces", np.int64),
         ("learns", np.int64),
@@ -47,7 +47,7 @@ def _array_at_python(address, size, like):
 
 @intrinsic(_array_at_python)
 def array_at(typingctx, address, size, like):
-    """The `size` numbers of `like`'s type at an address, as a pointer."""
+    """Return a pointer to the `size` numbers of `like`'s type at an address."""
     signature = types.CPointer(like)(types.int64, types.int64, like)
 
     def codegen(context, builder, signature, args):
@@ -58,9 +58,9 @@ def array_at(typingctx, address, size, like):
 
 @kernel
 def affine(layer, values, x, z):
-    """z = x W + b; x lies from `x` on in the values.
+    """Compute z = x W + b; x lies in the values from `x` on.
 
-    Four inputs at a time, so that z is read and written a quarter as often.
+    It takes four inputs at a time, so that z is read and written a quarter as often.
     """
     fan_in, fan_out = layer["fan_in"], layer["fan_out"]
     weights = array_at(layer["weights"], fan_in * fan_out, z[0])
@@ -83,7 +83,7 @@ def affine(layer, values, x, z):
 
 @kernel
 def affine_sparse(layer, source, row, z):
-    """z = x W + b for one row x of a sparse source."""
+    """Compute z = x W + b for one row x of a sparse source."""
     fan_in, fan_out = layer["fan_in"], layer["fan_out"]
     weights = array_at(layer["weights"], fan_in * fan_out, z[0])
     biases = array_at(layer["biases"], fan_out, z[0])
@@ -99,7 +99,7 @@ def affine_sparse(layer, source, row, z):
 
 @kernel
 def activate_row(layer, values, a, z, unread):
-    """f(z) of one row's numbers z to the values from `a` on."""
+    """Write f(z) of one row's numbers z to the values from `a` on."""
     outputs = layer["outputs"]
     if not layer["loop"]:
         for k in range(outputs):
@@ -128,9 +128,9 @@ def activate_row(layer, values, a, z, unread):
 
 @kernel
 def forward_row(plan, first, values, x, z, unread):
-    """The layers from `first` on, whose inputs lie from `x` on; returns where the outputs lie.
+    """Apply the layers from `first` on to the inputs at `x`; return where the outputs lie.
 
-    There is room for the longest layer in `z` and `unread`.
+    `z` and `unread` have room for the widest layer.
     """
     for index in range(first, plan.size):
         layer = plan[index]
@@ -142,7 +142,7 @@ def forward_row(plan, first, values, x, z, unread):
 
 @kernel
 def rooms(plan):
-    """How many values a row has in all layers, and how many numbers z in the longest."""
+    """Return the number of a row's values in all layers, and of z in the widest layer."""
     values, longest = plan[0]["fan_in"], ZERO
     for index in range(plan.size):
         values += plan[index]["outputs"]
@@ -152,10 +152,10 @@ def rooms(plan):
 
 @entry
 def predict_rows(plan, X, out, form):
-    """out = the outputs of the rows of X, in one of the forms above; both are flat."""
+    """Predict the rows of X into `out`, in one of the forms above; both are flat."""
     features, outputs = plan[0]["fan_in"], plan[plan.size - 1]["outputs"]
     size, longest = rooms(plan)
-    # Each call's own, so that calls may run at once.
+    # Private to each call, so that calls may run at the same time.
     values, z = np.empty(size, out.dtype), np.empty(longest, out.dtype)
     unread = np.empty(longest, out.dtype)
     for r in range(X.size // features):
@@ -175,7 +175,7 @@ def predict_rows(plan, X, out, form):
 
 @entry
 def predict_sources(plan, sources, out, sparse):
-    """out = the outputs of all rows of the user's X, (rows, outputs)."""
+    """Predict all rows of the user's X into `out`, (rows, outputs)."""
     source = sources[FEATURES]
     size, longest = rooms(plan)
     values, z = np.empty(size, out.dtype), np.empty(longest, out.dtype)
@@ -195,16 +195,17 @@ def predict_sources(plan, sources, out, sparse):
 
 
 def plan_of(network, arrays, loops) -> np.ndarray:
-    """What a row's walk has to know of a network.
+    """Return the data of a network for the walk of a row.
 
     Parameters
     ----------
     network : Network
-        Whose layers these are.
+        The network with these layers.
     arrays : list of ndarray
-        In the order of the packed vector: the plan has their addresses, but does not keep them.
+        In the order of the packed vector. The plan stores their addresses, but does not keep them
+        alive.
     loops : list of Loop or None
-        Of each layer's activation.
+        The loop of each layer's activation.
     """
     kinds = (*network.activation, network.output_activation)
     addresses = [array.ctypes.data for array in arrays]
@@ -230,20 +231,20 @@ def plan_of(network, arrays, loops) -> np.ndarray:
 
 
 def pays(size: int, rows: int) -> bool:
-    """Whether so few rows are best predicted one by one."""
+    """Check whether so few rows are best predicted one by one."""
     return rows <= FEW_ROWS or rows * size <= FEW_ROWS_WORK
 
 
 class SingleRows:
-    """The walk of single rows, bound to weights where they lie.
+    """The walk of single rows, bound to weights in place.
 
     Parameters
     ----------
     network : Network
         Shape, activations and loss.
     arrays : list of ndarray
-        All weights, all biases, and what activations have learned: in C order, and of the dtype
-        that everything is computed in. Later changes of their numbers are seen.
+        All weights, all biases, and the activations' learned parameters: in C order, and of the
+        dtype of all computations. Later changes of their values take effect.
     """
 
     def __init__(self, network, arrays):
@@ -253,6 +254,6 @@ class SingleRows:
 
     @present
     def forward(self, X, out):
-        """out = the outputs for the rows of X, an ndarray or CSR matrix, one by one."""
+        """Predict the rows of X, an ndarray or CSR matrix, into `out`, one by one."""
         sources = Sources(self._network, X)
         predict_sources(self._plan, sources.table, out, bool(sources.sparse))

@@ -1,8 +1,8 @@
-"""How a user's rows come in: the only code that sees arrays which are not the device's own.
+"""Access to the user's rows: the only code that sees arrays which are not the device's own.
 
 Compiling for each dtype, memory order, writeable flag and index type of every input would make
-hundreds of variants of the same epoch. So an array enters as an address, two strides and a kind,
-and one compilation gathers them all; the values take the device's dtype on the way.
+hundreds of variants of the same epoch. So an array is passed as an address, two strides and a kind,
+and one compiled function reads them all, and converts the values to the device's dtype.
 """
 
 import numpy as np
@@ -31,13 +31,13 @@ SOURCE = np.dtype(
 class Sources:
     """Descriptions of the user's arrays for compiled code; keeps the arrays alive.
 
-    Compiled code does not look where it reads. So this is where shapes, strides and indices are
-    checked, whatever was checked before.
+    Compiled code does not check its addresses. So shapes, strides and indices are checked here,
+    even if they have been checked before.
 
     Parameters
     ----------
     network : Network
-        Which reads the features and is told the targets.
+        The network that gets the features and targets.
     X : ndarray of shape (n, features) or CSR matrix
     targets : ndarray of shape (n, outputs), optional
     weights : ndarray of shape (n,), optional
@@ -47,7 +47,7 @@ class Sources:
     Raises
     ------
     ValueError
-        If an array has another shape, or X is a damaged sparse matrix.
+        If an array has the wrong shape, or X is an invalid sparse matrix.
     """
 
     def __init__(self, network, X, targets=None, weights=None, order=None):
@@ -97,7 +97,7 @@ class Sources:
 
 
 def _peek_python(address, index, like):
-    """Number `index` of the array of `like`'s type at `address`."""
+    """Return number `index` of the array of `like`'s type at `address`."""
     dtype = np.asarray(like).dtype
     c_type = np.ctypeslib.as_ctypes_type(dtype)
     return dtype.type(c_type.from_address(int(address + index * dtype.itemsize)).value)
@@ -117,7 +117,7 @@ def peek(typingctx, address, index, like):
 
 @kernel
 def row_number(order, position):
-    """The row at `position` of the order."""
+    """Return the row at `position` in the order."""
     if order["kind"] == ABSENT:
         return position
     return peek(order["address"], position, np.int64(0))
@@ -133,7 +133,7 @@ def check_order(sources, begin, end):
     elif end > order["rows"]:
         wrong = True
     else:
-        for position in range(begin, end):  # without the sign, a negative number is too large
+        for position in range(begin, end):  # as unsigned, a negative number is too large
             wrong |= np.uint64(peek(order["address"], position, np.int64(0))) >= rows
     if wrong:
         raise IndexError("the order names rows that X does not have")
@@ -141,7 +141,7 @@ def check_order(sources, begin, end):
 
 @kernel
 def value(source, row, column, like):
-    """One number of a dense source, in `like`'s dtype."""
+    """Return one number of a dense source, in `like`'s dtype."""
     address = source["address"] + row * source["row"] + column * source["column"]
     if source["kind"] == FLOAT32:
         return type(like)(peek(address, 0, np.float32(0)))
@@ -152,11 +152,11 @@ def value(source, row, column, like):
 
 @kernel
 def gather(source, row, first, count, out, start):
-    """out[start:start + count] = columns from `first` on of row number `row` of a dense source."""
+    """Copy `count` columns, from `first` on, of a dense source's row to `out`, from `start` on."""
     like = out[0]
     kind, step = source["kind"], source["column"]
     address = source["address"] + row * source["row"] + first * step
-    # A stride that is the item's own size lets the loop vectorise.
+    # A stride equal to the item size lets the loop vectorise.
     if kind == FLOAT32 and step == 4:
         for j in range(count):
             out[start + j] = type(like)(peek(address, j, np.float32(0)))
@@ -170,20 +170,20 @@ def gather(source, row, first, count, out, start):
 
 @kernel
 def stored(source, row):
-    """First and last (excluded) position of a sparse row's stored values."""
+    """Return the first and last (excluded) position of a sparse row's stored values."""
     starts = source["starts"]
     return peek(starts, row, np.int64(0)), peek(starts, row + 1, np.int64(0))
 
 
 @kernel
 def stored_column(source, position):
-    """Column of the value stored at `position`."""
+    """Return the column of the value stored at `position`."""
     return np.int64(peek(source["indices"], position, np.int32(0)))
 
 
 @kernel
 def stored_value(source, position, like):
-    """Value stored at `position`, in `like`'s dtype."""
+    """Return the value stored at `position`, in `like`'s dtype."""
     if source["kind"] == FLOAT32:
         return type(like)(peek(source["address"], position, np.float32(0)))
     return type(like)(peek(source["address"], position, np.float64(0)))

@@ -1,15 +1,15 @@
-"""Threads that meet inside compiled code.
+"""Threads that synchronise inside compiled code.
 
 Each member of a team is a Python thread inside one compiled call, which lasts for a run of batches;
 between the phases of a batch the members meet at a barrier. Numba's own parallel loops start and
 join their threads in every loop, abort the process when two Python threads enter them at once, and
-die in a forked child. Here no thread outlives the fit that it works for.
+do not work in a forked child. Here no thread outlives the fit that it works for.
 
-What a team works on belongs to its first member, the caller's thread. The others *enter* a piece of
-work before they touch its memory, and *leave* it when they never will again. The first member
-*ends* it: who has not entered by then never will, and who has entered is waited for. So a call
-returns, by whatever way, only when its memory is its caller's alone; and no call waits for a thread
-that never starts.
+The memory that a team works on belongs to its first member, the caller's thread. The others *enter*
+a task before they touch its memory, and *leave* it when they will never touch it again. The first
+member *ends* the task: members that have not entered by then never will, and it waits for those
+that have. So when a call returns or raises, only its caller uses the memory; and no call waits for
+a thread that never starts.
 """
 
 import _thread
@@ -28,17 +28,17 @@ from numba.core import config
 from ..._jit import JIT_DISABLED, entry, intrinsic, kernel
 from .ending import PRESENCE
 
-# Places in a team's state, two cache lines apart: waiting on one does not slow writing another.
+# Indices into a team's state, two cache lines apart: waiting on one does not slow writing another.
 _ARRIVED, _ROUND, _ENDED, _TAKEN = 0, 16, 32, 48
-#: After these, one place for each member: the sum of what has become of its presence.
+#: After these, one number for each member: the sum of the flags below that are set for it.
 _PRESENCE = 64
 _ENTERED, _LEFT, _CLOSED = 1, 2, 4
-#: Looks at the barrier before a waiting member lets other threads have the core. A meeting on idle
-#: cores takes a microsecond; on a busy machine, spinning longer takes time from whoever is awaited.
+#: How often a waiting member polls the barrier before it yields its core. A barrier on idle cores
+#: takes a microsecond; on a busy machine, spinning longer takes time from the awaited threads.
 _PATIENCE = 2000
-#: Most threads for each core, whatever was asked for: more than one a core is for trying out.
+#: Most threads per core, whatever was asked for: more than one per core is only for experiments.
 MOST_PER_CORE = 4
-#: How long a new helper may take until it runs, before a meeting does without it.
+#: How long a new helper may take to start, before a task that needs barriers runs without it.
 _START_SECONDS = 1.0
 
 
@@ -57,7 +57,7 @@ def _add_python(state, place, value):
 
 @intrinsic(_add_python)
 def _atomic_add(typingctx, state, place, value):
-    """Add to a number of the state; returns what it was before."""
+    """Add to a number of the state; return its old value."""
 
     def codegen(context, builder, signature, args):
         data = context.make_array(signature.args[0])(context, builder, args[0]).data
@@ -68,7 +68,7 @@ def _atomic_add(typingctx, state, place, value):
 
 @intrinsic(lambda state, place: state[place])
 def _atomic_load(typingctx, state, place):
-    """A number of the state, as the other members have left it."""
+    """Return a number of the state, as last written by any member."""
 
     def codegen(context, builder, signature, args):
         data = context.make_array(signature.args[0])(context, builder, args[0]).data
@@ -79,7 +79,7 @@ def _atomic_load(typingctx, state, place):
 
 @intrinsic(lambda: None)
 def _yield_core(typingctx):
-    """Let another thread have the core."""
+    """Yield the core to another thread."""
     name = "SwitchToThread" if os.name == "nt" else "sched_yield"
 
     def codegen(context, builder, signature, args):
@@ -94,7 +94,7 @@ def _yield_core(typingctx):
 
 @kernel
 def meet(member):
-    """Wait until all members are here; False if one has left, or the first has ended the work."""
+    """Wait for all members at a barrier; return False if one has left or the work has ended."""
     state = member.state
     if member.members == 1:
         return True
@@ -107,7 +107,7 @@ def meet(member):
     while _atomic_load(state, _ROUND) == this_round:
         looks += 1
         if looks > _PATIENCE:
-            # Who leaves after the last meeting leaves after this round, too.
+            # A member that leaves after the last barrier has also completed this round.
             if _is_given_up(state) and _atomic_load(state, _ROUND) == this_round:
                 return False
             _yield_core()
@@ -116,7 +116,7 @@ def meet(member):
 
 @kernel
 def _is_given_up(state):
-    """Whether the work has ended, or a member has left it: then not all will ever meet again."""
+    """Check whether the work has ended or a member has left: then not all will meet again."""
     given_up = _atomic_load(state, _ENDED) != 0
     for place in range(_PRESENCE, state.size):
         given_up |= _atomic_load(state, place) & _LEFT != 0
@@ -125,7 +125,7 @@ def _is_given_up(state):
 
 @kernel
 def share(member, count):
-    """The member's share [begin, end) of `count` chunks of work."""
+    """Return the member's share [begin, end) of `count` chunks of work."""
     return (
         member.rank * count // member.members,
         (member.rank + 1) * count // member.members,
@@ -134,7 +134,7 @@ def share(member, count):
 
 @kernel
 def take(member, count):
-    """The next of `count` chunks that nobody has taken yet; `count` where there is none."""
+    """Take the next of `count` chunks that nobody has taken; return `count` if none is left."""
     if _atomic_load(member.state, _ENDED) != 0:
         return count
     return min(_atomic_add(member.state, _TAKEN, 1), count)
@@ -142,21 +142,21 @@ def take(member, count):
 
 @entry
 def enter(state, rank):
-    """Whether a helper may begin: the work has not ended."""
+    """Enter the work as a helper; return whether it may begin, that is, the work has not ended."""
     return _atomic_add(state, _PRESENCE + rank, _ENTERED) == 0
 
 
 @entry
 def leave(state, rank):
-    """Say that a helper will not touch the work's memory any more."""
+    """Record that a helper will not touch the work's memory any more."""
     _atomic_add(state, _PRESENCE + rank, _LEFT)
 
 
 @entry
 def end(state):
-    """End the work: let nobody enter any more, and wait until all who have entered have left.
+    """End the work: let no member enter any more, and wait until those that entered have left.
 
-    Python hears no signal in compiled code, so that no exception can cut this short.
+    Python handles no signals during compiled code, so no exception can interrupt this.
     """
     _atomic_add(state, _ENDED, 1)
     for place in range(_PRESENCE + 1, state.size):
@@ -168,19 +168,19 @@ def end(state):
                     _yield_core()
 
 
-#: What may be compiled ahead.
+#: The entries that may be compiled ahead.
 ENTRIES = (enter, leave, end)
 
 
 def alone() -> Member:
-    """A team of one."""
+    """Return the member of a team of one."""
     return Member(0, 1, np.zeros(_PRESENCE + 1, np.int64))
 
 
 def usable_threads(n_jobs: int | None) -> int:
-    """How many threads a fit may use: what the user asked for, within what the process may use.
+    """Return how many threads a fit may use: the user's wish, within the process's limits.
 
-    NUMBA_NUM_THREADS counts, which joblib sets in its worker processes too.
+    NUMBA_NUM_THREADS is one of these limits; joblib also sets it in its worker processes.
     """
     affinity = getattr(os, "sched_getaffinity", None)
     cores = len(affinity(0)) if affinity else os.cpu_count() or 1
@@ -192,10 +192,10 @@ def usable_threads(n_jobs: int | None) -> int:
 
 
 class _Reservations:
-    """How many helping threads all teams of this process have together.
+    """The number of helper threads of all teams in this process.
 
-    Fits that run at once, in threads of the user's, share the cores instead of each taking all. A
-    reservation ends with its team, whatever becomes of it.
+    Fits that run at the same time, in the user's own threads, share the cores instead of each
+    taking all. A reservation ends with its team, however the team ends.
     """
 
     def __init__(self):
@@ -207,7 +207,7 @@ class _Reservations:
         self._lock, self._counts = threading.Lock(), weakref.WeakKeyDictionary()
 
     def reserve(self, team, n_jobs: int | None) -> int:
-        """Reserve helpers for a team: as many as were asked for, or as there are idle cores."""
+        """Reserve helpers for a team: as many as requested, or one for each idle core."""
         wanted = usable_threads(n_jobs) - 1
         with self._lock:
             granted = wanted if n_jobs is not None else max(0, wanted - self.busy())
@@ -215,7 +215,7 @@ class _Reservations:
         return granted
 
     def busy(self) -> int:
-        """How many helpers are reserved."""
+        """Return how many helpers are reserved."""
         return sum(self._counts.values())
 
 
@@ -223,7 +223,7 @@ _RESERVED = _Reservations()
 
 
 class _Helper:
-    """A thread that does what it is given, one piece of work after the other, until it is None."""
+    """A thread that runs the tasks it is given, one after the other, until it is given None."""
 
     def __init__(self):
         self.tasks = queue.SimpleQueue()
@@ -232,12 +232,12 @@ class _Helper:
         self._patience = _START_SECONDS
 
     def start(self):
-        # `threading.Thread` waits until the new thread runs: on a busy machine for milliseconds,
-        # and for ever where its first frame finds no memory.
+        # `threading.Thread` waits until the new thread runs: for milliseconds on a busy machine,
+        # and for ever if there is no memory for its first frame.
         _thread.start_new_thread(self._live, ())
 
     def is_awake(self) -> bool:
-        """Whether the thread runs; a new one is waited for, but only once."""
+        """Check whether the thread runs; wait for a new one, but only once."""
         if self._asleep is None:
             return True
         if self._asleep.acquire(timeout=self._patience):
@@ -248,9 +248,9 @@ class _Helper:
     def _live(self):
         self._asleep.release()
         while (task := self.tasks.get()) is not None:
-            with contextlib.suppress(BaseException):  # of memory that has run out: it has left
+            with contextlib.suppress(BaseException):  # out of memory: it has left
                 _take_part(*task)
-            del task  # what a fit has used ends with the fit
+            del task  # so that a fit's memory is freed when the fit ends
 
 
 def _take_part(work, member, errors):
@@ -269,14 +269,14 @@ class Team:
     Parameters
     ----------
     n_jobs : int or None
-        Most members; None for as many as there are idle cores.
+        Most members; None for one for each idle core.
     """
 
     def __init__(self, n_jobs: int | None):
         self._helpers: list[_Helper] = []
         self._process = os.getpid()
         weakref.finalize(self, _dismiss, self._helpers)
-        # As plain Python, the barrier's arithmetic is not atomic.
+        # In plain Python, the barrier's arithmetic is not atomic.
         self._most = _RESERVED.reserve(self, 1 if JIT_DISABLED else n_jobs)
 
     @property
@@ -285,11 +285,12 @@ class Team:
         return 1 + self._most
 
     def run(self, work, members: int, meets: bool = True):
-        """Let each member do ``work(member)``; returns what this thread, the first, returned.
+        """Run ``work(member)`` for each member; return the result of this thread, the first member.
 
-        Members that `meet` must all be there; so those that cannot be started are done without, and
-        `work` finds fewer members. Of others, any number may enter before the first one has ended.
-        When this returns or raises, no other member is at work.
+        If the work has barriers (`meets`), all members must be present, so the team leaves out
+        those that cannot be started, and `work` sees fewer members. Otherwise, any number of
+        members may enter before the first one has ended. When this returns or raises, no other
+        member is at work.
         """
         PRESENCE.check()
         helpers = self._awake(members - 1, meets) if members > 1 else []
@@ -308,12 +309,12 @@ class Team:
             try:
                 raise errors[0]
             finally:
-                del errors  # whose traceback holds this frame, and so the team
+                del errors  # their traceback refers to this frame, and so to the team
         return result
 
     def _awake(self, count, meets):
-        """Up to `count` helpers; where members meet, those that are known to run."""
-        if self._process != os.getpid():  # the helpers of before the fork are not in this process
+        """Return up to `count` helpers; only those known to run if the members have barriers."""
+        if self._process != os.getpid():  # helpers from before a fork are not in this process
             self._helpers.clear()
             self._process = os.getpid()
         while len(self._helpers) < count:
@@ -321,7 +322,7 @@ class Team:
             self._helpers.append(_Helper())
             try:
                 self._helpers[-1].start()
-            except (RuntimeError, MemoryError):  # the system has no thread, or no memory to give
+            except (RuntimeError, MemoryError):  # the system has no more threads or memory
                 self._helpers.pop()
                 break
         helpers = self._helpers[:count]
@@ -329,7 +330,7 @@ class Team:
 
 
 def compile_all():
-    """Compile what nothing may interrupt later."""
+    """Compile the functions whose first call must not be interrupted."""
     state = np.zeros(_PRESENCE + 1, np.int64)
     enter(state, 0)
     leave(state, 0)
@@ -341,5 +342,5 @@ def _dismiss(helpers):
         helper.tasks.put(None)
 
 
-#: The team for work that is too little for more than one thread.
+#: The team for work that is too small for more than one thread.
 ALONE = Team(1)

@@ -7,7 +7,7 @@ from numba.core import config
 
 from ..._jit import intrinsic
 
-#: Numba compiles a function anew for a literal argument: a 0 that is not one.
+#: A 0 that is not a literal: Numba compiles a function again for each literal argument.
 ZERO = np.int64(0)
 
 
@@ -17,10 +17,10 @@ def _same(array):
 
 @intrinsic(_same)
 def pointer(typingctx, array):
-    """The address of an array's first number, indexed like the array.
+    """Return the address of an array's first number, indexed like the array.
 
-    Inside compiled code an array counts its references, atomically, wherever it is passed on, and
-    tests each index for wraparound, which stops loops from vectorising. A pointer does neither.
+    In compiled code, passing an array on updates its reference count atomically, and each index is
+    tested for wraparound, which prevents vectorisation. A pointer does neither.
     """
 
     def codegen(context, builder, signature, args):
@@ -31,7 +31,7 @@ def pointer(typingctx, array):
 
 @intrinsic(lambda array: array.itemsize)
 def itemsize(typingctx, data):
-    """Bytes of one number behind a pointer."""
+    """Return the bytes of one number that a pointer points to."""
 
     def codegen(context, builder, signature, args):
         return context.get_constant(types.intp, data.dtype.bitwidth // 8)
@@ -40,9 +40,9 @@ def itemsize(typingctx, data):
 
 
 def _host_features() -> set[str]:
-    """The CPU features that Numba compiles for, which the user may have set below the host's.
+    """Return the CPU features that Numba compiles for; the user may have set fewer than the host's.
 
-    Numba takes those of NUMBA_CPU_FEATURES; else none for NUMBA_CPU_NAME=generic; else the host's.
+    Numba uses those of NUMBA_CPU_FEATURES; else none for NUMBA_CPU_NAME=generic; else the host's.
     """
     if config.CPU_FEATURES is not None:
         return {f[1:] for f in config.CPU_FEATURES.split(",") if f.startswith("+")}
@@ -50,7 +50,7 @@ def _host_features() -> set[str]:
 
 
 def _registers() -> tuple[int, int]:
-    """Bytes of a vector register, and how many there are."""
+    """Return the bytes of a vector register, and the number of registers."""
     features = _host_features()
     if "avx512f" in features:
         return 64, 32
@@ -65,5 +65,5 @@ VECTORS = 2
 
 
 def lanes(dtype) -> int:
-    """How many numbers of `dtype` a vector holds: narrow columns are padded to this."""
+    """Return how many numbers of `dtype` a vector holds: narrow columns are padded to this."""
     return VECTOR_BYTES // np.dtype(dtype).itemsize

@@ -17,15 +17,15 @@ from .toolkit import SIMULATED, cuda, describe, synchronize
 
 __all__ = ["CudaDevice", "describe"]
 
-#: The most parameters times rows of a batch that one block of threads takes: past some twenty
-#: microseconds a batch, many multiprocessors gain more than their meetings cost.
+#: The most parameters times batch rows for one block of threads: if a batch takes more than about
+#: twenty microseconds, many multiprocessors gain more than their synchronisation costs.
 SINGLE_BLOCK_WORK = 1_000_000
-#: The fewest rows of a batch in shared memory at a time, for one block to be kept busy.
+#: The fewest rows of a batch in shared memory at a time that keep one block busy.
 LEAST_ROWS = 32
 
 
 def regime(kind, network, batch_rows):
-    """How a network is trained: here alone it is chosen."""
+    """Choose how a network is trained; the only place where that is decided."""
     small = network.size * batch_rows <= SINGLE_BLOCK_WORK
     rows = block_rows(kind, network, batch_rows)
     return SingleBlock if small and rows >= min(batch_rows, LEAST_ROWS) else Layered
@@ -34,15 +34,15 @@ def regime(kind, network, batch_rows):
 class CudaDevice(Configured):
     """One network on a GPU; see `Device`.
 
-    X may also be an array on the GPU, of any library that says by ``__cuda_array_interface__``
-    where it lies: it is used in place.
+    X may also be an array on the GPU, from any library that supports
+    ``__cuda_array_interface__``: it is used in place.
 
     Raises
     ------
     ValueError
-        If X will be a sparse matrix, or as every device.
+        If X will be a sparse matrix, or for the same reasons as with every device.
     MemoryError
-        If the GPU has too little memory for the network's work.
+        If the GPU has too little memory to train or run the network.
     """
 
     name = "cuda"
@@ -50,9 +50,9 @@ class CudaDevice(Configured):
 
     @staticmethod
     def to_host(array):
-        """A copy of an array that lies on the GPU."""
+        """Copy an array from the GPU to the host."""
         on_gpu = cuda.as_cuda_array(array)
-        synchronize()  # not every library says in which queue it writes the array
+        synchronize()  # not every library reports the stream in which it writes the array
         host = on_gpu.copy_to_host()
         synchronize()
         return host
@@ -64,7 +64,7 @@ class CudaDevice(Configured):
             )
         network = self.network
         if network.custom and not SIMULATED:
-            # What a user's functions may be is the same for all devices; the CPU's tells it.
+            # Custom functions have the same rules on all devices: the CPU's code checks them.
             layer_loops(network, self.dtype)
             loss_loop(network.loss, network.canonical, self.dtype)
         self._kind = self._kind_of(network)
@@ -87,12 +87,12 @@ class CudaDevice(Configured):
     # ---- training --------------------------------------------------------------------------------
 
     def train(self, rows, order):
-        """One update for each batch of the rows in `order`; see `Device`."""
+        """Do one update for each batch of the rows in `order`; see `Device`."""
         if self._regime is None:
             make = regime(self._kind, self.network, self.batch_size)
             settings = self.network, self.regularization, self.batch_size, self._memory
             self._regime = make(self._kind, *settings)
-            self._arrays = None  # of rows that were there before, runs have room for no penalties
+            self._arrays = None  # runs made earlier have no room for penalties
         totals = batch_weights(rows.weights, order, self.batch_size)
         if not totals.all():
             raise ZeroDivisionError(ZERO_WEIGHT)
@@ -117,7 +117,7 @@ class CudaDevice(Configured):
         return loss_sum
 
     def _loss_of(self, run, totals):
-        """The sum over a run's batches of mean loss, with penalty, times rows; once."""
+        """Return the sum over a run's batches of mean loss, with penalty, times rows; only once."""
         if run.batches == 0:
             return 0.0
         starts = np.arange(0, run.rows, self.batch_size)
@@ -129,16 +129,16 @@ class CudaDevice(Configured):
 
     @property
     def _outputs_of_a_mean(self):
-        """What a row's loss is divided by: squared error's is the mean over the outputs."""
+        """The divisor of a row's loss: squared error is a mean over the outputs."""
         return self.network.units[-1] if self.network.loss.mean_over_outputs else 1
 
     def _rows_of(self, rows, run_batches, batch_rows):
-        """The rows on the GPU; those of the epoch before, where it had the same arrays."""
+        """Return the rows on the GPU; reuse the last epoch's if the arrays are the same."""
         if self._arrays is None or any(
             own is not other for own, other in zip(rows, self._arrays, strict=True)
         ):
             parts = 1 if self._regime is None else self._regime.penalty_parts
-            self._arrays, self._rows = rows, None  # of two fits' rows, one at a time
+            self._arrays, self._rows = rows, None  # free old rows before sending new ones
             self._rows = rows_on(
                 self._memory, *rows,
                 run_batches=run_batches, batch_rows=batch_rows, penalty_parts=parts,
@@ -146,7 +146,7 @@ class CudaDevice(Configured):
         return self._rows
 
     def sums(self, rows, parameters=None, gradient=True):
-        """The sums over all rows; see `Device`."""
+        """Return the sums over all rows; see `Device`."""
         memory, n = self._memory, len(rows.targets)
         if parameters is not None:
             at = self.network.checked(parameters, self.dtype)
@@ -172,20 +172,20 @@ class CudaDevice(Configured):
         return Sums(float(total) / self._outputs_of_a_mean, float(weight), summed)
 
     def _finished(self, run):
-        """The summed loss of a run without updates; once."""
+        """Return the summed loss of a run without updates; only once."""
         return run.finish().sum() if run.batches else 0.0
 
     # ---- prediction ------------------------------------------------------------------------------
 
     def forward(self, X, out, order=None):
-        """out = the network's outputs for the rows in `order`, or for all rows."""
+        """Write the network's outputs to `out`, for the rows in `order` or for all rows."""
         n, memory = len(out), self._memory
         if self._ahead is None or self._ahead[0] < n:
             layered = Layered(self._kind, self.network, Regularization(), n, memory)
             self._ahead = n, layered, Run(memory, layered.block_rows, 1, 1)
         _, layered, run = self._ahead
         block = layered.block_rows
-        run.targets, run.weights = run.steps, run.losses  # of which nothing is read
+        run.targets, run.weights = run.steps, run.losses  # placeholders, never read
         resident = isinstance(self._rows, Resident) and self._arrays[0] is X
         on_gpu = resident or is_on_gpu(X)
         if on_gpu:
@@ -203,9 +203,9 @@ class CudaDevice(Configured):
     # ---- what comes back -------------------------------------------------------------------------
 
     def parameters(self):
-        """The parameters now, packed."""
+        """Return the current parameters, packed."""
         return self._memory.download(self._memory.parameters)
 
     def moments(self):
-        """The optimiser's moments now, each packed."""
+        """Return the optimiser's current moments, each packed."""
         return np.stack([self._memory.download(moment) for moment in self._memory.moments])

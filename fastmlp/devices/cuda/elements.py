@@ -1,7 +1,8 @@
-"""What happens at one place of a batch: at one number, or at one row of outputs.
+"""The computations for one element of a batch: one number, or one row of outputs.
 
-Functions of the GPU, put together from the formulas for one kind of network. None knows of threads:
-each is called by whichever thread has the place, in a kernel of `single_block` or `phases`.
+These are device functions, composed from the formulas for one kind of network. None of them depends
+on threads: each is called by the thread that has the element, in a kernel of `single_block` or
+`phases`.
 """
 
 import hashlib
@@ -21,10 +22,10 @@ from .toolkit import device
 
 
 class Kind(NamedTuple):
-    """What kernels are made for: networks of one kind share them, whatever their widths.
+    """A kind of network: networks of one kind share kernels, whatever their widths.
 
-    Activations are pairs of name and whether units learn, or a user's own objects, in the order of
-    the numbers that the table of layers calls them by.
+    Activations are pairs (name, whether units learn), or custom objects. The table of layers refers
+    to them by their index.
     """
 
     dtype: np.dtype
@@ -37,12 +38,12 @@ class Kind(NamedTuple):
 
     @property
     def learns(self) -> bool:
-        """Whether units of a layer learn a number of their activation."""
+        """Whether any layer's activation has learned parameters."""
         return any(isinstance(a, tuple) and a[1] for a in self.activations)
 
     @property
     def name(self) -> str | None:
-        """A name for the disk cache; none where there are a user's own functions."""
+        """A name for the disk cache; None if there are custom functions."""
         parts = *self.activations, self.loss
         if any(isinstance(part, Own) for part in parts):
             return None
@@ -51,22 +52,22 @@ class Kind(NamedTuple):
 
 
 class State(NamedTuple):
-    """What a kernel works on: parameters, and what the batch leaves behind."""
+    """The data of a kernel: parameters, and intermediate results of the batch."""
 
     parameters: Any
     gradient: Any  # summed over rows...
-    start: Any  # ... from here on, laid out like the parameters
+    start: Any  # ... from this index on, in the layout of the parameters
     work: Any
     seed: Any  # of dropout
-    step: Any  # the optimiser's
-    row: Any  # in the batch, of the first row in work
+    step: Any  # the optimiser's step count
+    row: Any  # index in the batch of the first row in `work`
 
 
 # ---- formulas of a kind --------------------------------------------------------------------------
 
 
 def _choice(functions: list) -> Callable:
-    """A function of (code, z, c): the one of these that has the code as its place."""
+    """Return a function of (code, z, c) that calls the function with index `code`."""
     first, *rest = functions
     if not rest:
 
@@ -87,7 +88,7 @@ def _choice(functions: list) -> Callable:
 
 
 def _users(own):
-    """A user's two functions, for the GPU also where they are compiled for the CPU already."""
+    """Return a user's two functions for the GPU, even if already compiled for the CPU."""
     return device(plain(own.custom.function)), device(plain(own.custom.derivative))
 
 
@@ -107,8 +108,8 @@ def _not_learning(z, c):
 
 
 def _pairs(kind):
-    """f(z) and f'(z) by the table's code."""
-    # These two need more than one z: `choose_piece` and `finish_outputs` go on from there.
+    """Return a function for f(z) and f'(z), by the table's code."""
+    # Maxout and softmax need more than one z: `choose_piece` and `finish_outputs` complete them.
     first = PAIRS["identity"]
     return _choice(
         [
@@ -127,7 +128,7 @@ def _learning(kind):
 
 
 def _loss(kind):
-    """L(p, t) and ∂L/∂p, or p - t of a canonical pair."""
+    """Return a function for L(p, t) and ∂L/∂p, or p - t for a canonical pair."""
     if isinstance(kind.loss, str):
         loss = FORMULAS[kind.loss]
     else:
@@ -147,7 +148,7 @@ def _loss(kind):
     return canonical
 
 
-# ---- places --------------------------------------------------------------------------------------
+# ---- elements ------------------------------------------------------------------------------------
 
 
 class Elements(NamedTuple):
@@ -162,20 +163,20 @@ class Elements(NamedTuple):
 
 
 def elements(kind: Kind) -> Elements:
-    """The functions of the places, for one kind of network."""
+    """Return the element functions for one kind of network."""
     activate, learn, loss = _pairs(kind), _learning(kind), _loss(kind)
     learns, canonical, softmax = kind.learns, kind.canonical, kind.softmax
     scale_of = _kept if kind.dropping else _all_kept
 
     @device
     def gather(state, layer, r, j, x):
-        """A feature becomes an output of layer 0."""
+        """Store a feature as an output of layer 0."""
         kept = x * scale_of(state, layer, r, j)
         state.work[layer.outputs + r * layer.outputs_stride + j] = kept
 
     @device
     def leave(state, layer, r, j, product):
-        """z, of which a product is all but the bias, becomes f(z) and f'(z)."""
+        """Add the bias to the product, then store f(z) and f'(z)."""
         work, place = state.work, r * layer.stride + j
         z = product + state.parameters[layer.biases + j]
         if layer.pieces > 1:
@@ -191,7 +192,7 @@ def elements(kind: Kind) -> Elements:
 
     @device
     def choose_piece(state, layer, r, j):
-        """The largest of a maxout unit's z becomes its value, its slope is 1, the others' 0."""
+        """Store a maxout unit's largest z as its value, with slope 1; the others have slope 0."""
         work, first = state.work, layer.slopes + r * layer.stride + j
         best, winner = work[first], 0
         for piece in range(1, layer.pieces):
@@ -206,13 +207,13 @@ def elements(kind: Kind) -> Elements:
 
     @device
     def finish_outputs(state, layer, r):
-        """z of a row becomes its probabilities, where they are a softmax."""
+        """Replace a row's z by its probabilities, if the output activation is softmax."""
         if softmax:
             _softmax(state.work, layer.outputs + r * layer.outputs_stride, layer.units)
 
     @device
     def judge(state, layer, r, targets, t, weight, constants, epsilon):
-        """A row's deltas at the outputs; returns its loss. Both are multiplied by its weight."""
+        """Compute a row's output deltas, and return its loss; both times the row's weight."""
         work = state.work
         p, d = layer.outputs + r * layer.outputs_stride, layer.slopes + r * layer.stride
         total = along = type(epsilon)(0)
@@ -233,7 +234,7 @@ def elements(kind: Kind) -> Elements:
 
     @device
     def pass_back(state, layer, r, j, piece, upstream):
-        """∂loss/∂f(z) becomes δ = ∂loss/∂z of one piece, and what the activation learns by."""
+        """Compute δ = ∂loss/∂z of one piece, and ∂loss/∂c if units learn, from ∂loss/∂f(z)."""
         place = r * layer.stride + j
         state.work[layer.slopes + place + piece * layer.units] *= upstream
         if learns and layer.learned != NOWHERE:
@@ -244,7 +245,7 @@ def elements(kind: Kind) -> Elements:
 
 @device
 def _kept(state, layer, r, unit):
-    """What dropout multiplies a layer's output by."""
+    """Return dropout's factor for one of a layer's outputs."""
     if layer.threshold == 0:
         return layer.scale
     unit = layer.first_unit + unit
@@ -260,7 +261,7 @@ def _all_kept(state, layer, r, unit):
 
 @device
 def _softmax(work, start, count):
-    """p_k = exp(z_k - max z) / sum of these, in place; a NaN makes its whole row NaN."""
+    """Compute p_k = exp(z_k - max z) / sum of these, in place; a NaN makes its whole row NaN."""
     largest = work[start]
     for k in range(start + 1, start + count):
         if not work[k] <= largest:
@@ -275,5 +276,5 @@ def _softmax(work, start, count):
 
 @device
 def weight_of(weights, row, weighted):
-    """A row's weight, or 1."""
+    """Return a row's weight, or 1."""
     return weights[row] if weighted else type(weights[0])(1)

@@ -1,9 +1,9 @@
 """The second regime: each phase of a batch is a kernel of many blocks, for networks of any size.
 
 A batch takes one kernel to gather its rows, one for each layer forward, one for the loss, one for
-each layer back, one for the gradients of all layers and one for all updates. Where a batch's rows
-are split among blocks that add to the same gradient, each has a copy of its own, and the update
-adds the copies up in order.
+each layer backward, one for the gradients of all layers and one for all updates. If the rows of a
+batch are split among blocks that add to the same gradient, each block has its own copy, and the
+update sums the copies in a fixed order.
 """
 
 from functools import partial
@@ -16,11 +16,11 @@ from .phases import THREADS, backward_kernel, forward_kernel, gradient_kernel, k
 from .tiles import LARGE, SMALL
 from .toolkit import LANES, SIMULATED, Graph, configured, multiprocessors
 
-#: The most rows in work at a time, and the most bytes that these may take.
+#: The most rows processed at a time, and the most bytes of their work memory.
 LONGEST_BLOCK, WORK_BYTES = 16 if SIMULATED else 1 << 17, 2 << 30
-#: Batches of one graph: what its launch takes is then little for each.
+#: Batches per graph: the launch then costs little for each.
 GRAPH_BATCHES = 16
-#: The fewest rows that a copy of the gradient is made for.
+#: The fewest rows per copy of the gradient.
 LEAST_SHARE = 4 if SIMULATED else 64
 
 
@@ -30,7 +30,7 @@ def _queue(program):
 
 
 def _tiles(tile, rows, columns):
-    """How many tiles make up a product."""
+    """Return the number of tiles of a product."""
     return -(-rows // tile.rows) * -(-columns // tile.columns)
 
 
@@ -40,16 +40,16 @@ class Layered:
     Parameters
     ----------
     kind : Kind
-        What kernels are made for.
+        The kind of network that kernels are compiled for.
     network, regularization
-        As the device has them.
+        The same as the device's.
     batch_rows : int
         Rows of a batch.
     memory : Memory
         The parameters, moments and constants on the GPU.
     """
 
-    #: The most floating-point operations of one run: some tenths of a second.
+    #: The most floating-point operations of one run: a few tenths of a second.
     longest_run = 2e12
 
     def __init__(self, kind, network, regularization, batch_rows, memory):
@@ -57,7 +57,7 @@ class Layered:
         one = layout(network, kind.activations, kind.dtype, 1, regularization)
         room = WORK_BYTES // (one.work_size * kind.dtype.itemsize)
         self._batch_rows = batch_rows
-        #: Rows in work at a time: a longer batch is taken in blocks, whose gradients are added.
+        #: Rows processed at a time: larger batches are split into blocks; their gradients add up.
         self.block_rows = max(1, min(batch_rows, LONGEST_BLOCK, room))
         plan = layout(network, kind.activations, kind.dtype, self.block_rows, regularization)
         self._layers = [Layer(*line, 0, 0) for line in plan.layers.tolist()]
@@ -67,26 +67,26 @@ class Layered:
         self._kernels = kernels(kind)
         self._gradient_tile, self._gradient_blocks, self._copies = self._gradient_plan()
         self._gradient = None
-        # A run that is no more takes what was made for it along.
+        # Weak: when a run is deleted, so are its programs and graphs.
         self._programs, self._graphs = WeakKeyDictionary(), WeakKeyDictionary()
-        #: Blocks of an update, each of which adds up a part of the penalty.
+        #: Blocks of an update, each of which sums a part of the penalty.
         self.penalty_parts = self._blocks(network.size)
 
     # ---- how many blocks -------------------------------------------------------------------------
 
     @staticmethod
     def _blocks(places):
-        """Blocks of threads for so many places; a thread may take several."""
+        """Return the number of blocks for this many elements; a thread may take several."""
         return min(-(-places // THREADS), 4 * multiprocessors())
 
     def _tile(self, rows, columns):
-        """The larger tile, unless it would leave multiprocessors idle."""
+        """Return the larger tile, unless it would leave multiprocessors idle."""
         large = LARGE[self._kind.dtype.itemsize]
         busy = _tiles(large, rows, columns) >= multiprocessors()
         return large if busy else SMALL[self._kind.dtype.itemsize]
 
     def _gradient_plan(self):
-        """The tile of gradients, the blocks for one copy of them, and the number of copies."""
+        """Return the gradients' tile, the blocks for one copy of them, and the number of copies."""
         itemsize, layers = self._kind.dtype.itemsize, self._layers[1:]
         tile = LARGE[itemsize]
         tiles = sum(_tiles(tile, layer.fan_in, layer.fan_out) for layer in layers)
@@ -108,7 +108,7 @@ class Layered:
         return self._launch(make(self._kind, tile), blocks, tile.threads, *arguments)
 
     def _forward(self, position, X, order):
-        """The launches that run a block of rows through all layers."""
+        """Return the launches that run a block of rows through all layers."""
         net = position, *self._tables, self._memory.parameters, self._work
         rows = self.block_rows
         wide = self._blocks(rows * LANES)
@@ -128,7 +128,7 @@ class Layered:
         )  # fmt: skip
 
     def _add_gradient(self, run, position, adds):
-        """The launches that take a block of rows to its gradient."""
+        """Return the launches that compute the gradient of a block of rows."""
         net = position, *self._tables, self._memory.parameters, self._work
         judge = self._judge(position, run.targets, run.weights, run.order, run.losses, True)
         backward = [
@@ -143,7 +143,7 @@ class Layered:
         return [*self._forward(position, run.X, run.order), judge, *backward, gradient]
 
     def _update(self, run, position):
-        """The launches that update all parameters by their gradient."""
+        """Return the launches that update all parameters by their gradient."""
         kernels, memory, blocks = self._kernels, self._memory, self.penalty_parts
         penalised = self._layers[1].biases
         most, program = self._regularization.max_norm, []
@@ -171,7 +171,7 @@ class Layered:
         return program
 
     def _program_of(self, run, position):
-        """The launches of a batch's first block, of its other ones, and of its update."""
+        """Return the launches of a batch's first block, of its other blocks, and of its update."""
         if run not in self._programs:
             if self._gradient is None:
                 self._gradient = self._memory.empty(self._copies * self._size)
@@ -189,7 +189,7 @@ class Layered:
         first, more, update = self._program_of(run, position)
         if self._batch_rows <= self.block_rows and not SIMULATED:
             program, batches = [*first, *update], run.batches
-            if not known:  # only what has run can be recorded
+            if not known:  # a program can be recorded only after it has run once
                 _queue(program)
                 batches -= 1
             self._repeat(run, program, batches)
@@ -200,7 +200,7 @@ class Layered:
             _queue([*first, *more * (blocks - 1), *update])
 
     def _repeat(self, run, program, batches):
-        """Queue batches of a block each, as graphs of many batches and of one."""
+        """Queue batches of one block each, as graphs of many batches and of one."""
         graphs = self._graphs.setdefault(run, {})
         for length in (GRAPH_BATCHES, 1):
             for _ in range(batches // length):
@@ -213,7 +213,7 @@ class Layered:
             batches %= length
 
     def add_gradient(self, run, adds):
-        """Queue the gradient's sum over the rows of a run; it `adds` to that of the runs before."""
+        """Queue the gradient summed over a run's rows; if `adds`, add to that of earlier runs."""
         position = run.beginning(run.rows, self.block_rows)
         first, more, _ = self._program_of(run, position)
         for block in range(-(-run.rows // self.block_rows)):
@@ -228,7 +228,7 @@ class Layered:
             _queue(program)
 
     def collect(self):
-        """The gradient's sum over all rows since it was begun, on the GPU."""
+        """Return the gradient summed over all rows since it was begun, on the GPU."""
         collect = self._launch(
             self._kernels.collect, self._blocks(self._size), THREADS,
             self._gradient, self._copies, self._size,
@@ -237,7 +237,7 @@ class Layered:
         return self._gradient[: self._size]
 
     def forward(self, run):
-        """The outputs of up to a block of rows, (rows, outputs) on the GPU."""
+        """Return the outputs of at most one block of rows, (rows, outputs) on the GPU."""
         position = run.beginning(self.block_rows, self.block_rows)
         nothing = run.order, run.losses
         judge = self._judge(position, run.targets, run.weights, *nothing, False)

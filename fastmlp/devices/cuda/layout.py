@@ -1,15 +1,15 @@
-"""Where the GPU keeps a network: a table of its layers for kernels, and one flat work buffer.
+"""The layout of a network on the GPU: a table of its layers for kernels, and one flat work buffer.
 
-Parameters lie on the GPU as in the public packed vector: all weights, then all biases, then what
-activations learn; moments and gradients likewise. What a batch leaves behind lies in the work
-buffer, row by row:
+Parameters on the GPU have the layout of the public packed vector: all weights, then all biases,
+then the activations' learned parameters; the same for moments and gradients. Intermediate results
+of a batch are in the work buffer, row by row:
 
 ``outputs``
     f(z) of every layer; the features are the outputs of layer 0,
 ``slopes``
-    f'(z), and later the deltas in their place,
+    f'(z), later overwritten by the deltas,
 ``learning``
-    ∂f/∂c of what an activation learns.
+    ∂f/∂c for an activation's learned parameters c.
 """
 
 from typing import Any, NamedTuple
@@ -21,35 +21,35 @@ from ...formulas.dropout import kept_scale, threshold
 from ..functions import Own
 from .toolkit import device
 
-#: What stands for no place.
+#: The index that stands for "not there".
 NOWHERE = -1
 
 
 class Layer(NamedTuple):
-    """One layer in a kernel, read from its line of the tables. Places are those in a flat buffer.
+    """One layer in a kernel, read from its row of the tables. Positions are in flat buffers.
 
-    Layer 0 is that of the features, of which only the outputs mean something.
+    Layer 0 stands for the features; only its outputs have a meaning.
     """
 
     fan_in: Any
-    fan_out: Any  # columns of z: those of all pieces
+    fan_out: Any  # columns of z, of all pieces
     pieces: Any
     units: Any
     weights: Any
     biases: Any
     learned: Any
-    activation: Any  # its number among the kind's
+    activation: Any  # its index among the kind's activations
     inputs: Any
     inputs_stride: Any
     outputs: Any
     outputs_stride: Any
     slopes: Any
-    stride: Any  # of slopes, and of what an activation learns by
+    stride: Any  # of `slopes` and `learning`
     learning: Any
-    first_unit: Any  # in the network, for dropout
-    threshold: Any  # the least random word of an output that dropout keeps
+    first_unit: Any  # its index in the network, for dropout
+    threshold: Any  # dropout keeps an output if its random word is at least this
     constant: Any  # the activation's
-    scale: Any  # of outputs that dropout keeps
+    scale: Any  # factor of outputs that dropout keeps
 
 
 _FIELDS = Layer._fields[:-2]
@@ -57,7 +57,7 @@ _FIELDS = Layer._fields[:-2]
 
 @device
 def layer_at(layers, numbers, index):
-    """Read one line of the tables."""
+    """Read one row of the tables."""
     a = layers[index]
     return Layer(
         a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8], a[9], a[10], a[11], a[12], a[13],
@@ -66,7 +66,7 @@ def layer_at(layers, numbers, index):
 
 
 class Layout(NamedTuple):
-    """The tables of one network, and how long the work buffer is."""
+    """The tables of one network, and the length of the work buffer."""
 
     layers: np.ndarray  # (layers + 1, 17), integers
     numbers: np.ndarray  # (layers + 1, 2), in the network's dtype
@@ -74,25 +74,25 @@ class Layout(NamedTuple):
 
 
 def layout(network, activations, dtype, rows, regularization, *, start=0, shared=False):
-    """Lay out the work of `rows` rows.
+    """Lay out the work buffer for `rows` rows.
 
     Parameters
     ----------
     network : Network
-        What to lay out.
+        The network to lay out.
     activations : sequence
-        Those that kernels tell apart, see `kind_of`: the table holds their numbers.
+        Activations as kernels distinguish them, see `kind_of`: the table holds their indices.
     dtype : dtype
-        Of parameters and work.
+        Of parameters and work buffer.
     rows : int
-        Rows in work at a time.
+        Rows processed at a time.
     regularization : Regularization
         The shares that dropout leaves out.
     start : int, default=0
-        Where in its array the work begins.
+        Where in its array the work buffer begins.
     shared : bool, default=False
-        Whether the work lies in shared memory: there the distances between rows are odd, so that
-        one column of successive rows lies in different banks, and 32 bits hold every place.
+        Whether the work buffer is in shared memory: there, row strides are odd, so that one column
+        of successive rows lies in different banks, and 32 bits are enough for every index.
     """
     biases = sum(fan_in * fan_out for fan_in, fan_out in network.shapes)
     learned = biases + sum(fan_out for _, fan_out in network.shapes)
@@ -146,13 +146,13 @@ def layout(network, activations, dtype, rows, regularization, *, start=0, shared
         lines.append(line)
         numbers.append((constant, plain(kept_scale)(share, 0.0)))
     table = np.array([tuple(line.values()) for line in lines], np.int64)
-    # A threshold fills 32 bits without a sign: with one, it keeps them.
+    # A threshold needs 32 unsigned bits: as a signed number, it keeps these bits.
     table = table.astype(np.int32) if shared else table
     return Layout(table, np.array(numbers, dtype), end - start)
 
 
 def kind_of(activation):
-    """What tells activations apart for kernels: constants are not part of their code."""
+    """Return how kernels distinguish an activation: constants are not part of their code."""
     if activation.custom:
         return Own.of(activation)
     return activation.name, activation.learnable

@@ -1,8 +1,8 @@
-"""What lies on the GPU: a network's numbers, and the rows that it is trained on.
+"""The data on the GPU: a network's numbers, and the rows that it is trained on.
 
-Rows are uploaded once per fit where they fit in the GPU's memory. Else they pass through it in
-blocks, in the order in which they are visited: while the GPU works on one block, the host puts the
-next one together and sends it.
+Rows are uploaded once per fit if they fit in the GPU's memory. Otherwise they are streamed in
+blocks, in the order in which they are visited: while the GPU works on one block, the host collects
+and sends the next one.
 """
 
 import numpy as np
@@ -11,20 +11,20 @@ from .toolkit import cuda, free_memory, new_stream, release_memory, synchronize
 
 #: The share of the free memory that rows may fill...
 SHARE = 0.8
-#: ... and how many bytes of them a block has where they do not fit.
+#: ... and the bytes of a block of rows if they do not fit.
 BLOCK_BYTES = 256 << 20
 
 
 def in_place(X):
-    """An array that lies on the GPU, as kernels read it.
+    """Return an array that is already on the GPU, in the form that kernels read.
 
     Raises
     ------
     ValueError
-        If it does not hold floats in rows and columns.
+        If it is not a 2D array of floats.
     """
     array = cuda.as_cuda_array(X)
-    synchronize()  # not every library says in which queue it writes the array
+    synchronize()  # not every library reports the stream in which it writes the array
     if array.ndim != 2 or array.dtype not in (np.float32, np.float64):
         raise ValueError(
             "An X on the GPU must be a 2D array of float32 or float64, got "
@@ -34,21 +34,21 @@ def in_place(X):
 
 
 class Memory:
-    """One network on the GPU, and the queues of work that use it.
+    """One network on the GPU, and the streams that use it.
 
     Parameters
     ----------
     parameters : ndarray of shape (size,)
-        Packed.
+        Packed parameters.
     moments : list of ndarray of shape (size,) or None
-        Of the optimiser, one or two; without it, nothing is trained.
+        The optimiser's one or two moments; None if the network is not trained.
     constants : tuple of float
-        Of the loss, for each output.
+        The loss's constant for each output.
     """
 
     def __init__(self, parameters, moments, constants):
         self.dtype, self.stream = parameters.dtype, new_stream()
-        #: For what comes back while the next run is at work.
+        #: The stream for downloads while the next run is computed.
         self.downloads = new_stream()
         self.parameters = self.upload(parameters)
         self.moments = [self.upload(moment) for moment in moments or ()]
@@ -57,17 +57,17 @@ class Memory:
 
     @property
     def first_and_second(self):
-        """Both moments, as kernels take them; of an optimiser with one, that twice."""
+        """Both moments, as kernels take them; an optimiser with one moment passes it twice."""
         return self.moments[0], self.moments[-1]
 
     def upload(self, array):
-        """A copy on the GPU, in C order."""
+        """Copy an array to the GPU, in C order."""
         on_gpu = self.empty(array.shape, array.dtype)
         on_gpu.copy_to_device(np.ascontiguousarray(array), stream=self.stream)
         return on_gpu
 
     def upload_rows(self, array):
-        """A copy on the GPU in the network's dtype, of an array of which the host makes no copy."""
+        """Copy an array to the GPU in the network's dtype, without a full copy on the host."""
         on_gpu = self.empty(array.shape, self.dtype)
         rows = max(1, BLOCK_BYTES // max(1, array[:1].nbytes))
         for begin in range(0, len(array), rows):
@@ -77,12 +77,12 @@ class Memory:
         return on_gpu
 
     def empty(self, shape, dtype=None):
-        """Room on the GPU.
+        """Allocate memory on the GPU.
 
         Raises
         ------
         MemoryError
-            If there is too little.
+            If there is not enough.
         """
         dtype = np.dtype(dtype or self.dtype)
         wanted = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
@@ -97,7 +97,7 @@ class Memory:
         return cuda.device_array(shape, dtype, stream=self.stream)
 
     def download(self, on_gpu):
-        """A copy on the host, once all work before is done."""
+        """Copy an array to the host, after all earlier work is done."""
         host = on_gpu.copy_to_host(stream=self.stream)
         self.stream.synchronize()
         return host

@@ -1,7 +1,7 @@
 """The kernels of the second regime: one for each phase of a batch, of many blocks.
 
-Those that multiply give a block of threads a tile of the product, the others give a thread one
-place after the other. Where in the run they are, they read from the position.
+In kernels that multiply, a block of threads computes a tile of the product; in the others, each
+thread takes one element after the other. They read their position in the run from `position`.
 """
 
 import math
@@ -30,7 +30,7 @@ from .tiles import Tile, product
 from .toolkit import LANES, SIMULATED, cuda, device, kernel
 from .updates import CLIP_NORM, clip_scale, shrunk, slope_of, updater
 
-#: Threads of blocks that go through places one by one.
+#: Threads of blocks that process elements one by one.
 THREADS = 4 if SIMULATED else 256
 
 
@@ -57,7 +57,7 @@ def _state(position, parameters, gradient, start, work):
 
 @device
 def _gradient_at(gradient, size, copies, i):
-    """What the copies of the gradient hold for parameter i, added up in order."""
+    """Sum the copies of the gradient for parameter i, in a fixed order."""
     total = gradient[i]
     for copy in range(1, copies):
         total += gradient[copy * size + i]
@@ -66,7 +66,7 @@ def _gradient_at(gradient, size, copies, i):
 
 @lru_cache
 def kernels(kind: Kind) -> Kernels:
-    """The kernels that do not multiply, for one kind of network."""
+    """Return the kernels that do not multiply, for one kind of network."""
     real = from_dtype(kind.dtype)
     own = elements(kind)
     update_parameter = updater(kind.optimizer)
@@ -168,7 +168,7 @@ def _named(function, kind, tile):
 
 @lru_cache
 def forward_kernel(kind: Kind, tile: Tile):
-    """The kernel of a layer forward: product, bias, activation and slope; a tile a block."""
+    """Return a layer's forward kernel: product, bias, activation and slope; one tile per block."""
     real, own = from_dtype(kind.dtype), elements(kind)
     multiply = product(tile, kind.dtype, True, False)
     shape, threads = (tile.rows, tile.columns), tile.threads
@@ -196,7 +196,7 @@ def forward_kernel(kind: Kind, tile: Tile):
 
 @lru_cache
 def backward_kernel(kind: Kind, tile: Tile):
-    """The kernel of a layer back: deltas times weights, times the slopes of the layer before."""
+    """Return a layer's backward kernel: deltas times weights, times the previous layer's slopes."""
     real, own = from_dtype(kind.dtype), elements(kind)
     multiply = product(tile, kind.dtype, True, True)
     shape, threads = (tile.rows, tile.columns), tile.threads
@@ -225,9 +225,9 @@ def backward_kernel(kind: Kind, tile: Tile):
 
 @lru_cache
 def gradient_kernel(kind: Kind, tile: Tile):
-    """The kernel of all layers' gradients; a block takes a tile of a layer, for a part of the rows.
+    """Return the kernel of all gradients; a block does a tile of a layer, for a part of the rows.
 
-    The first blocks add up columns of deltas, which gives the gradients of biases.
+    The first blocks sum columns of deltas, which gives the gradients of biases.
     """
     real = from_dtype(kind.dtype)
     multiply = product(tile, kind.dtype, False, False)
@@ -242,7 +242,7 @@ def gradient_kernel(kind: Kind, tile: Tile):
 
     @device
     def put_sums(state, start, stride, place, columns, first, last, adds, out):
-        """Sums of up to `LANES` columns; each group of threads has a share of the rows."""
+        """Sum up to `LANES` columns; each group of threads has a share of the rows."""
         lane, group = cuda.threadIdx.x % LANES, cuda.threadIdx.x // LANES
         if lane < columns:
             out[group, lane] = sum_column(

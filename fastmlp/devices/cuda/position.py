@@ -1,7 +1,8 @@
-"""Where in a run of batches the kernels are: numbers in the GPU's memory.
+"""The kernels' position in a run of batches: numbers in the GPU's memory.
 
-Launches can then be recorded once and repeated. A kernel reads only places that none of its own
-blocks writes: what is next becomes current in the kernel that gathers, and moves on after it.
+This lets launches be recorded once and repeated. A kernel reads only numbers that none of its own
+blocks writes: the kernel that gathers copies the next position to the current one, and a later
+kernel advances the next one.
 """
 
 import numpy as np
@@ -14,9 +15,9 @@ LENGTH = 12
 
 
 def at_start(rows, batch_rows, block_rows, *, seed=0, first_step=0, weighted=False):
-    """The numbers at the beginning of a run over so many rows, a block of rows at a time.
+    """Return the numbers at the beginning of a run over `rows` rows, `block_rows` at a time.
 
-    `first_step` is the number of steps that the optimiser has done before.
+    `first_step` is the number of steps that the optimiser has already done.
     """
     values = np.zeros(LENGTH, np.int64)
     values[BATCHES] = -(-rows // batch_rows)

@@ -1,4 +1,4 @@
-"""Runs of batches: what the host sends for them, and what comes back."""
+"""Runs of batches: the data that the host sends for them and gets back."""
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from .updates import CLIP_NORM, DECAY, L1, L2, LEARNING_RATE, NUMBERS, SCALE, ST
 
 
 def batch_weights(weights, order, batch_rows) -> np.ndarray:
-    """The sum of the weights of each batch's rows, in float64."""
+    """Return the sum of the weights of each batch's rows, in float64."""
     starts = np.arange(0, len(order), batch_rows)
     if weights is None:
         return np.diff(np.append(starts, len(order))).astype(np.float64)
@@ -20,7 +20,7 @@ def batch_weights(weights, order, batch_rows) -> np.ndarray:
 
 
 def step_numbers(optimizer, regularization, totals, dtype) -> np.ndarray:
-    """What the update of each batch needs, (batches, numbers), computed in float64."""
+    """Return the settings of each batch's update, (batches, numbers), computed in float64."""
     rates, rule = optimizer.rates(len(totals)), optimizer.rule
     steps = range(optimizer.step + 1, optimizer.step + 1 + len(totals))
     rate_at = plain(corrected)
@@ -38,9 +38,9 @@ def step_numbers(optimizer, regularization, totals, dtype) -> np.ndarray:
 
 
 class Run:
-    """Room on the GPU for a run of up to so many rows, of which `rows` and `batches` are in use.
+    """Memory on the GPU for a run up to a maximal size; `rows` and `batches` are in use.
 
-    The rows it visits are those of `X`, `targets` and `weights` that `order` names.
+    It visits those rows of `X`, `targets` and `weights` that `order` lists.
     """
 
     def __init__(self, memory, rows, batches, penalty_parts):
@@ -56,7 +56,7 @@ class Run:
         self._done = cuda.event()
 
     def begin(self, order, steps=None, first_batch=0, first_step=0, seed=0):
-        """Send what the next run needs besides its rows; without steps, nothing is updated."""
+        """Send the data of the next run, except its rows; without steps, nothing is updated."""
         stream = self.memory.stream
         self.rows, self.first_batch = len(order), first_batch
         self.first_step, self.seed = first_step, seed
@@ -67,7 +67,7 @@ class Run:
             self.steps[: self.batches].copy_to_device(steps, stream=stream)
 
     def beginning(self, batch_rows, block_rows):
-        """The position at the beginning of the run."""
+        """Set the position to the beginning of the run, and return it."""
         values = position.at_start(
             self.rows, batch_rows, block_rows,
             seed=self.seed, first_step=self.first_step, weighted=self.weighted,
@@ -76,18 +76,18 @@ class Run:
         return self._position
 
     def launched(self):
-        """All of the run's work is in the queue."""
+        """Record that all of the run's work is in the stream."""
         self._done.record(self.memory.stream)
 
     def finish(self):
-        """Each row's loss, once all are there."""
+        """Wait for the run, and return each row's loss."""
         self._done.wait(self.memory.downloads)
         losses = self._download(self.losses[: self.rows])
         self.batches = 0
         return losses
 
     def penalty_sums(self):
-        """Each batch's penalty, twice; only before `finish`, and only where parameters changed."""
+        """Return twice each batch's penalty; only before `finish`, and only for runs with steps."""
         self._done.wait(self.memory.downloads)
         return self._download(self.penalties[: self.batches]).sum(axis=1)
 
@@ -98,7 +98,7 @@ class Run:
 
 
 class Resident:
-    """Rows that lie on the GPU as a whole."""
+    """Rows that are all on the GPU."""
 
     def __init__(self, memory, X, targets, weights, run_batches, batch_rows, penalty_parts):
         rows = len(targets)
@@ -111,14 +111,14 @@ class Resident:
         self.runs, self.batches = [run], batches
 
     def send(self, run, order):
-        """Nothing: the rows are there."""
+        """Do nothing: the rows are already there."""
         return order
 
 
 class Streamed:
-    """Rows that pass through the GPU, a block of batches at a time, in the order of their visits.
+    """Rows that are streamed to the GPU, a block of batches at a time, in the order of visits.
 
-    There are two blocks: the GPU works on one, while the host fills and sends the other.
+    There are two blocks: the GPU works on one while the host fills and sends the other.
     """
 
     def __init__(self, memory, X, targets, weights, run_batches, batch_rows, penalty_parts):
@@ -142,7 +142,7 @@ class Streamed:
             ]
 
     def send(self, run, order):
-        """Put the rows of `order` together and send them; they are then those of 0, 1, ..."""
+        """Collect the rows of `order` and send them; there, their indices are 0, 1, ..."""
         rows = len(order)
         rooms = run.X, run.targets, run.weights
         for array, pinned, room in zip(self._arrays, self._pinned[run], rooms, strict=True):
@@ -155,7 +155,7 @@ class Streamed:
 
 
 def rows_on(memory, X, targets, weights, **sizes):
-    """`Resident` or `Streamed` rows, as the GPU has room."""
+    """Return `Resident` rows if the GPU has room for them, else `Streamed` rows."""
     release_memory()
     numbers = X.shape[0] * X.shape[1] + targets.size + 3 * len(targets)
     fits = is_on_gpu(X) or numbers * memory.dtype.itemsize <= SHARE * free_memory()

@@ -1,6 +1,6 @@
-"""`numba.cuda` in Numba's simulator, for kernels whose functions stand in several modules.
+"""`numba.cuda` in Numba's simulator, for kernels whose functions are in several modules.
 
-The simulator lets the name `cuda` stand for the block that runs in the module of the kernel alone.
+The simulator makes the name `cuda` refer to the running block only in the kernel's own module.
 """
 
 import sys
@@ -12,7 +12,7 @@ from numba.np.numpy_support import as_dtype
 
 
 class Simulated:
-    """`numba.cuda` outside of kernels; the block that runs inside of them."""
+    """`numba.cuda` outside of kernels; the running block inside of them."""
 
     def __init__(self, outside):
         self._outside = outside
@@ -22,15 +22,15 @@ class Simulated:
 
     @property
     def shared(self):
-        """Shared memory of the block that runs."""
+        """Shared memory of the running block."""
         return _Shared(_get_kernel_context().shared)
 
 
 class _Shared:
-    """Shared memory as the simulator has it, but for static arrays.
+    """Shared memory like the simulator's, except for static arrays.
 
-    Those it finds by their line in the source, yet not in one piece: of two threads at the same
-    line, each might get an array of its own.
+    The simulator identifies static arrays by their source line, but not atomically: two threads at
+    the same line might each get their own array.
     """
 
     _lock = threading.Lock()
@@ -39,7 +39,7 @@ class _Shared:
         self._of_block = of_block
 
     def array(self, shape, dtype, alignment=None):
-        """The dynamic array, or the static one of the line that calls."""
+        """Return the dynamic array, or the static one of the calling line."""
         if shape == 0:
             return self._of_block.array(shape, dtype)
         frame = sys._getframe(1)

@@ -1,8 +1,8 @@
-"""The first regime: one block of threads trains a small network by itself.
+"""The first regime: one block of threads trains a small network alone.
 
-Parameters and gradient stay in the block's shared memory for a whole run of batches, and so does
-what a block of rows leaves behind; phases end with a meeting of the threads, which takes some
-nanoseconds, where a kernel for each phase would take microseconds.
+Parameters, gradient and intermediate results of a block of rows stay in the block's shared memory
+for a whole run of batches. Phases end with a barrier of the threads, which takes nanoseconds; a
+kernel for each phase would take microseconds.
 """
 
 import math
@@ -30,7 +30,7 @@ from .updates import CLIP_NORM, clip_scale, shrunk, slope_of, updater
 
 
 def threads_of(kind: Kind) -> int:
-    """Threads of the block: as many as have registers enough. The simulator's are Python's."""
+    """Return the threads of the block: as many as the registers allow; few in the simulator."""
     if SIMULATED:
         return 4
     plain = kind.dtype == np.float32 and not kind.dropping and not kind.learns
@@ -38,11 +38,11 @@ def threads_of(kind: Kind) -> int:
 
 
 def _small_product(real, leave):
-    """A function of one block: leave(r, c, Σ_k A[r, k] B[k, c]) for all r and c.
+    """Return a function of one block that calls leave(r, c, Σ_k A[r, k] B[k, c]) for all r and c.
 
-    Every thread takes 4 x 4 places at a time, whose rows and columns are spread evenly over the
-    product: threads side by side then read numbers side by side, or the same one. Short tiles read
-    the last row or column again.
+    Every thread takes 4 x 4 elements at a time, whose rows and columns are spread evenly over the
+    product: neighbouring threads then read neighbouring numbers, or the same one. Incomplete tiles
+    read the last row or column again.
     """
 
     @device
@@ -65,7 +65,7 @@ def _small_product(real, leave):
                 for j in range(4):
                     sums[i, j] = real(0)
             for k in range(depth):
-                # Unsigned: of signed ones, Numba asks whether they count from the end.
+                # Unsigned: Numba checks whether a signed index is negative and counts from the end.
                 for i in range(4):
                     x[i] = a[uint32(at_x[i] + k * a_depth)]
                     y[i] = b[uint32(at_y[i] + k * b_depth)]
@@ -94,7 +94,7 @@ def _add_to_gradient(state, layer, m, n, piece, value):
 
 @lru_cache
 def single_block(kind: Kind):
-    """The kernel: trains on the batches from BATCH to BATCHES of the order."""
+    """Return the kernel that trains on the batches from BATCH to BATCHES of the order."""
     real = from_dtype(kind.dtype)
     threads_here = threads_of(kind)
     own = elements(kind)
@@ -122,7 +122,7 @@ def single_block(kind: Kind):
                 rows, layer.fan_out, layer.fan_in, False, 1,
             )  # fmt: skip
             cuda.syncthreads()
-            # Once for each place: in the product, the code would be there sixteen times.
+            # A loop of its own: inside the product, this code would be repeated sixteen times.
             for r in range(group, rows, groups):
                 for j in range(lane, layer.fan_out, LANES):
                     z = state.work[layer.slopes + r * layer.stride + j]
@@ -140,7 +140,7 @@ def single_block(kind: Kind):
             layer, before = (
                 layer_at(layers, numbers, index), layer_at(layers, numbers, index - 1),
             )  # fmt: skip
-            # Down the rows, lest the strides of the weights send threads to the same bank.
+            # Down the rows, as the strides of the weights would send threads to the same bank.
             backward(
                 state, before,
                 state.work, layer.slopes, layer.stride, 1,
@@ -159,7 +159,7 @@ def single_block(kind: Kind):
                 state.work, layer.slopes, 1, layer.stride,
                 layer.fan_in, layer.fan_out, rows, False, 1,
             )  # fmt: skip
-            # The threads that tiles leave over are the last ones.
+            # The threads without a tile are the last ones.
             for j in range(layer.fan_out - 1 - cuda.threadIdx.x, -1, -cuda.blockDim.x):
                 start, g = layer.slopes + j, state.start + layer.biases + j
                 state.gradient[g] += sum_column(state.work, start, layer.stride, 0, rows, 1)
@@ -169,7 +169,7 @@ def single_block(kind: Kind):
 
     @device
     def update(state, size, penalised, step, first, second, scratch):
-        """All parameters, the first of them `penalised`; returns twice the penalty before."""
+        """Update all parameters; return twice the penalty before, of the first `penalised`."""
         p, g = state.parameters, state.start
         scale = real(1)
         if step[CLIP_NORM] < math.inf:
@@ -239,19 +239,19 @@ def single_block(kind: Kind):
 
 
 class SingleBlock:
-    """Trains one network by one block of threads.
+    """Trains one network with one block of threads.
 
     Parameters
     ----------
     kind : Kind
-        What kernels are made for.
+        The kind of network that kernels are compiled for.
     network, regularization, batch_rows
-        As the device has them.
+        The same as the device's.
     memory : Memory
         The parameters, moments and constants on the GPU.
     """
 
-    #: The most floating-point operations of one run: some tenths of a second.
+    #: The most floating-point operations of one run: a few tenths of a second.
     longest_run = 1e11
 
     def __init__(self, kind, network, regularization, batch_rows, memory):
@@ -283,9 +283,9 @@ class SingleBlock:
 
 
 def block_rows(kind, network, batch_rows) -> int:
-    """How many rows of a batch shared memory has room for at a time; 0 where it is too small.
+    """Return how many rows of a batch fit in shared memory at a time; 0 if it is too small.
 
-    Besides the rows, it holds parameters, gradient and one number a thread.
+    Besides the rows, it holds parameters, gradient and one number per thread.
     """
     held = 2 * network.size + threads_of(kind)
     room = shared_memory() // kind.dtype.itemsize - held

@@ -1,11 +1,11 @@
-"""Sums over rows and over a block's threads, in a fixed order: the same bits from run to run."""
+"""Sums over rows and over a block's threads, in a fixed order: bit-identical from run to run."""
 
 from .toolkit import cuda, device
 
 
 @device
 def block_sum(value, scratch):
-    """The sum of one value of each thread, the same for all threads."""
+    """Return the sum of all threads' values, the same in every thread."""
     thread, count = cuda.threadIdx.x, cuda.blockDim.x
     cuda.syncthreads()
     scratch[thread] = value
@@ -21,7 +21,7 @@ def block_sum(value, scratch):
 
 @device
 def sum_column(work, start, stride, first, last, step):
-    """The sum of a column over each so many of its rows from `first` to `last`."""
+    """Return the sum of a column over every `step`-th row from `first` to `last`."""
     total = type(work[0])(0)
     for r in range(first, last, step):
         total += work[start + r * stride]

@@ -1,12 +1,12 @@
-"""Products in tiles of shared memory: what most of the arithmetic of the second regime is.
+"""Products in tiles of shared memory: most of the arithmetic of the second regime.
 
 A block of threads computes one tile of C[m, n] = Σ_k A[m, k] B[k, n]. Slices of both factors pass
-through shared memory, the next one being on its way in registers while this one is multiplied; each
-thread holds a square of the tile's sums in registers. Factors are flat arrays with a place and two
-strides, one of which is 1: threads side by side load numbers side by side, along that one.
+through shared memory; the next slice is loaded into registers while this one is multiplied. Each
+thread holds a square of the tile's sums in registers. Factors are flat arrays with a start and two
+strides, one of which is 1: neighbouring threads load neighbouring numbers, along that dimension.
 
-Indices of the inner loops are made unsigned: of signed ones, Numba asks each time whether they are
-negative and count from the end.
+Indices of the inner loops are made unsigned: for signed ones, Numba checks each time whether they
+are negative and count from the end.
 """
 
 from functools import lru_cache
@@ -19,37 +19,37 @@ from .toolkit import SIMULATED, cuda, device
 
 
 class Tile(NamedTuple):
-    """How much of a product a block of threads computes; all sides are powers of 2."""
+    """The part of a product that a block of threads computes; all sides are powers of 2."""
 
     rows: int
     columns: int
     depth: int  # of the slices
-    square: int  # what a thread computes: so many rows and columns, a multiple of 4
-    groups: int  # of threads, which have the whole tile each, and share out the depth
+    square: int  # rows, and columns, that a thread computes; a multiple of 4
+    groups: int  # of threads; each group has the whole tile, and a share of the depth
 
     @property
     def threads(self) -> int:
-        """Threads of a block."""
+        """Number of threads of a block."""
         return self.rows * self.columns // self.square**2 * self.groups
 
 
-#: For products of few tiles, where more and smaller ones keep more multiprocessors busy, and more
-#: threads to each hide how long shared memory takes...
+#: For products of few tiles: smaller tiles keep more multiprocessors busy, and more threads per
+#: tile hide the latency of shared memory...
 SMALL = {4: Tile(32, 32, 64, 4, 4), 8: Tile(32, 32, 64, 4, 4)}
-#: ... and for large ones, by bytes of a number. A float64 takes two registers.
+#: ... and for large products, by bytes of a number. A float64 takes two registers.
 LARGE = {4: Tile(128, 64, 8, 8, 1), 8: Tile(64, 64, 8, 4, 1)}
-if SIMULATED:  # where a thread is one of Python's
+if SIMULATED:  # its threads are Python threads
     SMALL = dict.fromkeys(SMALL, Tile(8, 4, 4, 4, 2))
     LARGE = dict.fromkeys(LARGE, Tile(8, 8, 4, 4, 1))
 
-# Distance between rows of a slice: a multiple of 16 bytes, by which four numbers are read at once,
-# but none of 128, after which banks repeat.
+# Padding of a slice's rows: makes their distance a multiple of 16 bytes, so that four numbers are
+# read at once, but not of 128 bytes, after which banks repeat.
 _PAD = 4
 
 
 @lru_cache
 def product(tile: Tile, dtype: np.dtype, a_along_depth: bool, b_along_depth: bool):
-    """The function that leaves one tile of a product in `out`, for factors of these strides."""
+    """Return a function that stores one tile in `out`; `*_along_depth`: the depth stride is 1."""
     real = from_dtype(dtype)
     rows, columns, depth, square, groups = tile
     threads = tile.threads
@@ -66,7 +66,7 @@ def product(tile: Tile, dtype: np.dtype, a_along_depth: bool, b_along_depth: boo
 
         @device
         def place(e):
-            """(row or column, depth) of the number that is loaded in place `e` of a slice."""
+            """Return (row or column, depth) of the number that is loaded as entry `e`."""
             if along_depth:
                 return e >> shift, e & mask
             return e & mask, e >> shift
@@ -127,7 +127,7 @@ def product(tile: Tile, dtype: np.dtype, a_along_depth: bool, b_along_depth: boo
                     for i in range(square):
                         for j in range(square):
                             sums[i, j] += x[i] * y[j]
-        for turn in range(groups):  # one after the other, for sums of the same order
+        for turn in range(groups):  # one after the other, so that the order of the sums is fixed
             if group == turn:
                 for i in range(square):
                     for j in range(square):

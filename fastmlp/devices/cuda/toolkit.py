@@ -1,7 +1,7 @@
-"""All that fastmlp takes from CUDA's Python packages; only this and `simulator` import them.
+"""The interface to CUDA's Python packages; only this module and `simulator` import them.
 
-It is imported when a GPU is asked for, never before. With ``NUMBA_ENABLE_CUDASIM=1`` the same
-kernels run in Numba's simulator: thread by thread, in plain Python, without a GPU.
+It is imported only when a GPU is requested. With ``NUMBA_ENABLE_CUDASIM=1`` the same kernels run in
+Numba's simulator: thread by thread, in plain Python, without a GPU.
 """
 
 import pickle
@@ -15,12 +15,13 @@ import numpy as np
 from numba.core import config
 
 SIMULATED = bool(config.ENABLE_CUDASIM)
-#: Threads that go along a row together: a warp. The simulator's threads are Python's.
+#: Threads that process a row together: a warp. The simulator's threads are Python threads.
 LANES = 2 if SIMULATED else 32
-#: Held while filters of warnings are changed, and while launches are recorded or all are awaited.
+#: Locks held while warning filters are changed, and while launches are recorded or waited for.
 _WARNING, _RECORDING = threading.Lock(), threading.Lock()
 
-# NumPy 2.5 warns of what numba-cuda uses, and has no row_stack, for which it registers an overload.
+# NumPy 2.5 warns about functions that numba-cuda uses, and lacks row_stack, which numba-cuda
+# registers an overload for.
 _LACKING = not hasattr(np, "row_stack")
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)
@@ -43,15 +44,15 @@ from ..._cache import DiskCache, keep  # noqa: E402
 
 
 def device(function):
-    """A function that kernels call, inlined into them; the simulator takes it as it is."""
+    """Compile a function that is inlined into kernels; the simulator uses it as it is."""
     return function if SIMULATED else cuda.jit(device=True, forceinline=True)(function)
 
 
 class KernelCache(DiskCache):
-    """One kernel's machine code on disk, as `DiskCache` keeps the CPU's.
+    """One kernel's machine code on disk, like the CPU's in `DiskCache`.
 
-    Kernels are closures over the functions that they apply, which Numba's own cache takes for new
-    ones in every process: here a name stands for them.
+    Kernels are closures over the functions that they apply. Numba's own cache considers these as
+    new ones in every process; here, a name identifies them.
     """
 
     def _key(self, signature, codegen):
@@ -65,13 +66,13 @@ class KernelCache(DiskCache):
 
 
 def kernel(threads, name=None):
-    """Compile a function as a kernel of `threads` threads a block; kept on disk under `name`."""
+    """Return a decorator for kernels of `threads` threads per block, cached on disk as `name`."""
     if SIMULATED:
         return cuda.jit
 
     def decorate(function):
-        # Without link-time optimisation: the code is then what an offline compiler makes of it.
-        # A block a multiprocessor is enough: of registers, each thread may have what it needs.
+        # Without link-time optimisation, the code is the same as an offline compiler's.
+        # One block per multiprocessor is enough, so each thread may use all registers it needs.
         dispatcher = cuda.jit(function, launch_bounds=(threads, 1), lto=False)
         if name is not None:
             keep(dispatcher, KernelCache, name)
@@ -81,21 +82,21 @@ def kernel(threads, name=None):
 
 
 def configured(compiled, blocks, threads, stream, shared_bytes=0):
-    """What launches a kernel: a callable of its arguments."""
-    if SIMULATED:  # whose kernels remember the configuration that they were last given
+    """Return a function that launches a kernel with the given arguments."""
+    if SIMULATED:  # its kernels remember only their last configuration
         return lambda *arguments: compiled[blocks, threads, stream, shared_bytes](*arguments)
-    # A small network fills a few multiprocessors, and is told so by Numba. The filters of warnings
-    # are the process's: one thread at a time.
+    # A small network fills only a few multiprocessors, and Numba warns about that. Warning filters
+    # belong to the whole process: one thread at a time.
     with _WARNING, warnings.catch_warnings():
-        # Its own class: numba-cuda has no longer that of Numba.
+        # numba-cuda's own class: it no longer uses Numba's.
         warnings.simplefilter("ignore", _dispatcher.errors.NumbaPerformanceWarning)
         return compiled[blocks, threads, stream, shared_bytes]
 
 
 def allow_all_shared(compiled, arguments):
-    """Let a kernel have all shared memory that is left: past 48 KB it has to be said.
+    """Let a kernel use all remaining shared memory: more than 48 KB must be requested.
 
-    What is said holds for every launch of the kernel, by whichever thread.
+    The request holds for every launch of the kernel, by any thread.
     """
     if SIMULATED:
         return
@@ -107,7 +108,7 @@ def allow_all_shared(compiled, arguments):
 
 
 def _checked(result):
-    """The values of a driver call."""
+    """Return the values of a driver call; raise an error if it failed."""
     status, *values = result
     if status != _driver.CUresult.CUDA_SUCCESS:
         raise RuntimeError(f"The CUDA driver says {status!r}.")
@@ -115,10 +116,10 @@ def _checked(result):
 
 
 def new_stream():
-    """A queue of the GPU's work that waits for no other one, as recording it asks for."""
+    """Return a stream that waits for no other one, which recording requires."""
     if SIMULATED:
         return cuda.stream()
-    cuda.current_context()  # which it belongs to
+    cuda.current_context()  # the stream belongs to it
     handle = _checked(_driver.cuStreamCreate(_driver.CUstream_flags.CU_STREAM_NON_BLOCKING))
     stream = cuda.external_stream(int(handle))
     _at_end_of(stream, _driver.cuStreamDestroy, handle)
@@ -126,16 +127,16 @@ def new_stream():
 
 
 def _at_end_of(thing, *call):
-    """Have a driver call made when nothing refers to the thing; at exit the driver is gone."""
+    """Make a driver call when an object is deleted, but not at exit: the driver is gone then."""
     weakref.finalize(thing, *call).atexit = False
 
 
 class Graph:
-    """Launches that the GPU repeats by itself, at a fraction of what the host takes for each.
+    """Launches that the GPU repeats by itself, at a fraction of the host's time for each.
 
-    Whatever is launched into `stream` inside of ``with graph.recorded():`` does not run but is
-    recorded; `launch` runs all of it. All kernels must have run before, as loading one would end
-    the recording.
+    Everything launched into `stream` inside ``with graph.recorded():`` is recorded instead of run;
+    `launch` runs all of it. All kernels must have run before, as loading one would end the
+    recording.
     """
 
     def __init__(self, stream):
@@ -144,9 +145,9 @@ class Graph:
 
     @contextmanager
     def recorded(self):
-        """Record what is launched meanwhile."""
+        """Record everything that is launched inside the context."""
         handle = int(self._stream)
-        # Other threads may use the GPU meanwhile as they like, and memory may be freed.
+        # This mode lets other threads use the GPU freely meanwhile, and memory be freed.
         mode = _driver.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_RELAXED
         with _RECORDING:
             _checked(_driver.cuStreamBeginCapture(handle, mode))
@@ -161,52 +162,52 @@ class Graph:
             _checked(_driver.cuGraphDestroy(recording))
 
     def launch(self):
-        """Run what was recorded."""
+        """Run the recorded launches."""
         _checked(_driver.cuGraphLaunch(self._graph, int(self._stream)))
 
 
 def synchronize() -> None:
-    """Wait until the GPU has done all that anybody asked of it.
+    """Wait until the GPU has finished all work in all streams.
 
-    A recording in another thread would break off.
+    The lock is needed because this would abort a recording in another thread.
     """
     with _RECORDING:
         cuda.synchronize()
 
 
 def gpu():
-    """The current GPU."""
+    """Return the current GPU."""
     return cuda.get_current_device()
 
 
 def multiprocessors() -> int:
-    """How many blocks of threads run at once, at least."""
+    """Return the least number of blocks of threads that run at once."""
     return 2 if SIMULATED else gpu().MULTIPROCESSOR_COUNT
 
 
 def shared_memory() -> int:
-    """Bytes of shared memory that one block can have."""
+    """Return the bytes of shared memory that one block can have."""
     return 48 << 10 if SIMULATED else gpu().MAX_SHARED_MEMORY_PER_BLOCK_OPTIN
 
 
 def free_memory() -> int:
-    """Bytes of memory that the GPU has left."""
+    """Return the bytes of free memory on the GPU."""
     return cuda.current_context().get_memory_info().free
 
 
 def release_memory() -> None:
-    """Give the GPU what arrays had that are no more: Numba keeps some of it for a while."""
+    """Free the GPU memory of deleted arrays at once: Numba keeps some of it for a while."""
     if not SIMULATED:
         cuda.current_context().memory_manager.deallocations.clear()
 
 
 def driver_version() -> int:
-    """The newest CUDA that the driver knows, as 1000 times the major and 10 times the minor."""
+    """Return the newest CUDA version that the driver supports: 1000 * major + 10 * minor."""
     return _checked(_driver.cuDriverGetVersion())
 
 
 def describe() -> str:
-    """The current GPU, its memory and its driver."""
+    """Describe the current GPU, its memory and its driver."""
     if SIMULATED:
         return "Numba's simulator, no GPU"
     driver = driver_version()
@@ -219,12 +220,12 @@ def describe() -> str:
 
 
 def try_out():
-    """Run a kernel, which takes everything that other kernels take.
+    """Run a kernel that needs everything that other kernels need.
 
     Raises
     ------
     Exception
-        Whatever goes wrong, as the driver or the compiler says it.
+        Any error of the driver or the compiler.
     """
 
     def write(out):

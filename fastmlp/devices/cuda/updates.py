@@ -1,6 +1,6 @@
-"""What updates parameters, and what limits them: functions of the GPU, made from the formulas.
+"""The update of parameters and their limits: device functions, made from the formulas.
 
-Like those of `elements`, none knows of threads.
+Like those of `elements`, none of them depends on threads.
 """
 
 import math
@@ -10,15 +10,15 @@ from ...formulas.optimizers import FORMULAS, penalty_slope, twice_penalty
 from ...optimizers import MOST_NUMBERS, OPTIMIZERS
 from .toolkit import device
 
-#: What one update needs, in the network's dtype: places of a step's numbers.
+#: Indices of the settings of one step, which are in the network's dtype.
 LEARNING_RATE, SCALE, DECAY, L2, L1, CLIP_NORM, NUMBERS = range(7)
-#: How many there are: the optimiser's own are the last.
+#: The number of settings; the optimiser's own come last.
 STEP_NUMBERS = NUMBERS + MOST_NUMBERS
 
 
 @device
 def slope_of(step, w, gradient, penalised):
-    """A parameter's slope of the batch's mean loss with its penalty, from the gradient's sum."""
+    """Return ∂/∂w of the batch's mean loss with penalty, from the summed gradient."""
     zero = type(w)(0)
     l2 = step[L2] if penalised else zero
     l1 = step[L1] if penalised else zero
@@ -27,7 +27,7 @@ def slope_of(step, w, gradient, penalised):
 
 @device
 def twice_penalty_of(step, w, penalised):
-    """Twice a parameter's part of the batch's summed penalty."""
+    """Return twice a parameter's part of the batch's summed penalty."""
     return twice_penalty(w, step[L2], step[L1]) if penalised else type(w)(0)
 
 
@@ -58,7 +58,7 @@ def _with_two_moments(formula):
 
 
 def updater(optimizer: str) -> Callable:
-    """The function that updates parameter i, and returns twice its penalty before."""
+    """Return the function that updates parameter i and returns twice its penalty before."""
     make = {1: _with_one_moment, 2: _with_two_moments}[OPTIMIZERS[optimizer].moments]
     change_of = make(FORMULAS[optimizer])
 
@@ -75,7 +75,7 @@ def updater(optimizer: str) -> Callable:
 
 @device
 def clip_scale(step, squares):
-    """What a gradient is multiplied by whose squares sum to this, lest it be too long."""
+    """Return the factor that clips a gradient with this sum of squares."""
     most = step[CLIP_NORM]
     if squares > most * most:
         return most / type(most)(math.sqrt(squares))
@@ -84,7 +84,7 @@ def clip_scale(step, squares):
 
 @device
 def shrunk(work, start, stride, count, most):
-    """Scale a unit's weights down to the norm `most` where theirs is larger."""
+    """Scale a unit's weights down to the norm `most` if theirs is larger."""
     total = type(most)(0)
     for k in range(count):
         w = work[start + k * stride]
