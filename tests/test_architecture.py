@@ -57,7 +57,7 @@ DEVICES = [
     "cpu/output_layer",
     "cpu/ending",
     "cpu/team",
-    "cpu/thread_trials",
+    "cpu/pace",
     "cpu/epoch",
     "cpu/prediction",
     "cpu/single_rows",

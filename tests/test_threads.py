@@ -20,8 +20,8 @@ from fastmlp.activations import Maxout, Swish
 from fastmlp.devices import cpu
 from fastmlp.devices.cpu import team
 from fastmlp.devices.cpu.microkernel import ROWS
+from fastmlp.devices.cpu.pace import Pace
 from fastmlp.devices.cpu.team import Team, meet, take, usable_threads
-from fastmlp.devices.cpu.thread_trials import ThreadTrials
 from fastmlp.network import Network
 from fastmlp.regularization import Regularization
 from fastmlp.training import Rows, loss_and_gradient
@@ -36,7 +36,7 @@ NETWORKS = [
 ]
 
 
-class AllTogether(ThreadTrials):
+class AllTogether(Pace):
     """No trials: all members, always."""
 
     def __init__(self, step, members=1):
@@ -49,7 +49,7 @@ def crowd(monkeypatch):
     """Make every device use as many threads as it is given, however small its work."""
     monkeypatch.setattr(cpu, "TEAM_WORK", 0)
     monkeypatch.setattr(cpu, "PREDICTION_TEAM_WORK", 0)
-    monkeypatch.setattr(cpu, "ThreadTrials", AllTogether)
+    monkeypatch.setattr(cpu, "Pace", AllTogether)
 
 
 def everything(network, members, form):
@@ -324,16 +324,23 @@ def wait_until(holds):
 
 
 @pytest.mark.usefixtures("crowd")
-def test_a_predictions_threads_end_with_it():
+def test_a_predictions_threads_end_with_it(monkeypatch):
+    helpers = []
+
+    class Noted(Team):
+        def run(self, *arguments, **settings):
+            result = super().run(*arguments, **settings)
+            helpers.extend(weakref.ref(helper) for helper in self._helpers)
+            return result
+
+    monkeypatch.setattr(cpu, "Team", Noted)
     network = NETWORKS[0]
     X, _, _ = make_data(network, 500, np.float32)
     gc.collect()
     busy = team._RESERVED.busy()
     device = cpu.CpuDevice(network, make_parameters(network, np.float32), n_jobs=3)
     device.forward(X, np.empty((500, 1), np.float32))
-    helpers = [weakref.ref(helper) for helper in device._team._helpers]
     assert len(helpers) == 2
-    del device
     wait_until(lambda: not any(helper() for helper in helpers))
     assert team._RESERVED.busy() == busy
 
@@ -388,14 +395,14 @@ rng = np.random.default_rng(0)
 X = rng.standard_normal((3000, 30)).astype("f4")
 y = (X[:, 0] * X[:, 1] > 0).astype(int)
 
-class AllTogether(cpu.ThreadTrials):
+class AllTogether(cpu.Pace):
     def __init__(self, step, members=1):
         super().__init__(step, members)
         self.current = self.other = members
 
 def fit(n_jobs=2):
     cpu.TEAM_WORK = 0
-    cpu.ThreadTrials = AllTogether
+    cpu.Pace = AllTogether
     model = MLPClassifier((64,), max_iter=4, random_state=0, n_jobs=n_jobs).fit(X, y)
     return model.loss_curve_
 

@@ -13,11 +13,11 @@ from .epoch import SETTINGS, add_gradient, apply_gradient, train, transpose
 from .layout import Layout, exchange, layout
 from .optimizer import ENTRIES as UPDATES
 from .optimizer import update_loop
+from .pace import Pace
 from .prediction import predict
 from .single_rows import predict_rows, predict_sources
 from .sources import Sources
 from .team import ALONE, Team
-from .thread_trials import ThreadTrials
 
 #: Every entry that Python calls; compiled by `warmup`.
 ENTRIES = (
@@ -56,7 +56,7 @@ class CpuDevice(Configured):
         # A team is worthwhile if a batch's arithmetic takes much longer than the barriers.
         heavy = batch_size is not None and self._size * rows > TEAM_WORK
         self._team = Team(self.n_jobs) if heavy else ALONE
-        self._trials = ThreadTrials(rows, self._team.size)
+        self._pace = Pace(rows, self._team.size)
         self._scratch = []
         self._fill(self._buffers.weights, parameters)
         if moments is not None:
@@ -141,7 +141,7 @@ class CpuDevice(Configured):
 
     def _train(self, sources, settings, n):
         """Train on n rows, with as many batches per compiled call as the time limit allows."""
-        for begin, end, members in self._trials.runs(0, n):
+        for begin, end, members in self._pace.runs(0, n):
             done = self._share(train, self._buffers, sources, settings, members, begin, end)
             self.optimizer.step = int(settings[0]["step"])
             if not done:
@@ -196,7 +196,7 @@ class CpuDevice(Configured):
         sums = settings.copy()
         sums[["loss_sum", "weight_sum"]] = 0
         sums[0]["batch_size"] = min(self.batch_size, LONGEST_BATCH)
-        for first, last, members in self._trials.runs(begin, end):
+        for first, last, members in self._pace.runs(begin, end):
             self._share(add_gradient, buffers, sources, sums, members, first, last)
         return float(sums[0]["loss_sum"]), float(sums[0]["weight_sum"])
 
@@ -219,7 +219,7 @@ class CpuDevice(Configured):
         expected = (X.shape[0] if order is None else len(order)), self.network.units[-1]
         if out.shape != expected:
             raise ValueError(f"The outputs have shape {expected}, but their place {out.shape}.")
-        members = self._predicting_members(len(out))
+        threads = self._predicting_team(len(out))
         most = max(1, PREDICTION_CALL_WORK // (CHUNK * self._size))
 
         def work(member):
@@ -230,16 +230,14 @@ class CpuDevice(Configured):
             while predict(self._layout.layers, buffers, sources.table, out, member, most):
                 pass
 
-        self._team.run(work, members, meets=False)
+        threads.run(work, threads.size, meets=False)
         return out
 
-    def _predicting_members(self, rows):
-        """Return the number of threads for predicting this many rows."""
+    def _predicting_team(self, rows):
+        """Return the threads for predicting this many rows; new ones end with the call."""
         if self._size * rows < PREDICTION_TEAM_WORK:
-            return 1
-        if self._team is ALONE:
-            self._team = Team(self.n_jobs)
-        return self._team.size
+            return ALONE
+        return Team(self.n_jobs) if self._team is ALONE else self._team
 
     @present
     def parameters(self):

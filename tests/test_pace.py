@@ -7,14 +7,14 @@ import time
 
 import pytest
 
-from fastmlp.devices.cpu.thread_trials import ThreadTrials
+from fastmlp.devices.cpu.pace import Pace
 
 
 def walk(monkeypatch, cost, rows, step=1, members=1, **calls):
     """(rows, threads, seconds) of each call; `cost` gives a step's seconds: cost(threads, row)."""
     clock, called, done = [0.0], [], 0
     monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
-    for begin, end, threads in ThreadTrials(step, members).runs(0, rows):
+    for begin, end, threads in Pace(step, members).runs(0, rows):
         assert begin == done
         done = end
         seconds = -(-(end - begin) // step) * cost(threads, begin)

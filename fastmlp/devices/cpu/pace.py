@@ -3,7 +3,7 @@
 import time
 
 
-class ThreadTrials:
+class Pace:
     """Cuts a walk over rows into compiled calls, and measures how many threads are fastest.
 
     No call lasts longer than about a fifth of a second: it cannot react to Ctrl-C, but Python does,
