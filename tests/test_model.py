@@ -188,7 +188,7 @@ def test_what_it_is_made_of():
     assert model.is_of(coefs, intercepts, [None])
     assert not model.is_of([coefs[0].copy(), coefs[1]], intercepts, None)
     assert not model.is_of(coefs, intercepts[:1], None)
-    coefs[0].shape = 12, 1  # the same object, of another shape
+    coefs[0].resize((2, 6), refcheck=False)  # the same object, of another shape
     assert not model.is_of(coefs, intercepts, None)
     lists = FittedNetwork(SMALL, [w.tolist() for w in arrays()[0]], intercepts)
     assert not lists.is_of(lists.coefs, lists.intercepts, None)  # whose numbers were copied

@@ -481,8 +481,10 @@ rows = np.tile(X, (100, 1))
 expected = model.predict_proba(rows)
 child = os.fork()
 if child == 0:
-    import resource, _thread
-    assert _thread._count() == 0
+    import resource
+    # Python's own count still has those that were ending when this process was forked.
+    tasks = "/proc/self/task"
+    assert not os.path.exists(tasks) or len(os.listdir(tasks)) == 1
     assert (model.predict_proba(rows) == expected).all()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for _ in range(20):
