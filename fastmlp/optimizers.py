@@ -201,8 +201,8 @@ def resolve(optimizer: str | Optimizer, **parameters: object) -> Optimizer:
             field: parameters[name] for field, name in kind.parameters.items() if name in parameters
         }
         return kind(**given)
-    kinds: tuple[type[Optimizer], ...] = tuple(OPTIMIZERS.values())
-    if isinstance(optimizer, kinds):
+    # Not of a subclass, whose number of moments may differ from what the loop of its name writes.
+    if isinstance(optimizer, Optimizer) and type(optimizer) in OPTIMIZERS.values():
         return optimizer
     raise ValueError(
         f"Unknown optimizer: {optimizer!r}. Expected one of {sorted(OPTIMIZERS)}, or an object "

@@ -94,7 +94,13 @@ class Unknown(Optimizer):
     name = "unknown"
 
 
-@pytest.mark.parametrize("optimizer", ["unknown", Unknown(), "SGD", None])
+class OneMoment(Adam):
+    """Room for one moment, where the loop of its name writes two."""
+
+    moments = 1
+
+
+@pytest.mark.parametrize("optimizer", ["unknown", Unknown(), OneMoment(), "SGD", None])
 def test_an_unknown_optimiser_is_an_error(optimizer):
     """For every device: it asks for an object of a known kind, and there is no other."""
     with pytest.raises(ValueError, match=r"Unknown optimizer: .*\['adam', .*'sgd'\]"):
@@ -136,3 +142,36 @@ def test_a_schedule_by_steps_acts_on_every_device(device, dtype, kind):
         results.append(made.parameters())
     close = {"rtol": 1e-10} if dtype == np.float64 else {"rtol": 1e-3, "atol": 1e-5}
     np.testing.assert_allclose(*results, **close)
+
+
+@dataclass(frozen=True)
+class Given(Schedule):
+    """The learning rates that a test gives."""
+
+    given: object = None
+
+    def rates(self, learning_rate, first_step, count):
+        return self.given
+
+
+def trained_by(device, rates):
+    """Parameters after four steps at these learning rates."""
+    network = Network((4, 6, 1), "tanh", "squared_error")
+    state = OptimizerState(SGD(), Given(0.01, rates), 0.01, np.zeros((1, network.size)))
+    first = np.linspace(-0.5, 0.5, network.size)
+    made = devices.load(device)(network, first, optimizer=state, batch_size=16)
+    made.train(Rows(X, Y[:, np.newaxis], None), np.arange(60))
+    return made.parameters()
+
+
+@pytest.mark.parametrize("device", devices.present())
+def test_learning_rates_are_checked_before_compiled_code_reads_them(device):
+    rates = np.array([0.0625, 0.25, 0.5, 0.125])  # which float16 holds exactly
+    expected = trained_by(device, rates)
+    read_only = rates.copy()
+    read_only.flags.writeable = False
+    for form in (rates.tolist(), rates.astype(np.float16), np.repeat(rates, 2)[::2], read_only):
+        np.testing.assert_array_equal(trained_by(device, form), expected)
+    for wrong in (rates[:3], np.append(rates, 0.1), rates[:, np.newaxis], 0.01, []):
+        with pytest.raises(ValueError, match=r"learning rates of shape .*, expected \(4,\)"):
+            trained_by(device, wrong)

@@ -39,8 +39,20 @@ class OptimizerState:
         self.rule = optimizers.resolve(self.rule)
 
     def rates(self, count: int) -> np.ndarray:
-        """Return the learning rates of the next `count` steps."""
-        return self.schedule.rates(self.learning_rate, self.step, count)
+        """Return the learning rates of the next `count` steps, as compiled code reads them.
+
+        Raises
+        ------
+        ValueError
+            If the schedule gives another number of rates: compiled code would read beyond them.
+        """
+        rates = self.schedule.rates(self.learning_rate, self.step, count)
+        if np.shape(rates) != (count,):
+            raise ValueError(
+                f"{self.schedule!r} gives learning rates of shape {np.shape(rates)}, expected "
+                f"{(count,)}: one for each step."
+            )
+        return np.require(rates, np.float64, ["C", "A", "W"])
 
     def __setstate__(self, state):
         if "rule" not in state:  # pickled by version 0.1.0
