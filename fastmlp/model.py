@@ -6,10 +6,10 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike
+from numpy.typing import ArrayLike
 
 from .devices.cpu.single_rows import PAIR, PLAIN, SHARES
-from .devices.kept import Kept
+from .devices.kept import Kept, packed
 from .network import Network
 
 __all__ = ["FLOATS", "PAIR", "PLAIN", "SHARES", "FittedNetwork"]
@@ -150,9 +150,9 @@ class FittedNetwork:
     def __getstate__(self):
         return {name: value for name, value in vars(self).items() if name != "_kept"}
 
-    def packed(self, dtype: DTypeLike | None = None) -> np.ndarray:
-        """Return a copy of all parameters as one packed vector."""
-        return np.concatenate([part.ravel() for part in self.parts()], dtype=dtype or self.dtype)
+    def packed(self) -> np.ndarray:
+        """Return a copy of all parameters as one packed vector, of the weights' dtype."""
+        return packed(self.parts(), self.dtype)
 
     def parts(self) -> tuple[np.ndarray, ...]:
         """Return all arrays in the order of the packed vector, without copying them."""

@@ -71,6 +71,11 @@ class Regularization:
                 "features and of each hidden layer."
             )
 
+    @property
+    def penalties(self) -> "Regularization":
+        """Only the part that belongs to the objective, a function of the weights."""
+        return Regularization(l2=self.l2, l1=self.l1)
+
     def add_penalty(self, network: Layers, parameters: np.ndarray, gradient: np.ndarray) -> float:
         """Add the penalties' derivatives to a gradient summed over rows; return the penalty.
 

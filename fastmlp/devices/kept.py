@@ -13,6 +13,11 @@ from . import load
 from .cpu import single_rows
 
 
+def packed(parts, dtype):
+    """Return a copy of all arrays as one vector."""
+    return np.concatenate([part.ravel() for part in parts], dtype=dtype)
+
+
 class Kept:
     """Predictions of one network, whose weights may be edited between them.
 
@@ -54,20 +59,20 @@ class Kept:
             self._single_rows(out.dtype).forward(X, out)
             return out
         key = name, out.dtype, issparse(X), n_jobs, os.getpid()  # a forked process needs its own
-        device, packed = self._device.pop(key, (None, None))
-        if device is None or not self._are(packed):
-            packed = np.concatenate([part.ravel() for part in self._parts], dtype=out.dtype)
-            device = load(name)(self._network, packed, sparse=key[2], n_jobs=n_jobs)
+        device, weights = self._device.pop(key, (None, None))
+        if device is None or not self._are(weights):
+            weights = packed(self._parts, out.dtype)
+            device = load(name)(self._network, weights, sparse=key[2], n_jobs=n_jobs)
         device.forward(X, out)
         if not self._network.custom:  # custom functions may read changed globals next time
-            self._device = {key: (device, packed)}
+            self._device = {key: (device, weights)}
         return out
 
-    def _are(self, packed):
+    def _are(self, weights):
         """Check whether the weights are still these."""
         start = 0
         for part in self._parts:
-            if not np.array_equal(part.ravel(), packed[start : start + part.size]):
+            if not np.array_equal(part.ravel(), weights[start : start + part.size]):
                 return False
             start += part.size
         return True

@@ -182,8 +182,7 @@ class BaseMLP(BaseEstimator, ABC):
             max_norm=np.inf if self.max_norm is None else float(self.max_norm),
             dropout=tuple(float(share) for share in shares) if any(shares) else (),
         )
-        penalties = Regularization(l2=regularization.l2, l1=regularization.l1)
-        if self.solver == "lbfgs" and regularization != penalties:
+        if self.solver == "lbfgs" and regularization != regularization.penalties:
             raise ValueError(
                 "solver='lbfgs' minimises one function of the weights: dropout, input_dropout, "
                 "weight_decay, clip_norm and max_norm, which change single steps, need 'adam' or "

@@ -144,8 +144,7 @@ def regularization_of(estimator: BaseMLP, network: Network) -> Regularization:
     ValueError
         If the estimator's parameters do not fit the network.
     """
-    regularization = estimator._regularization(network)
-    return Regularization(l2=regularization.l2, l1=regularization.l1)
+    return estimator._regularization(network).penalties
 
 
 def device_of(estimator: BaseMLP, problem: Problem) -> Device:
