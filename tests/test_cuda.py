@@ -34,13 +34,13 @@ if lacking := devices.presence.lacking():
     pytest.skip(f"no GPU: {lacking}", allow_module_level=True)
 
 from fastmlp.devices import cuda
-from fastmlp.devices.cuda import layered, memory, runs
+from fastmlp.devices.cuda import layered, memory, phases, runs
 from fastmlp.devices.cuda.toolkit import cuda as numba_cuda
 from fastmlp.training import Rows, loss_and_gradient
 
 pytestmark = [pytest.mark.gpu, pytest.mark.slow]
 SIMULATED = bool(config.ENABLE_CUDASIM)
-SMALL, LARGE = layered.SMALL[8], layered.LARGE[8]
+SMALL = layered.TILES[8][-1]
 
 
 @pytest.fixture(params=["one block", "many blocks"])
@@ -120,10 +120,23 @@ def test_awkward_shapes(units, batch_size):
     assert_trains_like_reference(network, rows, batch_size=min(batch_size, rows), epochs=1)
 
 
-def test_larger_tiles(many_blocks, monkeypatch):
-    monkeypatch.setattr(layered, "multiprocessors", lambda: 1)
-    network = Network((LARGE.columns + 1, LARGE.columns + 2, 2), "tanh", "log_loss")
-    assert_trains_like_reference(network, LARGE.rows + 1, batch_size=LARGE.rows + 1, epochs=1)
+@pytest.mark.parametrize(
+    ("dtype", "tile"),
+    [(dtype, tile) for dtype in DTYPES for tile in layered.TILES[np.dtype(dtype).itemsize]],
+    ids=str,
+)
+def test_every_tile(many_blocks, monkeypatch, dtype, tile):
+    monkeypatch.setattr(layered, "TILES", {np.dtype(dtype).itemsize: (tile,)})
+    units = tile.columns + 1, tile.rows + tile.depth + 2, 2
+    rows = tile.rows + 1
+    assert_trains_like_reference(
+        Network(units, "tanh", "log_loss"), rows, dtype, batch_size=rows, epochs=1
+    )
+
+
+@pytest.mark.usefixtures("many_blocks")
+def test_more_features_than_a_warp_gathers_at_once():
+    assert_trains_like_reference(Network((2 * phases.SPAN + 3, 2), (), "squared_error"))
 
 
 def test_no_copy_of_the_gradient_adds_another_order(many_blocks, monkeypatch):

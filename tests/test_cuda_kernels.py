@@ -21,9 +21,8 @@ pytestmark = [
 if not missing():
     from numba.cuda.dispatcher import _Kernel as Kernel
 
-    from fastmlp.devices.cuda import phases, single_block, toolkit
+    from fastmlp.devices.cuda import phases, single_block, tiles, toolkit
     from fastmlp.devices.cuda.elements import Kind
-    from fastmlp.devices.cuda.tiles import LARGE, SMALL
 
 #: What most networks are, and all that code depends on at once.
 PLAIN = {
@@ -45,6 +44,12 @@ FULL = {
 KINDS = pytest.mark.parametrize("settings", [PLAIN, FULL], ids=["plain", "full"])
 DTYPES = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 GPUS = pytest.mark.parametrize("cc", [AMPERE, HOPPER], ids=["sm_80", "sm_90"])
+
+
+EVERY_TILE = [] if missing() else [
+    (dtype, tile) for dtype in (np.float32, np.float64)
+    for tile in tiles.TILES[np.dtype(dtype).itemsize]
+]  # fmt: skip
 
 
 def kind_of(settings, dtype):
@@ -97,13 +102,11 @@ def test_phases(settings, dtype, cc):
 
 
 @GPUS
-@DTYPES
 @KINDS
-@pytest.mark.parametrize("size", ["small", "large"])
-def test_products(size, settings, dtype, cc):
+@pytest.mark.parametrize(("dtype", "tile"), EVERY_TILE, ids=str)
+def test_products(dtype, tile, settings, cc):
     _, vector, matrix, position, _, network = types_of(dtype)
     kind = kind_of(settings, dtype)
-    tile = (SMALL if size == "small" else LARGE)[kind.dtype.itemsize]
     kernels = {
         phases.forward_kernel: (*network, int64),
         phases.backward_kernel: (*network, int64),
@@ -115,9 +118,10 @@ def test_products(size, settings, dtype, cc):
         code = compiled(make(kind, tile), signature, cc)
         assert_stays_in_registers(code, dtype, 255)
         assert code.shared <= 48 << 10
-        # Out of shared memory both factors come by sixteen bytes.
-        assert code.count("LDS.128") >= 2 * tile.square * kind.dtype.itemsize // 16
-        assert code.count("FFMA" if dtype == np.float32 else "DFMA") >= tile.square**2
+        # Several steps are unrolled; both factors come out of shared memory by sixteen bytes.
+        steps = min(tiles.UNROLLED // tile.square, tile.depth // tile.groups)
+        assert code.count("LDS.128") == steps * 2 * tile.square * kind.dtype.itemsize // 16
+        assert code.count("FFMA" if dtype == np.float32 else "DFMA") >= steps * tile.square**2
 
 
 @GPUS
@@ -173,12 +177,13 @@ def test_a_spill_would_be_seen():
     """The same kernel for more threads than there are registers for."""
     kind = kind_of(FULL, np.float64)
     network = types_of(np.float64)[-1]
-    kernel = phases.forward_kernel(kind, LARGE[8])
+    large = tiles.TILES[8][0]
+    kernel = phases.forward_kernel(kind, large)
     kernel.targetoptions["launch_bounds"] = 1024
     try:
         assert compiled(kernel, (*network, int64), AMPERE).spills > 0
     finally:
-        kernel.targetoptions["launch_bounds"] = (LARGE[8].threads, 1)
+        kernel.targetoptions["launch_bounds"] = (large.threads, 1)
 
 
 def test_few_blocks_are_no_reason_for_a_warning():

@@ -17,9 +17,10 @@ from .toolkit import SIMULATED, cuda, describe, synchronize
 
 __all__ = ["CudaDevice", "describe"]
 
-#: The most parameters times batch rows for one block of threads: if a batch takes more than about
-#: twenty microseconds, many multiprocessors gain more than their synchronisation costs.
-SINGLE_BLOCK_WORK = 1_000_000
+#: The most parameters times batch rows for one block of threads. On an H100, one block and many
+#: take as long for 8-16-2 and batches of 32 rows (6,000), and many are three times as fast for
+#: 32-100-2 and batches of 200 (700,000): benchmarks/results/gpu.md.
+SINGLE_BLOCK_WORK = 10_000
 #: The fewest rows of a batch in shared memory at a time that keep one block busy.
 LEAST_ROWS = 32
 

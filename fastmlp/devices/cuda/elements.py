@@ -159,6 +159,7 @@ class Elements(NamedTuple):
     choose_piece: Callable
     finish_outputs: Callable
     judge: Callable
+    slope: Callable
     pass_back: Callable
 
 
@@ -175,10 +176,9 @@ def elements(kind: Kind) -> Elements:
         state.work[layer.outputs + r * layer.outputs_stride + j] = kept
 
     @device
-    def leave(state, layer, r, j, product):
-        """Add the bias to the product, then store f(z) and f'(z)."""
+    def leave(state, layer, r, j, z):
+        """Store f(z) and f'(z)."""
         work, place = state.work, r * layer.stride + j
-        z = product + state.parameters[layer.biases + j]
         if layer.pieces > 1:
             work[layer.slopes + place] = z
             return
@@ -233,14 +233,19 @@ def elements(kind: Kind) -> Elements:
         return total * weight
 
     @device
-    def pass_back(state, layer, r, j, piece, upstream):
-        """Compute δ = ∂loss/∂z of one piece, and ∂loss/∂c if units learn, from ∂loss/∂f(z)."""
+    def slope(state, layer, r, j, piece):
+        """Return f'(z) of one piece."""
+        return state.work[layer.slopes + r * layer.stride + j + piece * layer.units]
+
+    @device
+    def pass_back(state, layer, r, j, piece, slope, upstream):
+        """Store δ = ∂loss/∂z of one piece, and ∂loss/∂c if units learn, from ∂loss/∂f(z)."""
         place = r * layer.stride + j
-        state.work[layer.slopes + place + piece * layer.units] *= upstream
+        state.work[layer.slopes + place + piece * layer.units] = slope * upstream
         if learns and layer.learned != NOWHERE:
             state.work[layer.learning + place] *= upstream
 
-    return Elements(gather, leave, choose_piece, finish_outputs, judge, pass_back)
+    return Elements(gather, leave, choose_piece, finish_outputs, judge, slope, pass_back)
 
 
 @device

@@ -12,26 +12,25 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from .layout import Layer, layout
-from .phases import THREADS, backward_kernel, forward_kernel, gradient_kernel, kernels
-from .tiles import LARGE, SMALL
+from .phases import SPAN, THREADS, backward_kernel, forward_kernel, gradient_kernel, kernels
+from .tiles import TILES
 from .toolkit import LANES, SIMULATED, Graph, configured, multiprocessors
 
 #: The most rows processed at a time, and the most bytes of their work memory.
 LONGEST_BLOCK, WORK_BYTES = 16 if SIMULATED else 1 << 17, 2 << 30
 #: Batches per graph: the launch then costs little for each.
 GRAPH_BATCHES = 16
-#: The fewest rows per copy of the gradient.
-LEAST_SHARE = 4 if SIMULATED else 64
+#: Threads of a block whose threads need long for each element.
+FEW_THREADS = 4 if SIMULATED else 64
+#: The fewest rows per copy of the gradient, and per copy that is made of large tiles.
+LEAST_SHARE, LEAST_LONG = (4, 8) if SIMULATED else (64, 512)
+#: The most that the tiles of gradients may cover, as a multiple of the gradients themselves.
+MOST_PADDED = 2
 
 
 def _queue(program):
     for launch in program:
         launch()
-
-
-def _tiles(tile, rows, columns):
-    """Return the number of tiles of a product."""
-    return -(-rows // tile.rows) * -(-columns // tile.columns)
 
 
 class Layered:
@@ -80,22 +79,30 @@ class Layered:
         return min(-(-places // THREADS), 4 * multiprocessors())
 
     def _tile(self, rows, columns):
-        """Return the larger tile, unless it would leave multiprocessors idle."""
-        large = LARGE[self._kind.dtype.itemsize]
-        busy = _tiles(large, rows, columns) >= multiprocessors()
-        return large if busy else SMALL[self._kind.dtype.itemsize]
+        """Return the largest tile that leaves no multiprocessor idle."""
+        *tiles, smallest = TILES[self._kind.dtype.itemsize]
+        for tile in tiles:
+            if tile.count(rows, columns) >= multiprocessors():
+                return tile
+        return smallest
 
     def _gradient_plan(self):
         """Return the gradients' tile, the blocks for one copy of them, and the number of copies."""
-        itemsize, layers = self._kind.dtype.itemsize, self._layers[1:]
-        tile = LARGE[itemsize]
-        tiles = sum(_tiles(tile, layer.fan_in, layer.fan_out) for layer in layers)
-        if tiles * max(1, self.block_rows // 512) < multiprocessors():
-            tile = SMALL[itemsize]
-            tiles = sum(_tiles(tile, layer.fan_in, layer.fan_out) for layer in layers)
-        blocks = tiles + sum(-(-layer.fan_out // LANES) for layer in layers)
+        layers = self._layers[1:]
+        shapes = [(layer.fan_in, layer.fan_out) for layer in layers]
+        *tiles, smallest = TILES[self._kind.dtype.itemsize]
+        parts = max(1, self.block_rows // LEAST_LONG)
+        size = sum(rows * columns for rows, columns in shapes)
+        for tile in [*tiles, smallest]:
+            count = sum(tile.count(*shape) for shape in shapes)
+            busy = count * parts >= multiprocessors()
+            if busy and count * tile.rows * tile.columns <= MOST_PADDED * size:
+                break
+        biases = sum(-(-layer.fan_out // LANES) for layer in layers)
         most = -(-self.block_rows // LEAST_SHARE)
-        return tile, blocks, max(1, min(most, 2 * multiprocessors() // blocks))
+        # Blocks that sum biases are soon done: those that multiply fill the multiprocessors.
+        copies = max(1, min(most, 2 * multiprocessors() // count))
+        return tile, count + biases, copies
 
     # ---- programs: launches with their arguments -------------------------------------------------
 
@@ -112,7 +119,8 @@ class Layered:
         net = position, *self._tables, self._memory.parameters, self._work
         rows = self.block_rows
         wide = self._blocks(rows * LANES)
-        program = [self._launch(self._kernels.gather, wide, THREADS, *net, X, order)]
+        spread = self._blocks(rows * LANES * -(-self._layers[0].units // SPAN))
+        program = [self._launch(self._kernels.gather, spread, THREADS, *net, X, order)]
         for index, layer in enumerate(self._layers[1:], start=1):
             program.append(self._product(forward_kernel, rows, layer.fan_out, *net, index))
             if layer.pieces > 1:
@@ -121,8 +129,10 @@ class Layered:
         return program
 
     def _judge(self, position, targets, weights, order, losses, judges):
+        # A thread goes along its row alone: many multiprocessors with few threads each are faster.
+        blocks = min(-(-self.block_rows // FEW_THREADS), 16 * multiprocessors())
         return self._launch(
-            self._kernels.judge, self._blocks(self.block_rows), THREADS,
+            self._kernels.judge, blocks, FEW_THREADS,
             position, *self._tables, self._memory.parameters, self._work, targets, weights, order,
             self._memory.constants, self._memory.epsilon, losses, judges,
         )  # fmt: skip

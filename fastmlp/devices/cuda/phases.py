@@ -32,6 +32,12 @@ from .updates import CLIP_NORM, clip_scale, shrunk, slope_of, updater
 
 #: Threads of blocks that process elements one by one.
 THREADS = 4 if SIMULATED else 256
+#: Numbers that a thread loads before it stores the first of them. The compiler cannot do this by
+#: itself: a store might change what the next load reads.
+IN_FLIGHT = 2 if SIMULATED else 8
+#: Features of a row that a warp gathers at a time, and how many of them each of its threads.
+GATHERED = 4
+SPAN = GATHERED * LANES
 
 
 class Kernels(NamedTuple):
@@ -85,10 +91,17 @@ def kernels(kind: Kind) -> Kernels:
         layer = layer_at(layers, numbers, 0)
         if cuda.grid(1) == 0:
             position[CURRENT_ROW], position[CURRENT_ROWS], position[CURRENT_BATCH] = at, rows, batch
-        for r in range(cuda.grid(1) // LANES, rows, cuda.gridsize(1) // LANES):
+        x = cuda.local.array(GATHERED, real)
+        spans = (layer.units + SPAN - 1) // SPAN
+        for part in range(cuda.grid(1) // LANES, rows * spans, cuda.gridsize(1) // LANES):
+            r, first = part // spans, part % spans * SPAN + cuda.threadIdx.x % LANES
             row = order[at + r]
-            for j in range(cuda.threadIdx.x % LANES, layer.units, LANES):
-                own.gather(state, layer, r, j, real(X[row, j]))
+            for q in range(GATHERED):
+                if first + q * LANES < layer.units:
+                    x[q] = real(X[row, first + q * LANES])
+            for q in range(GATHERED):
+                if first + q * LANES < layer.units:
+                    own.gather(state, layer, r, first + q * LANES, x[q])
 
     def choose_pieces(position, layers, numbers, parameters, work, index):
         layer = layer_at(layers, numbers, index)
@@ -166,13 +179,20 @@ def _named(function, kind, tile):
     return kernel(tile.threads, name)(function)
 
 
+def _columns_first(tile):
+    """Return how threads share a tile's elements: log2 of those side by side, and their rows."""
+    lanes = min(tile.columns, tile.threads)
+    return lanes.bit_length() - 1, tile.threads // lanes
+
+
 @lru_cache
 def forward_kernel(kind: Kind, tile: Tile):
     """Return a layer's forward kernel: product, bias, activation and slope; one tile per block."""
     real, own = from_dtype(kind.dtype), elements(kind)
     multiply = product(tile, kind.dtype, True, False)
-    shape, threads = (tile.rows, tile.columns), tile.threads
-    height, width = shape
+    shape, (height, width) = (tile.rows, tile.columns), (tile.rows, tile.columns)
+    shift, step = _columns_first(tile)
+    lanes = 1 << shift
 
     def forward(position, layers, numbers, parameters, work, index):
         out = cuda.shared.array(shape, real)
@@ -186,10 +206,11 @@ def forward_kernel(kind: Kind, tile: Tile):
             m0, n0, rows, layer.fan_out, 0, layer.fan_in, out,
         )  # fmt: skip
         state = _state(position, parameters, parameters, 0, work)
-        for place in range(cuda.threadIdx.x, height * width, threads):
-            m, n = place // width, place % width
-            if m0 + m < rows and n0 + n < layer.fan_out:
-                own.leave(state, layer, m0 + m, n0 + n, out[m, n])
+        thread = cuda.threadIdx.x
+        for n in range(thread & (lanes - 1), min(width, layer.fan_out - n0), lanes):
+            bias = parameters[layer.biases + n0 + n]
+            for m in range(thread >> shift, min(height, rows - m0), step):
+                own.leave(state, layer, m0 + m, n0 + n, out[m, n] + bias)
 
     return _named(forward, kind, tile)
 
@@ -199,8 +220,9 @@ def backward_kernel(kind: Kind, tile: Tile):
     """Return a layer's backward kernel: deltas times weights, times the previous layer's slopes."""
     real, own = from_dtype(kind.dtype), elements(kind)
     multiply = product(tile, kind.dtype, True, True)
-    shape, threads = (tile.rows, tile.columns), tile.threads
-    height, width = shape
+    shape, (height, width) = (tile.rows, tile.columns), (tile.rows, tile.columns)
+    shift, step = _columns_first(tile)
+    lanes, at_once = 1 << shift, min(IN_FLIGHT, height // step)
 
     def backward(position, layers, numbers, parameters, work, index):
         out = cuda.shared.array(shape, real)
@@ -214,11 +236,22 @@ def backward_kernel(kind: Kind, tile: Tile):
             m0, n0, rows, layer.fan_in, 0, layer.fan_out, out,
         )  # fmt: skip
         state = _state(position, parameters, parameters, 0, work)
-        for place in range(cuda.threadIdx.x, height * width, threads):
-            m, n = place // width, place % width
-            if m0 + m < rows and n0 + n < before.units:
-                for piece in range(before.pieces):
-                    own.pass_back(state, before, m0 + m, n0 + n, piece, out[m, n])
+        slopes = cuda.local.array(at_once, real)
+        thread, end = cuda.threadIdx.x, min(height, rows - m0)
+        for n in range(thread & (lanes - 1), min(width, before.units - n0), lanes):
+            for piece in range(before.pieces):
+                for first in range(thread >> shift, end, at_once * step):
+                    for q in range(at_once):
+                        m = first + q * step
+                        if m < end:
+                            slopes[q] = own.slope(state, before, m0 + m, n0 + n, piece)
+                    for q in range(at_once):
+                        m = first + q * step
+                        if m < end:
+                            upstream = out[m, n]
+                            own.pass_back(
+                                state, before, m0 + m, n0 + n, piece, slopes[q], upstream
+                            )
 
     return _named(backward, kind, tile)
 

@@ -99,8 +99,14 @@ def single_block(kind: Kind):
     threads_here = threads_of(kind)
     own = elements(kind)
     update_parameter = updater(kind.optimizer)
+
+    @device
+    def pass_back(state, layer, r, j, piece, upstream):
+        slope = own.slope(state, layer, r, j, piece)
+        own.pass_back(state, layer, r, j, piece, slope, upstream)
+
     forward = _small_product(real, _store)
-    backward = _small_product(real, own.pass_back)
+    backward = _small_product(real, pass_back)
     gradient = _small_product(real, _add_to_gradient)
 
     @device
@@ -126,6 +132,7 @@ def single_block(kind: Kind):
             for r in range(group, rows, groups):
                 for j in range(lane, layer.fan_out, LANES):
                     z = state.work[layer.slopes + r * layer.stride + j]
+                    z += state.parameters[layer.biases + j]
                     own.leave(state, layer, r, j, z)
             cuda.syncthreads()
             if layer.pieces > 1:

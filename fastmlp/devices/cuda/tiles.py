@@ -32,19 +32,116 @@ class Tile(NamedTuple):
         """Number of threads of a block."""
         return self.rows * self.columns // self.square**2 * self.groups
 
+    def count(self, rows: int, columns: int) -> int:
+        """Return the number of tiles of a product."""
+        return -(-rows // self.rows) * -(-columns // self.columns)
 
-#: For products of few tiles: smaller tiles keep more multiprocessors busy, and more threads per
-#: tile hide the latency of shared memory...
-SMALL = {4: Tile(32, 32, 64, 4, 4), 8: Tile(32, 32, 64, 4, 4)}
-#: ... and for large products, by bytes of a number. A float64 takes two registers.
-LARGE = {4: Tile(128, 64, 8, 8, 1), 8: Tile(64, 64, 8, 4, 1)}
+
+#: The tiles by bytes of a number, from the largest to the smallest. A large tile loads fewer
+#: numbers for each multiplication; small ones keep more multiprocessors busy, and more threads per
+#: tile hide the latency of shared memory. A float64 takes two registers.
+TILES = {
+    4: (Tile(128, 64, 8, 8, 1), Tile(64, 64, 16, 4, 1), Tile(16, 32, 64, 4, 8)),
+    8: (Tile(64, 64, 8, 4, 1), Tile(16, 32, 64, 4, 8)),
+}
 if SIMULATED:  # its threads are Python threads
-    SMALL = dict.fromkeys(SMALL, Tile(8, 4, 4, 4, 2))
-    LARGE = dict.fromkeys(LARGE, Tile(8, 8, 4, 4, 1))
+    TILES = dict.fromkeys(TILES, (Tile(8, 8, 4, 4, 1), Tile(8, 4, 4, 4, 2)))
 
 # Padding of a slice's rows: makes their distance a multiple of 16 bytes, so that four numbers are
 # read at once, but not of 128 bytes, after which banks repeat.
 _PAD = 4
+#: Successive numbers along the depth that neighbouring threads load: a sector of memory, and with
+#: the padding, no two of them are stored to the same bank.
+_SECTOR = 8
+
+
+#: Steps of the inner loop that are written one after the other, times the side of a square.
+UNROLLED = 32
+
+
+class Spread(NamedTuple):
+    """How a block's threads share the numbers of a slice, `width` rows or columns times `depth`.
+
+    Neighbouring threads take neighbouring numbers. Each takes `wide` times `deep` of them, at
+    constant distances: their addresses differ by constants, too.
+    """
+
+    side: int  # threads side by side
+    wide: int
+    wide_step: int
+    deep: int
+    deep_step: int
+    along_depth: bool
+
+    @classmethod
+    def of(cls, width, depth, threads, along_depth):
+        """Return the spread of a slice whose neighbouring numbers are along its depth, or not."""
+        if along_depth:
+            side = min(depth, threads, max(_SECTOR, threads // width))
+            step = threads // side
+            return cls(side, width // step, step, depth // side, side, True)
+        side = min(width, threads)
+        step = threads // side
+        return cls(side, width // side, side, depth // step, step, False)
+
+    @property
+    def numbers(self):
+        """The numbers of a slice that each thread takes."""
+        return self.wide * self.deep
+
+
+def _transfers(spread, real):
+    """Return three functions: a thread's first place, its loads of a slice, and their stores."""
+    side, wide, wide_step, deep, deep_step, along_depth = spread
+    shift, mask = side.bit_length() - 1, side - 1
+
+    @device
+    def first(thread):
+        """Return (row or column, depth) of the first number that a thread loads."""
+        if along_depth:
+            return thread >> shift, thread & mask
+        return thread & mask, thread >> shift
+
+    @device
+    def load(held, source, at, width_stride, depth_stride, width_left, depth_left):
+        """Load the numbers from `at` on that are before both ends; zeros stand for the others."""
+        for p in range(wide):
+            for q in range(deep):
+                held[p * deep + q] = real(0)
+                if p * wide_step < width_left and q * deep_step < depth_left:
+                    place = at + p * wide_step * width_stride + q * deep_step * depth_stride
+                    held[p * deep + q] = source[uint64(place)]
+
+    @device
+    def store(held, part, line, m, k):
+        """Store them in a slice, where successive k are `line` numbers apart."""
+        place = uint64(k * line + m)
+        for p in range(wide):
+            for q in range(deep):
+                part[place + uint64(q * deep_step * line + p * wide_step)] = held[p * deep + q]
+
+    return first, load, store
+
+
+def _repeated(step, times):
+    """Return a function that calls `step` for successive k: a loop here would not be unrolled."""
+    if times == 1:
+        return step
+    before = _repeated(step, times - 1)
+
+    @device
+    def steps(k, sums, x, y, a, a_place, b, b_place):
+        before(k, sums, x, y, a, a_place, b, b_place)
+        step(k + uint64(times - 1), sums, x, y, a, a_place, b, b_place)
+
+    return steps
+
+
+@device
+def _entry(k, row, place, i, distance):
+    """Return the index of entry i of a square: four are neighbours, and are loaded at once."""
+    four = k * uint64(row // 4) + place + uint64(i // 4 * distance)
+    return four * uint64(4) + uint64(i % 4)
 
 
 @lru_cache
@@ -57,24 +154,26 @@ def product(tile: Tile, dtype: np.dtype, a_along_depth: bool, b_along_depth: boo
     across = columns // square  # threads side by side in a row of squares
     down = rows // square
     shift, mask = across.bit_length() - 1, across - 1
-    a_loads, b_loads = rows * depth // threads, columns * depth // threads
-    a_slice, b_slice = (depth, rows + _PAD), (depth, columns + _PAD)
+    a_line, b_line = rows + _PAD, columns + _PAD  # numbers from one k of a slice to the next
+    a_size, b_size = depth * a_line, depth * b_line
+    a_spread = Spread.of(rows, depth, threads, a_along_depth)
+    b_spread = Spread.of(columns, depth, threads, b_along_depth)
+    a_numbers, b_numbers = a_spread.numbers, b_spread.numbers
+    a_first, a_load, a_store = _transfers(a_spread, real)
+    b_first, b_load, b_store = _transfers(b_spread, real)
 
-    def place_in_slice(width, along_depth):
-        side = depth if along_depth else width
-        shift, mask = side.bit_length() - 1, side - 1
+    @device
+    def step(k, sums, x, y, a, a_place, b, b_place):
+        for i in range(square):
+            x[i] = a[_entry(k, a_line, a_place, i, down)]
+        for j in range(square):
+            y[j] = b[_entry(k, b_line, b_place, j, across)]
+        for i in range(square):
+            for j in range(square):
+                sums[i, j] += x[i] * y[j]
 
-        @device
-        def place(e):
-            """Return (row or column, depth) of the number that is loaded as entry `e`."""
-            if along_depth:
-                return e >> shift, e & mask
-            return e & mask, e >> shift
-
-        return place
-
-    a_place = place_in_slice(rows, a_along_depth)
-    b_place = place_in_slice(columns, b_along_depth)
+    unrolled = min(own_depth, UNROLLED // square)
+    steps = _repeated(step, unrolled)
 
     @device
     def multiply(
@@ -82,60 +181,46 @@ def product(tile: Tile, dtype: np.dtype, a_along_depth: bool, b_along_depth: boo
         m0, n0, m_end, n_end, k_begin, k_end, out,
     ):  # fmt: skip
         thread = cuda.threadIdx.x
-        a_shared = cuda.shared.array(a_slice, real, alignment=16)
-        b_shared = cuda.shared.array(b_slice, real, alignment=16)
-        a_next = cuda.local.array(a_loads, real)
-        b_next = cuda.local.array(b_loads, real)
+        a_slice = cuda.shared.array(a_size, real, alignment=16)
+        b_slice = cuda.shared.array(b_size, real, alignment=16)
+        a_next = cuda.local.array(a_numbers, real)
+        b_next = cuda.local.array(b_numbers, real)
         x = cuda.local.array(square, real)
         y = cuda.local.array(square, real)
         sums = cuda.local.array((square, square), real)
         # Squares are spread in groups of 4: neighbours read neighbouring groups.
         group, own = thread // own_threads, thread & (own_threads - 1)
-        top, left = (own >> shift) * 4, (own & mask) * 4
+        a_place, b_place = uint64(own >> shift), uint64(own & mask)
         for i in range(square):
             for j in range(square):
                 sums[i, j] = real(0)
+        a_m, a_k = a_first(thread)
+        b_n, b_k = b_first(thread)
+        a_at = a_start + (m0 + a_m) * a_row + (k_begin + a_k) * a_depth
+        b_at = b_start + (n0 + b_n) * b_column + (k_begin + b_k) * b_depth
         for begin in range(k_begin - depth, k_end, depth):
             if begin >= k_begin:
                 cuda.syncthreads()
-                for q in range(a_loads):
-                    m, k = a_place(thread + q * threads)
-                    a_shared[uint64(k), uint64(m)] = a_next[q]
-                for q in range(b_loads):
-                    n, k = b_place(thread + q * threads)
-                    b_shared[uint64(k), uint64(n)] = b_next[q]
+                a_store(a_next, a_slice, a_line, a_m, a_k)
+                b_store(b_next, b_slice, b_line, b_n, b_k)
                 cuda.syncthreads()
-            for q in range(a_loads):
-                m, k = a_place(thread + q * threads)
-                m, k = m0 + m, begin + depth + k
-                a_next[q] = real(0)
-                if m < m_end and k < k_end:
-                    a_next[q] = a[uint64(a_start + m * a_row + k * a_depth)]
-            for q in range(b_loads):
-                n, k = b_place(thread + q * threads)
-                n, k = n0 + n, begin + depth + k
-                b_next[q] = real(0)
-                if n < n_end and k < k_end:
-                    b_next[q] = b[uint64(b_start + n * b_column + k * b_depth)]
+            ahead = k_end - begin - depth
+            a_load(a_next, a, a_at, a_row, a_depth, m_end - m0 - a_m, ahead - a_k)
+            b_load(b_next, b, b_at, b_column, b_depth, n_end - n0 - b_n, ahead - b_k)
+            a_at += depth * a_depth
+            b_at += depth * b_depth
             if begin >= k_begin:
-                for step in range(own_depth):
-                    k = group * own_depth + step
-                    for i in range(square):
-                        x[i] = a_shared[uint64(k), uint64(i // 4 * 4 * down + top + i % 4)]
-                    for i in range(square):
-                        y[i] = b_shared[uint64(k), uint64(i // 4 * 4 * across + left + i % 4)]
-                    for i in range(square):
-                        for j in range(square):
-                            sums[i, j] += x[i] * y[j]
+                for k in range(group * own_depth, (group + 1) * own_depth, unrolled):
+                    steps(uint64(k), sums, x, y, a_slice, a_place, b_slice, b_place)
         for turn in range(groups):  # one after the other, so that the order of the sums is fixed
             if group == turn:
                 for i in range(square):
                     for j in range(square):
-                        m = i // 4 * 4 * down + top + i % 4
-                        n = j // 4 * 4 * across + left + j % 4
+                        m = _entry(uint64(0), 0, a_place, i, down)
+                        n = _entry(uint64(0), 0, b_place, j, across)
                         if turn > 0:
-                            sums[i, j] += out[uint64(m), uint64(n)]
-                        out[uint64(m), uint64(n)] = sums[i, j]
+                            sums[i, j] += out[m, n]
+                        out[m, n] = sums[i, j]
             cuda.syncthreads()
 
     return multiply
