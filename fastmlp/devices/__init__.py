@@ -23,8 +23,7 @@ def present() -> list[str]:
 def choose(name: str, work: Work | None = None) -> str:
     """Return the device's name; for "auto", that of the device that is likely the fastest.
 
-    "auto" never fails: if a GPU would be faster but cannot be used, the CPU is chosen. It is always
-    chosen until the CUDA tests have passed on a GPU, see `costs.GPU_RECORD`.
+    "auto" never fails: if a GPU would be faster but cannot be used, the CPU is chosen.
     """
     if name != "auto":
         return name

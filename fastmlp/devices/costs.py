@@ -2,22 +2,22 @@
 
 A rough model: a step costs its launches and its arithmetic; a GPU must also be started and receive
 the rows. The CPU's constants are those of one core, from benchmarks/results/fit.md. The GPU's are
-cautious estimates from its data sheet and the launch costs: ``benchmarks/gpu.py`` measures those of
-a given machine.
+those of an H100, from benchmarks/results/gpu.md, rounded to its disadvantage.
 """
 
 from typing import NamedTuple
 
 #: Seconds per step besides its arithmetic, and floating-point operations per second.
 CPU_STEP, CPU_RATE = 5e-6, 60e9
-GPU_STEP, GPU_RATE = 30e-6, 10e12
-#: Seconds until a GPU's first kernels are compiled and loaded, and bytes per second sent to it.
-GPU_START, GPU_BANDWIDTH = 5.0, 8e9
+GPU_STEP, GPU_RATE = 40e-6, 10e12
+#: Seconds until a GPU's first kernels are loaded, some of them perhaps compiled, and bytes per
+#: second sent to it.
+GPU_START, GPU_BANDWIDTH = 5.0, 6e9
 #: The number of epochs that a fit is assumed to take, if more are allowed.
 EPOCHS = 20
-#: The file in benchmarks/results that records the first run of the CUDA tests on a GPU in which all
-#: of them passed: machine, date, versions. Until there is one, "auto" is the CPU.
-GPU_RECORD: str | None = None
+#: The file in benchmarks/results that records a run of the CUDA tests on a GPU in which all of them
+#: passed: machine, date, versions. Without one, "auto" is the CPU.
+GPU_RECORD: str | None = "gpu-tests.json"
 
 
 class Work(NamedTuple):

@@ -93,11 +93,11 @@ dropout : float or array-like of float, default=0.0
 input_dropout : float, default=0.0
     The same for the features.
 device : {"auto", "cpu", "cuda", "reference"}, default="auto"
-    Where to compute: compiled code on the CPU, an NVIDIA GPU, or plain NumPy. "auto" is the CPU
-    for data on the host; it will be the GPU where that is faster, once the kernels have been
-    tested on one. A device chosen by name is never replaced by another one. "cuda" needs the
-    extra ``fastmlp[cuda13]`` or ``fastmlp[cuda12]`` and accepts no sparse X. X, y and weights
-    may be on the GPU, in arrays with ``__cuda_array_interface__``; X is then used in place.
+    Where to compute: compiled code on the CPU, an NVIDIA GPU, or plain NumPy. "auto" is a GPU
+    where one can be used and would likely be faster, else the CPU. A device chosen by name is
+    never replaced by another one. "cuda" needs the extra ``fastmlp[cuda13]`` or
+    ``fastmlp[cuda12]`` and accepts no sparse X. X, y and weights may be on the GPU, in arrays
+    with ``__cuda_array_interface__``; X is then used in place.
 n_jobs : int or None, default=None
     Maximum number of CPU threads, -1 for all cores. None uses idle cores if measurements during
     training show that this is faster. The result is bitwise the same for any number.""",

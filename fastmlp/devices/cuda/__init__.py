@@ -9,7 +9,7 @@ from ..functions import Own
 from ..presence import is_on_gpu
 from .elements import Kind
 from .layered import LONGEST_BLOCK, Layered
-from .layout import kind_of
+from .layout import kind_of, loss_share
 from .memory import Memory, in_place
 from .runs import Resident, Run, batch_weights, rows_on, step_numbers
 from .single_block import SingleBlock, block_rows
@@ -93,7 +93,7 @@ class CudaDevice(Configured):
             make = regime(self._kind, self.network, self.batch_size)
             settings = self.network, self.regularization, self.batch_size, self._memory
             self._regime = make(self._kind, *settings)
-            self._arrays = None  # runs made earlier have no room for penalties
+            self._arrays = None  # runs made earlier have no room for its sums
         totals = batch_weights(rows.weights, order, self.batch_size)
         if not totals.all():
             raise ZeroDivisionError(ZERO_WEIGHT)
@@ -121,28 +121,21 @@ class CudaDevice(Configured):
         """Return the sum over a run's batches of mean loss, with penalty, times rows; only once."""
         if run.batches == 0:
             return 0.0
-        starts = np.arange(0, run.rows, self.batch_size)
+        rows = np.full(run.batches, self.batch_size)
+        rows[-1] = run.rows - self.batch_size * (run.batches - 1)
         totals = totals[run.first_batch : run.first_batch + run.batches]
-        penalties = 0.5 * run.penalty_sums()
-        sums = np.add.reduceat(run.finish(), starts) / self._outputs_of_a_mean
-        means = (sums + penalties) / totals
-        return float(means @ np.diff(np.append(starts, run.rows)))
-
-    @property
-    def _outputs_of_a_mean(self):
-        """The divisor of a row's loss: squared error is a mean over the outputs."""
-        return self.network.units[-1] if self.network.loss.mean_over_outputs else 1
+        return float(run.batch_losses() / totals @ rows)
 
     def _rows_of(self, rows, run_batches, batch_rows):
         """Return the rows on the GPU; reuse the last epoch's if the arrays are the same."""
         if self._arrays is None or any(
             own is not other for own, other in zip(rows, self._arrays, strict=True)
         ):
-            parts = 1 if self._regime is None else self._regime.penalty_parts
+            parts = 1 if self._regime is None else self._regime.parts
             self._arrays, self._rows = rows, None  # free old rows before sending new ones
             self._rows = rows_on(
                 self._memory, *rows,
-                run_batches=run_batches, batch_rows=batch_rows, penalty_parts=parts,
+                run_batches=run_batches, batch_rows=batch_rows, parts=parts,
             )  # fmt: skip
         return self._rows
 
@@ -170,11 +163,11 @@ class CudaDevice(Configured):
             run.launched()
         total += sum(self._finished(run) for run in sent.runs)
         summed = memory.download(self._whole.collect()) if gradient else None
-        return Sums(float(total) / self._outputs_of_a_mean, float(weight), summed)
+        return Sums(float(total) * loss_share(self.network), float(weight), summed)
 
     def _finished(self, run):
         """Return the summed loss of a run without updates; only once."""
-        return run.finish().sum() if run.batches else 0.0
+        return run.row_losses().sum() if run.batches else 0.0
 
     # ---- prediction ------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from .layout import Layer, layout
+from .layout import Layer, layout, loss_share
 from .phases import SPAN, THREADS, backward_kernel, forward_kernel, gradient_kernel, kernels
 from .tiles import TILES
 from .toolkit import LANES, SIMULATED, Graph, configured, multiprocessors
@@ -68,8 +68,9 @@ class Layered:
         self._gradient = None
         # Weak: when a run is deleted, so are its programs and graphs.
         self._programs, self._graphs = WeakKeyDictionary(), WeakKeyDictionary()
-        #: Blocks of an update, each of which sums a part of the penalty.
-        self.penalty_parts = self._blocks(network.size)
+        self._loss_share = kind.dtype.type(loss_share(network))
+        #: Blocks of an update, each of which sums a part of a batch's losses and of the penalty.
+        self.parts = self._blocks(max(network.size, batch_rows // 8))
 
     # ---- how many blocks -------------------------------------------------------------------------
 
@@ -154,7 +155,7 @@ class Layered:
 
     def _update(self, run, position):
         """Return the launches that update all parameters by their gradient."""
-        kernels, memory, blocks = self._kernels, self._memory, self.penalty_parts
+        kernels, memory, blocks = self._kernels, self._memory, self.parts
         penalised = self._layers[1].biases
         most, program = self._regularization.max_norm, []
         squares = memory.empty(blocks)
@@ -166,7 +167,8 @@ class Layered:
             program.append(measure)
         update = self._launch(
             kernels.update, blocks, THREADS,
-            position, memory.parameters, *memory.first_and_second, *sums, run.penalties,
+            position, memory.parameters, *memory.first_and_second, *sums,
+            run.losses, self._loss_share, run.totals,
         )  # fmt: skip
         program.append(update)
         if most < np.inf:

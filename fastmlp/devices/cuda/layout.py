@@ -151,6 +151,11 @@ def layout(network, activations, dtype, rows, regularization, *, start=0, shared
     return Layout(table, np.array(numbers, dtype), end - start)
 
 
+def loss_share(network) -> float:
+    """Return the factor of a row's summed loss: squared error is a mean over the outputs."""
+    return 1 / network.units[-1] if network.loss.mean_over_outputs else 1.0
+
+
 def kind_of(activation):
     """Return how kernels distinguish an activation: constants are not part of their code."""
     if activation.custom:

@@ -64,10 +64,7 @@ def _state(position, parameters, gradient, start, work):
 @device
 def _gradient_at(gradient, size, copies, i):
     """Sum the copies of the gradient for parameter i, in a fixed order."""
-    total = gradient[i]
-    for copy in range(1, copies):
-        total += gradient[copy * size + i]
-    return total
+    return sum_column(gradient, i, size, 0, copies, 1)
 
 
 @lru_cache
@@ -140,8 +137,9 @@ def kernels(kind: Kind) -> Kernels:
             squares[cuda.blockIdx.x] = total
 
     def update(
-        position, parameters, first, second, gradient, steps, penalised, copies, squares, penalties
-    ):
+        position, parameters, first, second, gradient, steps, penalised, copies, squares,
+        losses, loss_share, totals,
+    ):  # fmt: skip
         scratch = cuda.shared.array(THREADS, real)
         batch, size = position[CURRENT_BATCH], len(parameters)
         step, scale = steps[batch], real(1)
@@ -150,13 +148,17 @@ def kernels(kind: Kind) -> Kernels:
             for block in range(len(squares)):
                 total += squares[block]
             scale = clip_scale(step, total)
-        penalty = real(0)
+        penalty = loss = real(0)
         for i in range(cuda.grid(1), size, cuda.gridsize(1)):
             g = _gradient_at(gradient, size, copies, i)
             penalty += update_parameter(step, parameters, first, second, i, g, i < penalised, scale)
-        penalty = block_sum(penalty, scratch)
+        begin = batch * position[BATCH_ROWS]
+        end = min(begin + position[BATCH_ROWS], position[END])
+        for r in range(begin + cuda.grid(1), end, cuda.gridsize(1)):
+            loss += losses[r]
+        total = block_sum(real(0.5) * penalty + loss_share * loss, scratch)
         if cuda.threadIdx.x == 0:
-            penalties[batch, cuda.blockIdx.x] = penalty
+            totals[batch, cuda.blockIdx.x] = total
         if cuda.grid(1) == 0:
             position[BATCH] = batch + 1
 
@@ -176,7 +178,8 @@ def kernels(kind: Kind) -> Kernels:
 def _named(function, kind, tile):
     sides = "x".join(map(str, tile))
     name = kind.name and f"cuda.{function.__name__}-{sides}-{kind.name}"
-    return kernel(tile.threads, name)(function)
+    # While one block waits for memory, another one computes. A float64 takes two registers.
+    return kernel(tile.threads, name, blocks=8 // kind.dtype.itemsize)(function)
 
 
 def _columns_first(tile):
@@ -249,9 +252,7 @@ def backward_kernel(kind: Kind, tile: Tile):
                         m = first + q * step
                         if m < end:
                             upstream = out[m, n]
-                            own.pass_back(
-                                state, before, m0 + m, n0 + n, piece, slopes[q], upstream
-                            )
+                            own.pass_back(state, before, m0 + m, n0 + n, piece, slopes[q], upstream)
 
     return _named(backward, kind, tile)
 
@@ -293,14 +294,10 @@ def gradient_kernel(kind: Kind, tile: Tile):
     def some_columns(state, layer, number, first, last, adds, out):
         j = number * LANES
         columns = min(LANES, layer.fan_out - j)
-        put_sums(
-            state, layer.slopes + j, layer.stride, layer.biases + j, columns, first, last, adds, out
-        )  # fmt: skip
-        if layer.learned != NOWHERE:
-            put_sums(
-                state, layer.learning + j, layer.stride, layer.learned + j, columns,
-                first, last, adds, out,
-            )  # fmt: skip
+        start, place = layer.slopes + j, layer.biases + j
+        for _ in range(1 if layer.learned == NOWHERE else 2):
+            put_sums(state, start, layer.stride, place, columns, first, last, adds, out)
+            start, place = layer.learning + j, layer.learned + j
 
     @device
     def tiles_of(layer):

@@ -43,12 +43,12 @@ class Run:
     It visits those rows of `X`, `targets` and `weights` that `order` lists.
     """
 
-    def __init__(self, memory, rows, batches, penalty_parts):
+    def __init__(self, memory, rows, batches, parts):
         self.memory = memory
         self.order = memory.empty(rows, np.int64)
         self.steps = memory.empty((batches, STEP_NUMBERS))
         self.losses = memory.empty(rows)
-        self.penalties = memory.empty((batches, penalty_parts))
+        self.totals = memory.empty((batches, parts))
         self._position = memory.empty(position.LENGTH, np.int64)
         self.X = self.targets = self.weights = None
         self.weighted = False
@@ -79,31 +79,29 @@ class Run:
         """Record that all of the run's work is in the stream."""
         self._done.record(self.memory.stream)
 
-    def finish(self):
-        """Wait for the run, and return each row's loss."""
-        self._done.wait(self.memory.downloads)
-        losses = self._download(self.losses[: self.rows])
-        self.batches = 0
-        return losses
+    def row_losses(self):
+        """Wait for the run, and return each row's loss, in float64."""
+        return self._finish(self.losses[: self.rows])
 
-    def penalty_sums(self):
-        """Return twice each batch's penalty; only before `finish`, and only for runs with steps."""
-        self._done.wait(self.memory.downloads)
-        return self._download(self.penalties[: self.batches]).sum(axis=1)
+    def batch_losses(self):
+        """Wait for the run, and return each batch's summed loss with its penalty, in float64."""
+        return self._finish(self.totals[: self.batches]).sum(axis=1)
 
-    def _download(self, on_gpu):
+    def _finish(self, on_gpu):
+        self._done.wait(self.memory.downloads)
         host = on_gpu.copy_to_host(stream=self.memory.downloads)
         self.memory.downloads.synchronize()
+        self.batches = 0
         return host.astype(np.float64)
 
 
 class Resident:
     """Rows that are all on the GPU."""
 
-    def __init__(self, memory, X, targets, weights, run_batches, batch_rows, penalty_parts):
+    def __init__(self, memory, X, targets, weights, run_batches, batch_rows, parts):
         rows = len(targets)
         batches = min(run_batches, -(-rows // batch_rows))
-        run = Run(memory, min(rows, batches * batch_rows), batches, penalty_parts)
+        run = Run(memory, min(rows, batches * batch_rows), batches, parts)
         run.X = in_place(X) if is_on_gpu(X) else memory.upload_rows(X)
         run.targets = memory.upload_rows(targets)
         run.weighted = weights is not None
@@ -121,13 +119,13 @@ class Streamed:
     There are two blocks: the GPU works on one while the host fills and sends the other.
     """
 
-    def __init__(self, memory, X, targets, weights, run_batches, batch_rows, penalty_parts):
+    def __init__(self, memory, X, targets, weights, run_batches, batch_rows, parts):
         self._arrays = X, targets, weights
         itemsize = memory.dtype.itemsize
         per_batch = batch_rows * (X.shape[1] + targets.shape[1] + 1) * itemsize
         self.batches = max(1, min(run_batches, BLOCK_BYTES // per_batch))
         rows = min(len(targets), self.batches * batch_rows)
-        self.runs = [Run(memory, rows, self.batches, penalty_parts) for _ in range(2)]
+        self.runs = [Run(memory, rows, self.batches, parts) for _ in range(2)]
         self._stream, self._sent = new_stream(), cuda.event()
         self._places = np.arange(rows)
         self._pinned = {}

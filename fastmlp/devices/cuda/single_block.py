@@ -13,7 +13,7 @@ from numba import from_dtype, int32, uint32
 
 from ...regularization import Regularization
 from .elements import Kind, State, elements, weight_of
-from .layout import NOWHERE, layer_at, layout
+from .layout import NOWHERE, layer_at, layout, loss_share
 from .position import BATCH, BATCH_ROWS, BATCHES, BLOCK_ROWS, END, FIRST_STEP, SEED, WEIGHTED
 from .sums import block_sum, sum_column
 from .toolkit import (
@@ -175,8 +175,11 @@ def single_block(kind: Kind):
                     state.gradient[g] += sum_column(state.work, start, layer.stride, 0, rows, 1)
 
     @device
-    def update(state, size, penalised, step, first, second, scratch):
-        """Update all parameters; return twice the penalty before, of the first `penalised`."""
+    def update(state, size, penalised, step, first, second, scratch, loss):
+        """Update all parameters; return the sum of all threads' losses and of the penalty before.
+
+        Only the first `penalised` parameters have one.
+        """
         p, g = state.parameters, state.start
         scale = real(1)
         if step[CLIP_NORM] < math.inf:
@@ -189,7 +192,7 @@ def single_block(kind: Kind):
         for i in range(cuda.threadIdx.x, size, cuda.blockDim.x):
             penalty += update_parameter(step, p, first, second, i, p[g + i], i < penalised, scale)
             p[g + i] = real(0)
-        return block_sum(penalty, scratch)
+        return block_sum(real(0.5) * penalty + loss, scratch)
 
     @device
     def limit_norms(state, layers, numbers, most):
@@ -200,7 +203,7 @@ def single_block(kind: Kind):
 
     def train(
         position, layers, numbers, parameters, first, second, steps, max_norm, epsilon,
-        X, targets, weights, order, constants, losses, penalties,
+        X, targets, weights, order, constants, loss_share, totals,
     ):  # fmt: skip
         thread, threads, size = cuda.threadIdx.x, cuda.blockDim.x, len(parameters)
         shared = cuda.shared.array(0, real)
@@ -212,6 +215,7 @@ def single_block(kind: Kind):
         for batch in range(position[BATCH], position[BATCHES]):
             begin = batch * position[BATCH_ROWS]
             end = min(begin + position[BATCH_ROWS], position[END])
+            loss = real(0)  # of this thread's rows
             for at in range(begin, end, position[BLOCK_ROWS]):
                 rows = min(position[BLOCK_ROWS], end - at)
                 state = State(
@@ -224,16 +228,15 @@ def single_block(kind: Kind):
                     row = order[at + r]
                     weight = weight_of(weights, row, position[WEIGHTED])
                     own.finish_outputs(state, last, r)
-                    losses[at + r] = own.judge(
-                        state, last, r, targets, row, weight, constants, epsilon
-                    )
+                    loss += own.judge(state, last, r, targets, row, weight, constants, epsilon)
                 cuda.syncthreads()
                 rows_backward(state, layers, numbers, rows)
                 add_gradient(state, layers, numbers, rows)
             cuda.syncthreads()
-            penalty = update(state, size, penalised, steps[batch], first, second, scratch)
+            loss *= loss_share
+            total = update(state, size, penalised, steps[batch], first, second, scratch, loss)
             if thread == 0:
-                penalties[batch] = penalty
+                totals[batch, 0] = total
             if max_norm < math.inf:
                 cuda.syncthreads()
                 limit_norms(state, layers, numbers, max_norm)
@@ -274,7 +277,8 @@ class SingleBlock:
         self._bytes = (start + plan.work_size) * kind.dtype.itemsize
         self._tables = memory.upload(plan.layers), memory.upload(plan.numbers)
         self._max_norm = kind.dtype.type(regularization.max_norm)
-        self.penalty_parts = 1
+        self._loss_share = kind.dtype.type(loss_share(network))
+        self.parts = 1
 
     def launch(self, run):
         """Queue the training on a run of batches."""
@@ -283,7 +287,7 @@ class SingleBlock:
         arguments = (
             position, *self._tables, memory.parameters, *memory.first_and_second, run.steps,
             self._max_norm, memory.epsilon, run.X, run.targets, run.weights, run.order,
-            memory.constants, run.losses, run.penalties,
+            memory.constants, self._loss_share, run.totals,
         )  # fmt: skip
         allow_all_shared(self._kernel, arguments)
         configured(self._kernel, 1, self._threads, memory.stream, self._bytes)(*arguments)

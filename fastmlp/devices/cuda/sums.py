@@ -21,8 +21,21 @@ def block_sum(value, scratch):
 
 @device
 def sum_column(work, start, stride, first, last, step):
-    """Return the sum of a column over every `step`-th row from `first` to `last`."""
+    """Return the sum of a column over every `step`-th row from `first` to `last`.
+
+    Eight numbers are loaded before they are added: one after the other, each would wait for the
+    memory.
+    """
     total = type(work[0])(0)
-    for r in range(first, last, step):
-        total += work[start + r * stride]
+    at, far = start + first * stride, step * stride
+    rows = max(last - first + step - 1, 0) // step
+    for _ in range(rows // 8):
+        a, b, c, d = work[at], work[at + far], work[at + 2 * far], work[at + 3 * far]
+        at += 4 * far
+        e, f, g, h = work[at], work[at + far], work[at + 2 * far], work[at + 3 * far]
+        at += 4 * far
+        total += ((a + b) + (c + d)) + ((e + f) + (g + h))
+    for _ in range(rows % 8):
+        total += work[at]
+        at += far
     return total

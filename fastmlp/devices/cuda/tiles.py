@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-from numba import from_dtype, uint64
+from numba import from_dtype, int32, uint64
 
 from .toolkit import SIMULATED, cuda, device
 
@@ -198,6 +198,7 @@ def product(tile: Tile, dtype: np.dtype, a_along_depth: bool, b_along_depth: boo
         b_n, b_k = b_first(thread)
         a_at = a_start + (m0 + a_m) * a_row + (k_begin + a_k) * a_depth
         b_at = b_start + (n0 + b_n) * b_column + (k_begin + b_k) * b_depth
+        a_left, b_left = int32(m_end - m0 - a_m), int32(n_end - n0 - b_n)
         for begin in range(k_begin - depth, k_end, depth):
             if begin >= k_begin:
                 cuda.syncthreads()
@@ -205,8 +206,8 @@ def product(tile: Tile, dtype: np.dtype, a_along_depth: bool, b_along_depth: boo
                 b_store(b_next, b_slice, b_line, b_n, b_k)
                 cuda.syncthreads()
             ahead = k_end - begin - depth
-            a_load(a_next, a, a_at, a_row, a_depth, m_end - m0 - a_m, ahead - a_k)
-            b_load(b_next, b, b_at, b_column, b_depth, n_end - n0 - b_n, ahead - b_k)
+            a_load(a_next, a, a_at, a_row, a_depth, a_left, int32(ahead - a_k))
+            b_load(b_next, b, b_at, b_column, b_depth, b_left, int32(ahead - b_k))
             a_at += depth * a_depth
             b_at += depth * b_depth
             if begin >= k_begin:

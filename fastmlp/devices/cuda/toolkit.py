@@ -65,15 +65,17 @@ class KernelCache(DiskCache):
         return pickle.dumps(kernel._reduce_states(), protocol=pickle.HIGHEST_PROTOCOL)
 
 
-def kernel(threads, name=None):
-    """Return a decorator for kernels of `threads` threads per block, cached on disk as `name`."""
+def kernel(threads, name=None, blocks=1):
+    """Return a decorator for kernels of `threads` threads per block, cached on disk as `name`.
+
+    Each thread may use so many registers that `blocks` blocks fit on a multiprocessor.
+    """
     if SIMULATED:
         return cuda.jit
 
     def decorate(function):
         # Without link-time optimisation, the code is the same as an offline compiler's.
-        # One block per multiprocessor is enough, so each thread may use all registers it needs.
-        dispatcher = cuda.jit(function, launch_bounds=(threads, 1), lto=False)
+        dispatcher = cuda.jit(function, launch_bounds=(threads, blocks), lto=False)
         if name is not None:
             keep(dispatcher, KernelCache, name)
         return dispatcher
