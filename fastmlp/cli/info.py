@@ -14,7 +14,6 @@ from threadpoolctl import threadpool_info
 from .. import devices
 from .._cache import CACHE
 from .._jit import JIT_DISABLED
-from ..devices.cpu.vectors import VECTOR_BYTES
 
 PACKAGES = ("numpy", "scipy", "scikit-learn", "numba", "llvmlite", "threadpoolctl", "numba-cuda")
 
@@ -75,7 +74,7 @@ def cpus() -> str:
 
 def vectors() -> str:
     """Return the width of the vectors that the CPU device computes with."""
-    return f"{8 * VECTOR_BYTES} bits"
+    return f"{8 * devices.VECTOR_BYTES} bits"
 
 
 def _machine():
@@ -117,14 +116,10 @@ def _devices():
 
 
 def _device(name):
-    """Return the device's GPU, or its module's summary line; or why it cannot be used."""
+    """Return how the device computes, or why it cannot be used."""
     if name == "cuda" and (lacking := devices.presence.lacking()):
         return f"not usable: {lacking}"
     try:
-        module = sys.modules[devices.load(name).__module__]
-        if name == "cuda":
-            return module.describe()
+        return devices.describe(name)
     except Exception as error:  # the user wants to know any problem of a driver or package
         return f"not usable: {error}"
-    summary = (module.__doc__ or "present").splitlines()[0]
-    return (summary.partition(": ")[2] or summary).rstrip(".")

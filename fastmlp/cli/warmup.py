@@ -9,7 +9,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from .._cache import CACHE
 from .._jit import JIT_DISABLED
-from ..devices.cpu import ENTRIES, LONGEST_BATCH, loops, optimizer, team
+from ..devices import compile_ahead, count_compiled
 from ..estimators import MLPClassifier
 from .info import cache_files
 
@@ -50,14 +50,13 @@ def run(dtypes: Iterable[str] = DTYPES) -> None:
 
 def compile_for(dtype: str) -> None:
     """Compile everything that networks of this dtype need, for any shape, data and settings."""
-    for part in (loops, optimizer):
-        part.compile_all(np.dtype(dtype))
-    team.compile_all()
-    rows = LONGEST_BATCH + 1  # as one batch, they are trained block by block
+    compile_ahead(np.dtype(dtype))
+    rows = 4096  # too many to be predicted row by row
     X = np.linspace(-1, 1, 2 * rows, dtype=dtype).reshape(rows, 2)
     y = np.arange(rows) % 2
-    # The walks depend only on the dtype: layers, loops and data are passed as numbers.
-    for settings in ({}, {"solver": "lbfgs"}, {"batch_size": rows}):
+    # The walks depend only on the dtype: layers, loops and data are passed as numbers. One walk
+    # trains; two others sum a gradient and apply it, which a bound of its norm requires.
+    for settings in ({}, {"solver": "lbfgs"}, {"clip_norm": 1.0}):
         network = MLPClassifier((64,), max_iter=1, random_state=0, device="cpu", **settings)
         fit_or_interrupt(network, X, y)
     for some in (X, X[:1]):  # the walk for many rows, and that for few
@@ -81,7 +80,7 @@ def fit_or_interrupt(estimator, X, y):
 
 def _check_kept():
     """Check that the code was saved: only here, an unwritable cache or full disk is an error."""
-    compiled = sum(len(entry.signatures) for entry in ENTRIES)
+    compiled = count_compiled()
     kept = len(cache_files())
     if kept < compiled:
         raise WarmupError(

@@ -1,15 +1,25 @@
 """The table of devices; the one place where a device is chosen.
 
-`fastmlp.devices.device` defines what a device is, and what its methods do.
+`fastmlp.devices.device` defines what a device is, and what its methods do. The rest of the package
+uses the names of this module, and imports nothing from the devices themselves.
 """
 
+import sys
 from typing import Any
 
 from . import costs, presence
 from .costs import Work
+from .cpu import CpuDevice, compile_ahead, count_compiled
+from .cpu.single_rows import PAIR, PLAIN, SHARES, SingleRows
+from .cpu.vectors import VECTOR_BYTES
 from .presence import is_on_gpu
+from .reference import ReferenceDevice, activate
 
-__all__ = ["DEVICES", "Work", "choose", "is_on_gpu", "load", "present"]
+__all__ = [
+    "DEVICES", "PAIR", "PLAIN", "SHARES", "VECTOR_BYTES", "ReferenceDevice", "SingleRows", "Work",
+    "activate", "choose", "compile_ahead", "count_compiled", "describe", "is_on_gpu", "load",
+    "present",
+]  # fmt: skip
 
 #: Names of the devices.
 DEVICES = ("cpu", "cuda", "reference")
@@ -44,17 +54,30 @@ def load(name: str) -> type[Any]:
     """
     if name == "cuda" and (lacking := presence.lacking()):
         raise RuntimeError(f"device='cuda' cannot be used: {lacking}")
-    # Plain import statements, since tools that package programs search for these.
     if name == "cpu":
-        from .cpu import CpuDevice
-
         return CpuDevice
+    if name == "reference":
+        return ReferenceDevice
     if name == "cuda":
+        # A plain import statement: tools that package programs search for these.
         from .cuda import CudaDevice
 
         return CudaDevice
-    if name == "reference":
-        from .reference import ReferenceDevice
-
-        return ReferenceDevice
     raise ValueError(f"there is no device {name!r}")
+
+
+def describe(name: str) -> str:
+    """Return how the device called `name` computes; for the CUDA device, which GPU it uses.
+
+    Raises
+    ------
+    RuntimeError, ValueError
+        As `load`.
+    Exception
+        Any error of the driver of the GPU.
+    """
+    module = sys.modules[load(name).__module__]
+    if name == "cuda":
+        return module.describe()
+    summary = (module.__doc__ or "present").splitlines()[0]
+    return (summary.partition(": ")[2] or summary).rstrip(".")

@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from ..activations import Activation, resolve
-from ..devices.reference import activate
+from ..devices import activate
 from ..estimators.base import BaseMLP
 from ..estimators.fitted import model_of
 from ._axes import BLUE, GREY, ORANGE, axes_of

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..devices.reference import ReferenceDevice
+from ..devices import ReferenceDevice
 from ..estimators.base import BaseMLP
 from ..estimators.problem import problem_of, regularization_of
 from ..training import Rows, loss_and_gradient
