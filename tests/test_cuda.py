@@ -29,7 +29,7 @@ from fastmlp import MLPClassifier, MLPRegressor, activations, devices, losses
 from fastmlp.network import Network
 from fastmlp.regularization import Regularization
 
-if lacking := devices.presence.lacking():
+if lacking := devices.lacking():
     # Without a GPU, `NUMBA_ENABLE_CUDASIM=1` lets this file run in the simulator.
     pytest.skip(f"no GPU: {lacking}", allow_module_level=True)
 

@@ -17,7 +17,7 @@ from fastmlp import MLPRegressor, devices
 from fastmlp.network import Network
 from fastmlp.training import Rows
 
-LACKING = "the simulator is no GPU" if config.ENABLE_CUDASIM else devices.presence.lacking()
+LACKING = "the simulator is no GPU" if config.ENABLE_CUDASIM else devices.lacking()
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.slow,

@@ -117,8 +117,8 @@ def _devices():
 
 def _device(name):
     """Return how the device computes, or why it cannot be used."""
-    if name == "cuda" and (lacking := devices.presence.lacking()):
-        return f"not usable: {lacking}"
+    if name == "cuda" and (missing := devices.lacking()):
+        return f"not usable: {missing}"
     try:
         return devices.describe(name)
     except Exception as error:  # the user wants to know any problem of a driver or package

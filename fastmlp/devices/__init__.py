@@ -5,6 +5,7 @@ uses the names of this module, and imports nothing from the devices themselves.
 """
 
 import sys
+from functools import lru_cache
 from typing import Any
 
 from . import costs, presence
@@ -17,8 +18,8 @@ from .reference import ReferenceDevice, activate
 
 __all__ = [
     "DEVICES", "PAIR", "PLAIN", "SHARES", "VECTOR_BYTES", "ReferenceDevice", "SingleRows", "Work",
-    "activate", "choose", "compile_ahead", "count_compiled", "describe", "is_on_gpu", "load",
-    "present",
+    "activate", "choose", "compile_ahead", "count_compiled", "describe", "is_on_gpu", "lacking",
+    "load", "present",
 ]  # fmt: skip
 
 #: Names of the devices.
@@ -27,7 +28,19 @@ DEVICES = ("cpu", "cuda", "reference")
 
 def present() -> list[str]:
     """Return the names of the devices that can be used here."""
-    return [name for name in DEVICES if name != "cuda" or not presence.lacking()]
+    return [name for name in DEVICES if name != "cuda" or not lacking()]
+
+
+@lru_cache
+def lacking() -> str:
+    """Return why the CUDA device cannot run here, and what to do; "" if it can."""
+    return presence.lacking(_run_a_kernel)
+
+
+def _run_a_kernel():
+    from .cuda import toolkit  # imports CUDA's packages
+
+    toolkit.try_out()
 
 
 def choose(name: str, work: Work | None = None) -> str:
@@ -39,7 +52,7 @@ def choose(name: str, work: Work | None = None) -> str:
     if name != "auto":
         return name
     pays = costs.GPU_RECORD is not None and work is not None and costs.gpu_pays(work)
-    return "cuda" if pays and not presence.lacking() else "cpu"
+    return "cuda" if pays and not lacking() else "cpu"
 
 
 def load(name: str) -> type[Any]:
@@ -52,8 +65,8 @@ def load(name: str) -> type[Any]:
     ValueError
         If there is no such device.
     """
-    if name == "cuda" and (lacking := presence.lacking()):
-        raise RuntimeError(f"device='cuda' cannot be used: {lacking}")
+    if name == "cuda" and (missing := lacking()):
+        raise RuntimeError(f"device='cuda' cannot be used: {missing}")
     if name == "cpu":
         return CpuDevice
     if name == "reference":
