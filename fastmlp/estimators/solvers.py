@@ -7,7 +7,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 
 from ..notices import warn
-from ..training import Plan, fit_epochs, fit_lbfgs
+from ..training import Plan, Printer, fit_epochs, fit_lbfgs
 from .parameters import batch_rows
 from .state import keep_progress, next_dropout_seed, next_optimizer, next_progress
 
@@ -67,10 +67,10 @@ def descend(estimator, network, parameters, rows, fresh, incremental, random_sta
         estimator.n_iter_no_change,
         shuffle=bool(estimator.shuffle),
         one_epoch=incremental,
-        verbose=int(estimator.verbose),
     )
     score = None if validation is None else _scorer(estimator, device, rows, validation)
-    best, exhausted = fit_epochs(device, rows, order, plan, progress, random_state, score)
+    printer = Printer(every=int(estimator.verbose))
+    best, exhausted = fit_epochs(device, rows, order, plan, progress, random_state, score, printer)
     if exhausted:
         warn(
             f"Stochastic Optimizer: Maximum iterations ({estimator.max_iter}) "
