@@ -270,7 +270,7 @@ class ReferenceDevice(Configured):
         for layer, units in enumerate(self.network.units[:-1]):
             share = self.regularization.dropped(layer)
             counter = np.arange(rows)[:, np.newaxis], first + np.arange(units)
-            word = threefry((self.regularization.seed, self.optimizer.step), counter)
+            word = threefry((self.dropout_seed, self.optimizer.step), counter)
             kept = word >= np.uint32(share * 2**32)
             masks.append(kept.astype(self.dtype) * self.dtype.type(1 / (1 - share)))
             first += units

@@ -1,7 +1,5 @@
 """The two ways to train an estimator's network, and the validation rows of early stopping."""
 
-from dataclasses import replace
-
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
@@ -48,9 +46,10 @@ def descend(estimator, network, parameters, rows, fresh, incremental, random_sta
     regularization = estimator._regularization(network)
     order, validation = held_out(estimator, rows, random_state)
     optimizer = next_optimizer(estimator, parameters, incremental)
+    dropout_seed = 0
     if regularization.dropout:
-        estimator._dropout_seed = next_dropout_seed(estimator, fresh, optimizer, random_state)
-        regularization = replace(regularization, seed=estimator._dropout_seed)
+        dropout_seed = next_dropout_seed(estimator, fresh, optimizer, random_state)
+        estimator._dropout_seed = dropout_seed
     progress = next_progress(estimator, fresh)
     device = estimator._device(
         network,
@@ -59,6 +58,7 @@ def descend(estimator, network, parameters, rows, fresh, incremental, random_sta
         epochs=1 if incremental else estimator.max_iter,
         optimizer=optimizer,
         regularization=regularization,
+        dropout_seed=dropout_seed,
         batch_size=batch_rows(estimator, len(order)),
     )
     plan = Plan(

@@ -101,8 +101,9 @@ class CpuDevice(Configured):
             "mean_over_outputs": network.loss.mean_over_outputs,
             "clip": np.finfo(self.dtype).eps,
             "dropping": self._drop.address if self._drop else 0,
+            "seed": self.dropout_seed,
         }
-        for name in ("seed", "l2", "l1", "weight_decay", "clip_norm", "max_norm"):
+        for name in ("l2", "l1", "weight_decay", "clip_norm", "max_norm"):
             values[name] = getattr(regularization, name)
         if self.optimizer is not None:
             rule = self.optimizer.rule
