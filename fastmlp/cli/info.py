@@ -105,8 +105,10 @@ def _compiled_code():
     files, folders = cache_files(), [str(folder.path) for folder in CACHE.readable]
     megabytes = sum(file.stat().st_size for file in files.values()) / 1e6
     return {
-        "cache": str(CACHE.path or "none: no folder can be written; set FASTMLP_CACHE_DIR to one"),
-        "read from": "\n".ljust(19).join(folders) or "nowhere",
+        "cache": str(
+            CACHE.path or "none: no folder is writable; set FASTMLP_CACHE_DIR to one that is"
+        ),
+        "read from": "\n".ljust(19).join(folders) or "no folder",
         "files": f"{len(files)}, {megabytes:.1f} MB",
     }
 

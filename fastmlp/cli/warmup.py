@@ -29,11 +29,11 @@ def run(dtypes: Iterable[str] = DTYPES) -> None:
         If compiled code was not saved, so that the next process would compile again.
     """
     if JIT_DISABLED:
-        raise WarmupError("NUMBA_DISABLE_JIT is set, so that there is nothing to compile")
+        raise WarmupError("NUMBA_DISABLE_JIT is set: there is nothing to compile")
     # Without a folder, half a minute of compiling would be wasted.
     if CACHE.path is None and not cache_files():
         raise WarmupError(
-            "no folder for compiled code can be written; set FASTMLP_CACHE_DIR to one that can"
+            "no folder for compiled code is writable; set FASTMLP_CACHE_DIR to one that is"
         )
     for dtype in dtypes:
         kept_before = cache_files()
@@ -41,11 +41,11 @@ def run(dtypes: Iterable[str] = DTYPES) -> None:
         compile_for(dtype)
         seconds = time.perf_counter() - start
         added = len(cache_files().keys() - kept_before.keys())
-        state = f"files added: {added}" if added else "was there already"
+        state = f"files added: {added}" if added else "already saved"
         print(f"{dtype}  {seconds:5.1f} s  {state}", flush=True)
     _check_kept()
     folders = sorted({str(file.parent) for file in cache_files().values()})
-    print(f"kept in {', '.join(folders)}")
+    print(f"saved in {', '.join(folders)}")
 
 
 def compile_for(dtype: str) -> None:
@@ -84,6 +84,6 @@ def _check_kept():
     kept = len(cache_files())
     if kept < compiled:
         raise WarmupError(
-            f"only {kept} of {compiled} compiled functions were kept: the cache folder, "
-            f"{CACHE.path}, cannot be written or is full; set FASTMLP_CACHE_DIR to another"
+            f"only {kept} of {compiled} compiled functions were saved: the cache folder, "
+            f"{CACHE.path}, is not writable or is full; set FASTMLP_CACHE_DIR to another"
         )

@@ -1,4 +1,4 @@
-"""The reference device: every verb in plain NumPy, written to be read.
+"""The reference device: every method in plain NumPy, written to be read.
 
 It defines what the other devices compute, and is the tests' oracle and the benchmarks' baseline. On
 purpose it shares no formula with them: an oracle that shares code with what it tests proves
