@@ -248,7 +248,7 @@ def table(rows):
 
 def _notes(settings, kept_before):
     compiled = _compiled_state(settings, kept_before)
-    yield f"compile      time of a first small fit and predict, minus that of a second; {compiled}"
+    yield f"compile      a first small fit and predict, minus a second one; {compiled}"
     yield (
         f"fit          {settings.epochs} epochs of adam in {settings.dtype}; wall time, median of "
         f"{settings.repeats} alternating fits; one thread each"
@@ -261,7 +261,7 @@ def _compiled_state(settings, kept_before):
     if devices.choose(settings.device) == "reference":
         return "nothing to compile"
     if cache_files().keys() - kept_before.keys():
-        return "saved to disk for the next time"
+        return "saved to disk"
     return "loaded from disk" if kept_before else "not saved to disk"
 
 
