@@ -80,16 +80,16 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser(
         "demo",
         help="compare with scikit-learn on real data: results first, then time",
-        description="Train classifiers and a regressor on data that comes with scikit-learn, next "
-        "to scikit-learn with the same seed, and print times, scores and the largest difference "
-        "of the loss curves. The exit status is 1 if the two do not learn the same.",
+        description="Train classifiers and a regressor on data that comes with scikit-learn, with "
+        "fastmlp and with scikit-learn from the same seed, and print times, scores and the largest "
+        "difference of the loss curves. The exit status is 1 if the two do not learn the same.",
         fill=_fill_demo,
     )
     commands.add_parser(
         "gallery",
         help="draw a picture of each kind",
         description="Train small networks and write a PNG of each kind of picture: loss curve, "
-        "activations, decision boundary, one sample's way through a network, gradient flow, and "
+        "activations, decision boundary, one sample traced through a network, gradient flow, and "
         "the error of central differences. Needs matplotlib: pip install 'fastmlp[plot]'.",
         fill=_fill_gallery,
     )
@@ -97,15 +97,15 @@ def _parser() -> argparse.ArgumentParser:
         "info",
         help="show versions, threads, cache folder and devices",
         description="Show versions, processor, threads, the folder of compiled code, and the "
-        "devices found: what a report of a problem should contain.",
+        "devices found. Include this output in a bug report.",
         fill=_fill_info,
     )
     commands.add_parser(
         "warmup",
-        help="compile ahead and keep the result on disk",
-        description="Compile everything ahead and keep it on disk, so that no later process has "
-        "to: a line for a container's build. FASTMLP_CACHE_DIR chooses the folder. The exit "
-        "status is 1 if the compiled code could not be kept.",
+        help="compile everything in advance and save it to disk",
+        description="Compile everything in advance and save it to disk, so that no later process "
+        "has to compile: useful when a container image is built. FASTMLP_CACHE_DIR sets the "
+        "folder. The exit status is 1 if the compiled code could not be saved.",
         fill=_fill_warmup,
     )
     return parser
@@ -117,16 +117,24 @@ def _fill_demo(command):
     defaults = demo.Settings()
     _add_device(command, defaults.device)
     command.add_argument(
-        "--dtype", choices=warmup.DTYPES, default=defaults.dtype, help="precision of both sides"
+        "--dtype", choices=warmup.DTYPES, default=defaults.dtype, help="precision of both libraries"
     )
     command.add_argument(
         "--epochs", type=_positive, metavar="N", default=defaults.epochs, help="epochs of each fit"
     )
     command.add_argument(
-        "--repeats", type=_positive, metavar="N", default=defaults.repeats, help="timed fits each"
+        "--repeats",
+        type=_positive,
+        metavar="N",
+        default=defaults.repeats,
+        help="timed fits of each library",
     )
     command.add_argument(
-        "--seed", type=_seed, metavar="N", default=defaults.seed, help="random_state of both sides"
+        "--seed",
+        type=_seed,
+        metavar="N",
+        default=defaults.seed,
+        help="random_state of both libraries",
     )
 
     def run(arguments):
@@ -139,7 +147,9 @@ def _fill_demo(command):
 def _fill_gallery(command):
     from .cli import gallery
 
-    command.add_argument("folder", metavar="DIR", help="where to; made if it is not there")
+    command.add_argument(
+        "folder", metavar="DIR", help="output folder, created if it does not exist"
+    )
     _add_device(command, "auto")
     command.set_defaults(
         command=lambda arguments: gallery.write(arguments.folder, arguments.device)
@@ -169,7 +179,7 @@ def _add_device(command, default):
     from .devices import DEVICES
 
     command.add_argument(
-        "--device", choices=["auto", *DEVICES], default=default, help="where fastmlp runs"
+        "--device", choices=["auto", *DEVICES], default=default, help="device that fastmlp runs on"
     )
 
 

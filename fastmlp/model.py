@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .devices.cpu.single_rows import PAIR, PLAIN, SHARES
+from .devices import PAIR, PLAIN, SHARES
 from .devices.kept import Kept, packed
 from .network import Network
 

@@ -3,10 +3,8 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .devices.cpu.ending import PRESENCE
-from .devices.cpu.loops import layer_loops
-from .devices.cpu.single_rows import plan_of, predict_rows
-from .model import FLOATS, PAIR, PLAIN, SHARES
+from .devices import PAIR, PLAIN, SHARES, SingleRows
+from .model import FLOATS
 from .network import Network
 
 __all__ = ["PAIR", "PLAIN", "SHARES", "Predictor"]
@@ -64,11 +62,10 @@ class Predictor:
         if network.units[-1] != 1 and (form == PAIR or flat):
             raise ValueError(f"Of {network.units[-1]} outputs, none is a single one.")
         self._parameters = network.checked(parameters, self.dtype).copy()
-        # The plan holds addresses in this process; unpickling creates a new one.
-        self._loops = layer_loops(network, self.dtype)
         coefs, intercepts = network.views(self._parameters)
         learned = [a for a in network.activation_views(self._parameters) if a is not None]
-        self._plan = plan_of(network, [*coefs, *intercepts, *learned], self._loops)
+        # It holds addresses in this process; unpickling creates a new one.
+        self._rows = SingleRows(network, [*coefs, *intercepts, *learned])
         self._form, self._flat = form, flat
         columns = 2 if form == PAIR else network.units[-1]
         self._features, self._row_outputs = (network.units[0],), (columns,)
@@ -111,11 +108,7 @@ class Predictor:
             out = np.empty(shape, self.dtype)
         else:
             self._check_place(out, shape)
-        if X.ndim == 1:
-            predict_rows(self._plan, X, out, self._form)
-        else:
-            with PRESENCE:
-                predict_rows(self._plan, X.reshape(-1), out.reshape(-1), self._form)
+        self._rows.predict(X, out, self._form)
         return out
 
     def _check_place(self, out, shape):

@@ -46,8 +46,6 @@ class Regularization:
         Fractions of the inputs and of each hidden layer's activations that a training batch drops;
         the others are divided by the fraction kept, so that predictions need no change ("inverted
         dropout").
-    seed : int, default=0
-        Key of the random generator of the dropout masks, below 2^32.
     """
 
     l2: float = 0.0
@@ -56,7 +54,6 @@ class Regularization:
     clip_norm: float = math.inf
     max_norm: float = math.inf
     dropout: tuple[float, ...] = ()
-    seed: int = 0
 
     def __post_init__(self):
         for share in self.dropout:

@@ -1,6 +1,7 @@
 """Learning rate over time: at each step, after each epoch, and when training stalls."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -16,7 +17,7 @@ class Schedule:
     """
 
     initial: float
-    farewell = "Stopping."  # message when training stops at a stall
+    adapts: ClassVar[bool] = False  # whether the learning rate is reduced when training stalls
 
     def rates(self, learning_rate: float, first_step: int, count: int) -> np.ndarray:
         """Return the learning rates of consecutive steps.
@@ -85,7 +86,7 @@ class Adaptive(Schedule):
 
     divisor: float = 5.0
     least: float = 1e-6
-    farewell = "Learning rate too small. Stopping."
+    adapts: ClassVar[bool] = True
 
     def after_stall(self, learning_rate: float) -> float | None:
         """Return a smaller learning rate, or None if it is not above `least`."""

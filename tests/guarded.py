@@ -70,7 +70,7 @@ def main():
             targets, weights = guarded(targets), guarded(weights)
             parameters = guarded(make_parameters(network, np.dtype(dtype)))
             shares = (0.2,) * len(network.shapes)
-            everything = Regularization(l1=0.1, l2=0.1, weight_decay=0.1, dropout=shares, seed=7)
+            everything = Regularization(l1=0.1, l2=0.1, weight_decay=0.1, dropout=shares)
             limits = Regularization(clip_norm=EVERYTHING.clip_norm, max_norm=EVERYTHING.max_norm)
             for regularization, batch in ((everything, 1), (everything, 67), (limits, 131)):
                 device = cpu.CpuDevice(

@@ -41,7 +41,7 @@ PAIRS = [
     ("binary_log_loss", "hard_sigmoid"),
 ]
 EVERYTHING = Regularization(
-    l2=0.1, l1=0.02, weight_decay=0.1, clip_norm=0.3, max_norm=0.9, dropout=(0.2, 0.5, 0.1), seed=7
+    l2=0.1, l1=0.02, weight_decay=0.1, clip_norm=0.3, max_norm=0.9, dropout=(0.2, 0.5, 0.1)
 )
 #: The devices at hand that compile: all but the reference.
 FAST = [name for name in devices.present() if name != "reference"]
@@ -151,7 +151,11 @@ def run_epochs(
     X, targets, weights = data
     dtype = settings.pop("dtype", X.dtype)
     parameters = make_parameters(network, dtype)
-    settings = {"regularization": Regularization(l2=0.01), "sparse": sparse.issparse(X)} | settings
+    settings = {
+        "regularization": Regularization(l2=0.01),
+        "dropout_seed": 7,
+        "sparse": sparse.issparse(X),
+    } | settings
     device = devices.load(device_name)(
         network,
         parameters,

@@ -62,10 +62,10 @@ DEVICES = [
     "cpu/prediction",
     "cpu/single_rows",
     "cpu/__init__",
-    "cuda/simulator",
-    "cuda/toolkit",
     "presence",
     "costs",
+    "cuda/simulator",
+    "cuda/toolkit",
     "cuda/layout",
     "cuda/elements",
     "cuda/updates",
@@ -144,6 +144,37 @@ def test_devices_import_from_the_inside_only(path):
     for module, names in imports(path):
         for file in device_files(module, names):
             assert DEVICES.index(file) < here, f"{module} {names}"
+
+
+def inside_of_devices(module, names):
+    """Whether an import reaches into a device, which `fastmlp.devices` stands in front of."""
+    inside = {"cpu", "cuda", "reference"}
+    parts = module.split(".")
+    if parts[:2] != ["", "devices"]:
+        return False
+    return not inside.isdisjoint(parts[2:3] or names)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in FILES if room(path) != "devices"],
+    ids=lambda path: str(path.relative_to(PACKAGE)),
+)
+def test_nobody_reaches_into_a_device(path):
+    """Only devices/ knows what each device consists of; everything else asks `fastmlp.devices`."""
+    for module, names in imports(path):
+        assert not inside_of_devices(module, names), f"{module} {names}"
+
+
+def test_reaching_into_a_device_is_seen():
+    for module, names, reaches in (
+        (".devices.cpu.vectors", ["VECTOR_BYTES"], True),
+        (".devices.cpu", ["ENTRIES", "team"], True),
+        (".devices", ["load", "reference"], True),
+        (".devices", ["ReferenceDevice", "load"], False),
+        (".devices.device", ["Rows"], False),
+    ):
+        assert inside_of_devices(module, names) == reaches
 
 
 def test_imports_in_devices_are_seen():

@@ -113,7 +113,7 @@ def test_info(capsys):
 
 @pytest.mark.compiled
 def test_info_tells_why_there_is_no_cache(capsys, nowhere):
-    assert "no folder can be written" in output_of(capsys, "info")
+    assert "no folder is writable" in output_of(capsys, "info")
 
 
 def test_info_with_the_jit_off(capsys, jit_disabled):
@@ -136,7 +136,7 @@ def test_info_tells_why_a_device_is_not_usable(capsys, monkeypatch):
 def test_warmup(capsys):
     output_of(capsys, "warmup")
     text = output_of(capsys, "warmup", "--dtype", "float32")
-    assert re.fullmatch(r"float32 +\d+\.\d s  was there already\nkept in \S.*\n", text)
+    assert re.fullmatch(r"float32 +\d+\.\d s  already saved\nsaved in \S.*\n", text)
 
 
 @pytest.mark.slow
@@ -162,7 +162,7 @@ def test_warmup_needs_a_folder(capsys, nowhere):
 def test_warmup_notices_that_nothing_was_kept(capsys, monkeypatch):
     monkeypatch.setattr(warmup, "cache_files", dict)
     text = output_of(capsys, "warmup", "--dtype", "float64", status=1)
-    assert re.search(r"only 0 of \d+ compiled functions were kept", text)
+    assert re.search(r"only 0 of \d+ compiled functions were saved", text)
 
 
 def test_warmup_with_the_jit_off(capsys, jit_disabled):

@@ -8,7 +8,7 @@ import pytest
 from scipy import sparse
 
 from fastmlp import MLPRegressor, activations, devices
-from fastmlp.devices import Work, costs, presence
+from fastmlp.devices import Work, costs
 
 SMALL = Work(size=2_000, rows=10_000, features=20, batch_rows=200, epochs=200, itemsize=4)
 LARGE = Work(size=2_000_000, rows=1_000_000, features=784, batch_rows=4096, epochs=200, itemsize=4)
@@ -17,7 +17,7 @@ LARGE = Work(size=2_000_000, rows=1_000_000, features=784, batch_rows=4096, epoc
 @pytest.fixture
 def gpu(monkeypatch):
     """As if nothing were lacking, and the CUDA tests had passed on a GPU."""
-    monkeypatch.setattr(presence, "lacking", lambda: "")
+    monkeypatch.setattr(devices, "lacking", lambda: "")
     monkeypatch.setattr(costs, "GPU_RECORD", "gpu-tests.json")
 
 
@@ -76,13 +76,13 @@ def test_the_record_of_the_run_on_a_gpu_is_there():
 
 
 def test_auto_is_the_cpu_without_a_gpu(gpu, monkeypatch):
-    monkeypatch.setattr(presence, "lacking", lambda: "there is none.")
+    monkeypatch.setattr(devices, "lacking", lambda: "there is none.")
     assert devices.choose("auto", LARGE) == "cpu"
     assert devices.present() == ["cpu", "reference"]
 
 
 def test_auto_does_not_look_for_a_gpu_where_it_would_not_pay(gpu, monkeypatch):
-    monkeypatch.setattr(presence, "lacking", lambda: pytest.fail("looked"))
+    monkeypatch.setattr(devices, "lacking", lambda: pytest.fail("looked"))
     assert devices.choose("auto", SMALL) == "cpu"
 
 

@@ -86,7 +86,7 @@ def test_convention(rows, ax, make):
 def test_without_matplotlib(rows, monkeypatch, make):
     for name in [name for name in sys.modules if name.split(".")[0] == "matplotlib"]:
         monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(ImportError, match=r"Display draws with matplotlib.*fastmlp\[plot\]"):
+    with pytest.raises(ImportError, match=r"Display needs matplotlib.*fastmlp\[plot\]"):
         make(*rows, None)
 
 
@@ -133,7 +133,7 @@ def test_loss_curve_with_validation(template, task, label):
 def test_loss_curve_needs_a_curve(rows):
     with pytest.raises(NotFittedError):
         LossCurveDisplay.from_estimator(classifier())
-    with pytest.raises(ValueError, match="'lbfgs' does not go by epochs"):
+    with pytest.raises(ValueError, match="'lbfgs' has no epochs"):
         LossCurveDisplay.from_estimator(classifier(solver="lbfgs").fit(*rows))
 
 
@@ -180,10 +180,12 @@ def test_activation_of_an_estimator_as_it_was_learned(rows):
     assert display.values.shape == (len(display.z), 3)
     np.testing.assert_allclose(display.values[0], -4 * network.activation_params_[1])
     assert len(display.lines_) == 6
-    assert "as 3 units have learned it" in display.ax_.get_title()
+    assert "as learned by 3 units" in display.ax_.get_title()
     assert ActivationDisplay.from_estimator(network).activation == activations.Tanh()
     for layer in (2, -1):
-        with pytest.raises(ValueError, match=f"no hidden layer {layer} of 2"):
+        with pytest.raises(
+            ValueError, match=f"layer={layer} is not a hidden layer: the network has 2"
+        ):
             ActivationDisplay.from_estimator(network, layer=layer)
     with pytest.raises(ValueError, match="Unknown activation"):
         ActivationDisplay.from_activation("sine")
@@ -307,7 +309,7 @@ def test_gradients_vanish_through_logistic_units_but_not_through_relu(rows):
 
 
 def test_gradient_flow_needs_epochs(rows):
-    with pytest.raises(ValueError, match="'lbfgs' does not have"):
+    with pytest.raises(ValueError, match="'lbfgs' has no epochs to show"):
         GradientFlowDisplay.from_estimator(classifier(solver="lbfgs"), *rows)
 
 

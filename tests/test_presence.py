@@ -7,14 +7,14 @@ import sys
 import numpy as np
 import pytest
 
-from fastmlp import MLPClassifier, MLPRegressor
+from fastmlp import MLPClassifier, MLPRegressor, devices
 from fastmlp._jit import JIT_DISABLED
 from fastmlp.devices import presence
 
 
 @pytest.fixture
 def no_gpu(monkeypatch):
-    monkeypatch.setattr(presence, "lacking", lambda: "there is none.")
+    monkeypatch.setattr(devices, "lacking", lambda: "there is none.")
 
 
 def test_named_device_is_an_error_without_a_gpu(no_gpu):
@@ -28,11 +28,8 @@ def test_named_device_is_an_error_without_a_gpu(no_gpu):
         fitted.predict(X)
 
 
-def fail(error):
-    def failing(*arguments):
-        raise error
-
-    return failing
+def not_called():
+    pytest.fail("a kernel was run")
 
 
 @pytest.mark.parametrize(
@@ -40,29 +37,50 @@ def fail(error):
     [
         (("find_spec", lambda name: None), r"numba-cuda is not installed: .*fastmlp\[cuda13\]"),
         (("_has_driver", lambda: False), r"no NVIDIA driver is found: install.*--gpus all"),
-        (("_try_out", fail(OSError("libnvvm.so: not there"))), r"compiler does not work \(libnvvm"),
-        (("_try_out", fail(RuntimeError("no\ndevice"))), r"GPU cannot be used \(no device\)"),
-        (("_try_out", lambda: None), r"^$"),
     ],
-    ids=["package", "driver", "compiler", "GPU", "nothing"],
+    ids=["package", "driver"],
 )
 @pytest.mark.skipif(JIT_DISABLED, reason="that comes first: NUMBA_DISABLE_JIT is set")
 def test_what_is_lacking(lack, says, monkeypatch):
-    for name, value in {
-        "find_spec": lambda name: name,
-        "_has_driver": lambda: True,
-        "_try_out": lambda: None,
-    }.items():
-        monkeypatch.setattr(presence, name, value)
-    monkeypatch.setattr(presence.config, "ENABLE_CUDASIM", 0)
+    """Without the package or a driver, no kernel is run, for which CUDA would be imported."""
+    complete(monkeypatch)
     monkeypatch.setattr(presence, *lack)
-    text = presence.lacking.__wrapped__()
-    assert re.search(says, text)
+    assert re.search(says, presence.lacking(not_called))
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (OSError("libnvvm.so: not there"), r"compiler does not work \(libnvvm"),
+        (RuntimeError("no\ndevice"), r"GPU cannot be used \(no device\)"),
+        (None, r"^$"),
+    ],
+    ids=["compiler", "GPU", "nothing"],
+)
+@pytest.mark.skipif(JIT_DISABLED, reason="that comes first: NUMBA_DISABLE_JIT is set")
+def test_a_kernel_is_tried_out(error, says, monkeypatch):
+    complete(monkeypatch)
+    tried = []
+
+    def try_out():
+        tried.append(error)
+        if error:
+            raise error
+
+    assert re.search(says, presence.lacking(try_out))
+    assert tried == [error]
+
+
+def complete(monkeypatch):
+    """As if package and driver were there."""
+    monkeypatch.setattr(presence, "find_spec", lambda name: name)
+    monkeypatch.setattr(presence, "_has_driver", lambda: True)
+    monkeypatch.setattr(presence.config, "ENABLE_CUDASIM", 0)
 
 
 @pytest.mark.skipif(not JIT_DISABLED, reason="about NUMBA_DISABLE_JIT")
 def test_nothing_is_compiled_with_the_jit_off():
-    assert "NUMBA_DISABLE_JIT is set" in presence.lacking.__wrapped__()
+    assert "NUMBA_DISABLE_JIT is set" in presence.lacking(not_called)
 
 
 IMPORTS = """

@@ -59,7 +59,8 @@ def everything(network, members, form):
     X = form(X)
     dropout = (0.2,) * (len(network.units) - 1)
     settings = {
-        "regularization": Regularization(l2=0.01, l1=0.01, dropout=dropout, seed=5),
+        "regularization": Regularization(l2=0.01, l1=0.01, dropout=dropout),
+        "dropout_seed": 5,
         "sparse": sparse.issparse(X),
         "n_jobs": members,
     }

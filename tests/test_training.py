@@ -10,6 +10,7 @@ from fastmlp.schedules import schedule
 from fastmlp.training import (
     OptimizerState,
     Plan,
+    Printer,
     Progress,
     Rows,
     batches_with_weight,
@@ -105,6 +106,17 @@ def test_progress_goes_on_from_fit_to_fit():
 def test_a_single_epoch_is_no_failure_to_converge():
     progress, _, exhausted = fit(Losses(1), Plan(1, 0.1, 2, one_epoch=True))
     assert (progress.epochs, exhausted) == (1, False)
+
+
+@pytest.mark.parametrize(("every", "epochs"), [(0, []), (1, [1, 2, 3, 4]), (3, [1, 3])])
+def test_a_printer_tells_of_epochs_and_stalls(every, epochs, capsys):
+    device, progress = Losses(*[1.0] * 9), Progress()
+    fit_epochs(device, DATA, ALL, PLAN, progress, np.random.RandomState(0), printer=Printer(every))
+    lines = [f"Iteration {epoch}, loss = 1.00000000" for epoch in epochs]
+    if every:
+        stall = "did not improve more than tol=0.100000 for 2 consecutive epochs. Stopping."
+        lines.append(f"Training loss {stall}")
+    assert capsys.readouterr().out.splitlines() == lines
 
 
 # ---- which rows ----------------------------------------------------------------------------------

@@ -89,14 +89,12 @@ def run(settings: Settings | None = None) -> None:
     """
     settings = Settings() if settings is None else settings
     if JIT_DISABLED and devices.choose(settings.device) == "cpu":
-        raise DemoError("NUMBA_DISABLE_JIT is set, so that there is nothing compiled to show")
+        raise DemoError("NUMBA_DISABLE_JIT is set: there is no compiled code to compare")
     start = time.perf_counter()
     print(_machine(), flush=True)
     kept_before = cache_files()
     if not kept_before and devices.choose(settings.device) == "cpu":
-        print(
-            "Nothing is compiled yet: the first fit takes some ten or twenty seconds.\n", flush=True
-        )
+        print("Nothing is compiled yet: the first fit takes 10 to 20 seconds.\n", flush=True)
     # One thread each, otherwise the times would compare machines instead of code.
     with threadpool_limits(1):
         datas = [_data(example, settings) for example in EXAMPLES]
@@ -106,7 +104,7 @@ def run(settings: Settings | None = None) -> None:
             results.append(_compare(example, data, settings))
         print("", *_times(results), "", *_notes(settings, kept_before), "", sep="\n")
         print(*_predictions(EXAMPLES[0], results[0].ours, datas[0]), sep="\n")
-    print(f"The demonstration took {time.perf_counter() - start:.1f} s.")
+    print(f"The demo took {time.perf_counter() - start:.1f} s.")
 
 
 def _machine():
@@ -149,7 +147,7 @@ def _compare(example: Example, data: Data, settings: Settings) -> Result:
     if not difference <= allowed:  # a NaN is a difference, too
         raise DemoError(
             f"{example.name}: the losses of fastmlp and scikit-learn differ by {difference:.1e}, "
-            f"more than rounding explains ({allowed:.1e}); no times are shown"
+            f"more than rounding can explain ({allowed:.1e}); no times are shown"
         )
     their_time, our_time = _alternating_times((theirs, ours), data, settings.repeats)
     their_score, our_score = (e.score(data.X_test, data.y_test) for e in (theirs, ours))
@@ -216,7 +214,7 @@ def _times(results):
         ("sklearn", "fit ms"),
         ("fastmlp", "fit ms"),
         ("", "speed-up"),
-        ("score", "is"),
+        ("score", "type"),
         ("sklearn", "score"),
         ("fastmlp", "score"),
         ("losses", "differ by"),
@@ -250,21 +248,21 @@ def table(rows):
 
 def _notes(settings, kept_before):
     compiled = _compiled_state(settings, kept_before)
-    yield f"compile      a first tiny fit and predict, less a second one; {compiled}"
+    yield f"compile      a first small fit and predict, minus a second one; {compiled}"
     yield (
         f"fit          {settings.epochs} epochs of adam in {settings.dtype}; wall time, median of "
-        f"{settings.repeats} fits in turns; one thread each"
+        f"{settings.repeats} alternating fits; one thread each"
     )
-    yield f"score        on the test rows, which no fit has seen; random_state {settings.seed}"
-    yield "losses       the largest difference in any epoch, checked before the times were taken"
+    yield f"score        on the test rows, not used to train; random_state {settings.seed}"
+    yield "losses       largest difference in any epoch, checked before the fits were timed"
 
 
 def _compiled_state(settings, kept_before):
     if devices.choose(settings.device) == "reference":
-        return "there is nothing to compile"
+        return "nothing to compile"
     if cache_files().keys() - kept_before.keys():
-        return "kept on disk for the next time"
-    return "found on disk" if kept_before else "not kept on disk"
+        return "saved to disk"
+    return "loaded from disk" if kept_before else "not saved to disk"
 
 
 def _predictions(example, estimator, data):
@@ -272,7 +270,7 @@ def _predictions(example, estimator, data):
     predicted = estimator.predict(data.X_test)
     labels = [str(label) for label in estimator.classes_]
     counts = confusion_matrix(data.y_test, predicted, labels=estimator.classes_)
-    yield f"fastmlp on the test rows of {example.name}: true classes down, predicted ones across"
+    yield f"fastmlp on the test rows of {example.name}: true classes in rows, predicted in columns"
     yield ""
     cells = [[label, *map(str, row)] for label, row in zip(labels, counts, strict=True)]
     yield from table([["", *labels], *cells])

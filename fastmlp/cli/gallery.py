@@ -48,8 +48,7 @@ def write(folder: str | Path, device: str = "auto") -> None:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise GalleryError(
-            "pictures are drawn with matplotlib, which is not installed: "
-            "pip install 'fastmlp[plot]'"
+            "the gallery needs matplotlib, which is not installed: pip install 'fastmlp[plot]'"
         ) from error
     folder = Path(folder)
     for name, (size, draw) in PICTURES.items():
@@ -115,7 +114,7 @@ def _decision_boundary(figure, device):
                 linewidth=0.5, label=f"class {label}",
             )  # fmt: skip
         accuracy = network.score(X_test, y_test)
-        ax.set_title(f"hidden_layer_sizes={hidden}\naccuracy {accuracy:.0%} on new rows")
+        ax.set_title(f"hidden_layer_sizes={hidden}\ntest accuracy {accuracy:.0%}")
         ax.set(xlabel="x1")
     axes[0].set_ylabel("x2")
     axes[0].legend(loc="lower left")

@@ -14,7 +14,6 @@ from threadpoolctl import threadpool_info
 from .. import devices
 from .._cache import CACHE
 from .._jit import JIT_DISABLED
-from ..devices.cpu.vectors import VECTOR_BYTES
 
 PACKAGES = ("numpy", "scipy", "scikit-learn", "numba", "llvmlite", "threadpoolctl", "numba-cuda")
 
@@ -75,7 +74,7 @@ def cpus() -> str:
 
 def vectors() -> str:
     """Return the width of the vectors that the CPU device computes with."""
-    return f"{8 * VECTOR_BYTES} bits"
+    return f"{8 * devices.VECTOR_BYTES} bits"
 
 
 def _machine():
@@ -106,8 +105,10 @@ def _compiled_code():
     files, folders = cache_files(), [str(folder.path) for folder in CACHE.readable]
     megabytes = sum(file.stat().st_size for file in files.values()) / 1e6
     return {
-        "cache": str(CACHE.path or "none: no folder can be written; set FASTMLP_CACHE_DIR to one"),
-        "read from": "\n".ljust(19).join(folders) or "nowhere",
+        "cache": str(
+            CACHE.path or "none: no folder is writable; set FASTMLP_CACHE_DIR to one that is"
+        ),
+        "read from": "\n".ljust(19).join(folders) or "no folder",
         "files": f"{len(files)}, {megabytes:.1f} MB",
     }
 
@@ -117,14 +118,10 @@ def _devices():
 
 
 def _device(name):
-    """Return the device's GPU, or its module's summary line; or why it cannot be used."""
-    if name == "cuda" and (lacking := devices.presence.lacking()):
-        return f"not usable: {lacking}"
+    """Return how the device computes, or why it cannot be used."""
+    if name == "cuda" and (missing := devices.lacking()):
+        return f"not usable: {missing}"
     try:
-        module = sys.modules[devices.load(name).__module__]
-        if name == "cuda":
-            return module.describe()
+        return devices.describe(name)
     except Exception as error:  # the user wants to know any problem of a driver or package
         return f"not usable: {error}"
-    summary = (module.__doc__ or "present").splitlines()[0]
-    return (summary.partition(": ")[2] or summary).rstrip(".")

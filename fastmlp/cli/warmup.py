@@ -9,7 +9,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from .._cache import CACHE
 from .._jit import JIT_DISABLED
-from ..devices.cpu import ENTRIES, LONGEST_BATCH, loops, optimizer, team
+from ..devices import compile_ahead, count_compiled
 from ..estimators import MLPClassifier
 from .info import cache_files
 
@@ -29,11 +29,11 @@ def run(dtypes: Iterable[str] = DTYPES) -> None:
         If compiled code was not saved, so that the next process would compile again.
     """
     if JIT_DISABLED:
-        raise WarmupError("NUMBA_DISABLE_JIT is set, so that there is nothing to compile")
+        raise WarmupError("NUMBA_DISABLE_JIT is set: there is nothing to compile")
     # Without a folder, half a minute of compiling would be wasted.
     if CACHE.path is None and not cache_files():
         raise WarmupError(
-            "no folder for compiled code can be written; set FASTMLP_CACHE_DIR to one that can"
+            "no folder for compiled code is writable; set FASTMLP_CACHE_DIR to one that is"
         )
     for dtype in dtypes:
         kept_before = cache_files()
@@ -41,23 +41,22 @@ def run(dtypes: Iterable[str] = DTYPES) -> None:
         compile_for(dtype)
         seconds = time.perf_counter() - start
         added = len(cache_files().keys() - kept_before.keys())
-        state = f"files added: {added}" if added else "was there already"
+        state = f"files added: {added}" if added else "already saved"
         print(f"{dtype}  {seconds:5.1f} s  {state}", flush=True)
     _check_kept()
     folders = sorted({str(file.parent) for file in cache_files().values()})
-    print(f"kept in {', '.join(folders)}")
+    print(f"saved in {', '.join(folders)}")
 
 
 def compile_for(dtype: str) -> None:
     """Compile everything that networks of this dtype need, for any shape, data and settings."""
-    for part in (loops, optimizer):
-        part.compile_all(np.dtype(dtype))
-    team.compile_all()
-    rows = LONGEST_BATCH + 1  # as one batch, they are trained block by block
+    compile_ahead(np.dtype(dtype))
+    rows = 4096  # too many to be predicted row by row
     X = np.linspace(-1, 1, 2 * rows, dtype=dtype).reshape(rows, 2)
     y = np.arange(rows) % 2
-    # The walks depend only on the dtype: layers, loops and data are passed as numbers.
-    for settings in ({}, {"solver": "lbfgs"}, {"batch_size": rows}):
+    # The walks depend only on the dtype: layers, loops and data are passed as numbers. One walk
+    # trains; two others sum a gradient and apply it, which a bound of its norm requires.
+    for settings in ({}, {"solver": "lbfgs"}, {"clip_norm": 1.0}):
         network = MLPClassifier((64,), max_iter=1, random_state=0, device="cpu", **settings)
         fit_or_interrupt(network, X, y)
     for some in (X, X[:1]):  # the walk for many rows, and that for few
@@ -81,10 +80,10 @@ def fit_or_interrupt(estimator, X, y):
 
 def _check_kept():
     """Check that the code was saved: only here, an unwritable cache or full disk is an error."""
-    compiled = sum(len(entry.signatures) for entry in ENTRIES)
+    compiled = count_compiled()
     kept = len(cache_files())
     if kept < compiled:
         raise WarmupError(
-            f"only {kept} of {compiled} compiled functions were kept: the cache folder, "
-            f"{CACHE.path}, cannot be written or is full; set FASTMLP_CACHE_DIR to another"
+            f"only {kept} of {compiled} compiled functions were saved: the cache folder, "
+            f"{CACHE.path}, is not writable or is full; set FASTMLP_CACHE_DIR to another"
         )

@@ -1,15 +1,26 @@
 """The table of devices; the one place where a device is chosen.
 
-`fastmlp.devices.device` defines what a device is, and what its methods do.
+`fastmlp.devices.device` defines what a device is, and what its methods do. The rest of the package
+uses the names of this module, and imports nothing from the devices themselves.
 """
 
+import sys
+from functools import lru_cache
 from typing import Any
 
 from . import costs, presence
 from .costs import Work
+from .cpu import CpuDevice, compile_ahead, count_compiled
+from .cpu.single_rows import PAIR, PLAIN, SHARES, SingleRows
+from .cpu.vectors import VECTOR_BYTES
 from .presence import is_on_gpu
+from .reference import ReferenceDevice, activate
 
-__all__ = ["DEVICES", "Work", "choose", "is_on_gpu", "load", "present"]
+__all__ = [
+    "DEVICES", "PAIR", "PLAIN", "SHARES", "VECTOR_BYTES", "ReferenceDevice", "SingleRows", "Work",
+    "activate", "choose", "compile_ahead", "count_compiled", "describe", "is_on_gpu", "lacking",
+    "load", "present",
+]  # fmt: skip
 
 #: Names of the devices.
 DEVICES = ("cpu", "cuda", "reference")
@@ -17,7 +28,19 @@ DEVICES = ("cpu", "cuda", "reference")
 
 def present() -> list[str]:
     """Return the names of the devices that can be used here."""
-    return [name for name in DEVICES if name != "cuda" or not presence.lacking()]
+    return [name for name in DEVICES if name != "cuda" or not lacking()]
+
+
+@lru_cache
+def lacking() -> str:
+    """Return why the CUDA device cannot run here, and what to do; "" if it can."""
+    return presence.lacking(_run_a_kernel)
+
+
+def _run_a_kernel():
+    from .cuda import toolkit  # imports CUDA's packages
+
+    toolkit.try_out()
 
 
 def choose(name: str, work: Work | None = None) -> str:
@@ -28,7 +51,7 @@ def choose(name: str, work: Work | None = None) -> str:
     if name != "auto":
         return name
     pays = costs.GPU_RECORD is not None and work is not None and costs.gpu_pays(work)
-    return "cuda" if pays and not presence.lacking() else "cpu"
+    return "cuda" if pays and not lacking() else "cpu"
 
 
 def load(name: str) -> type[Any]:
@@ -41,19 +64,32 @@ def load(name: str) -> type[Any]:
     ValueError
         If there is no such device.
     """
-    if name == "cuda" and (lacking := presence.lacking()):
-        raise RuntimeError(f"device='cuda' cannot be used: {lacking}")
-    # Plain import statements, since tools that package programs search for these.
+    if name == "cuda" and (missing := lacking()):
+        raise RuntimeError(f"device='cuda' cannot be used: {missing}")
     if name == "cpu":
-        from .cpu import CpuDevice
-
         return CpuDevice
+    if name == "reference":
+        return ReferenceDevice
     if name == "cuda":
+        # A plain import statement: tools that package programs search for these.
         from .cuda import CudaDevice
 
         return CudaDevice
-    if name == "reference":
-        from .reference import ReferenceDevice
-
-        return ReferenceDevice
     raise ValueError(f"there is no device {name!r}")
+
+
+def describe(name: str) -> str:
+    """Return how the device called `name` computes; for the CUDA device, which GPU it uses.
+
+    Raises
+    ------
+    RuntimeError, ValueError
+        As `load`.
+    Exception
+        Any error of the driver of the GPU.
+    """
+    module = sys.modules[load(name).__module__]
+    if name == "cuda":
+        return module.describe()
+    summary = (module.__doc__ or "present").splitlines()[0]
+    return (summary.partition(": ")[2] or summary).rstrip(".")

@@ -60,6 +60,7 @@ class Device(Protocol):
     network: Any
     optimizer: Any
     regularization: Regularization
+    dropout_seed: int
     batch_size: int | None
     dtype: np.dtype
 
@@ -109,6 +110,8 @@ class Configured:
         The optimiser for `train`. Its moments are copied, its step count is updated.
     regularization : Regularization, optional
         Penalties, bounds and dropout; none by default.
+    dropout_seed : int, default=0
+        Key of the random generator of the dropout masks, below 2^32.
     batch_size : int, optional
         Rows of a training batch, or of a block of rows whose gradient is summed; a device that only
         predicts needs none.
@@ -133,6 +136,7 @@ class Configured:
         *,
         optimizer=None,
         regularization=None,
+        dropout_seed=0,
         batch_size=None,
         sparse=False,
         n_jobs=None,
@@ -140,6 +144,7 @@ class Configured:
         self.network, self.optimizer = network, optimizer
         self.regularization = regularization or Regularization()
         self.regularization.check(network)
+        self.dropout_seed = dropout_seed
         self.batch_size = None if batch_size is None else checked_batch_size(batch_size)
         self.dtype, self.sparse, self.n_jobs = parameters.dtype, sparse, n_jobs
         parameters = network.checked(parameters, self.dtype)

@@ -1,8 +1,8 @@
-"""Detection of a usable GPU; CUDA's packages are imported only if there is a driver."""
+"""Detection of a usable GPU, and of what is missing for it."""
 
 import ctypes
 import sys
-from functools import lru_cache
+from collections.abc import Callable
 from importlib.util import find_spec
 
 from numba.core import config
@@ -17,9 +17,14 @@ def is_on_gpu(array: object) -> bool:
     return hasattr(array, "__cuda_array_interface__")
 
 
-@lru_cache
-def lacking() -> str:
-    """Return why the CUDA device cannot run here, and what to do; "" if it can."""
+def lacking(try_out: Callable[[], None]) -> str:
+    """Return why the CUDA device cannot run here, and what to do; "" if it can.
+
+    Parameters
+    ----------
+    try_out : callable
+        Runs a kernel, and raises an error if that fails. It is called only if there is a driver.
+    """
     if find_spec("numba_cuda") is None:
         return f"the package numba-cuda is not installed: {_INSTALL}."
     if config.ENABLE_CUDASIM:
@@ -32,7 +37,7 @@ def lacking() -> str:
             "the GPU visible (docker run --gpus all)."
         )
     try:
-        _try_out()
+        try_out()
     except Exception as error:  # drivers and compilers raise many types of errors
         text = " ".join(str(error).split()) or repr(error)
         compiler = any(part in text.lower() for part in ("nvvm", "nvrtc", "nvjitlink", "libdevice"))
@@ -51,9 +56,3 @@ def _has_driver():
     except OSError:
         return False
     return True
-
-
-def _try_out():
-    from .cuda import toolkit
-
-    toolkit.try_out()

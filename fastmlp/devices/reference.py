@@ -1,4 +1,4 @@
-"""The reference device: every verb in plain NumPy, written to be read.
+"""The reference device: every method in plain NumPy, written to be read.
 
 It defines what the other devices compute, and is the tests' oracle and the benchmarks' baseline. On
 purpose it shares no formula with them: an oracle that shares code with what it tests proves
@@ -270,7 +270,7 @@ class ReferenceDevice(Configured):
         for layer, units in enumerate(self.network.units[:-1]):
             share = self.regularization.dropped(layer)
             counter = np.arange(rows)[:, np.newaxis], first + np.arange(units)
-            word = threefry((self.regularization.seed, self.optimizer.step), counter)
+            word = threefry((self.dropout_seed, self.optimizer.step), counter)
             kept = word >= np.uint32(share * 2**32)
             masks.append(kept.astype(self.dtype) * self.dtype.type(1 / (1 - share)))
             first += units

@@ -11,7 +11,7 @@ def axes_of(display, ax, size=None):
             import matplotlib.pyplot as plt
         except ImportError as error:
             raise ImportError(
-                f"{type(display).__name__} draws with matplotlib, which is not installed: "
+                f"{type(display).__name__} needs matplotlib, which is not installed: "
                 "pip install 'fastmlp[plot]'"
             ) from error
         _, ax = plt.subplots(figsize=size, layout="constrained")

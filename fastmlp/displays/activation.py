@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from ..activations import Activation, resolve
-from ..devices.reference import activate
+from ..devices import activate
 from ..estimators.base import BaseMLP
 from ..estimators.fitted import model_of
 from ._axes import BLUE, GREY, ORANGE, axes_of
@@ -109,7 +109,10 @@ class ActivationDisplay:
         model = model_of(estimator)
         network = model.network
         if not 0 <= layer < len(network.activation):
-            raise ValueError(f"There is no hidden layer {layer} of {len(network.activation)}.")
+            raise ValueError(
+                f"layer={layer!r} is not a hidden layer: the network has "
+                f"{len(network.activation)}, counted from 0."
+            )
         learned = model.learned[layer]
         return cls(network.activation[layer], learned).plot(ax, **kwargs)
 
@@ -131,7 +134,7 @@ class ActivationDisplay:
         ax.set(xlabel="z" if self.pieces is None else "x", xlim=(-4, 4))
         title = _title(self.activation)
         if self.constants is not None:
-            title = f"{self.activation.name}\nas {len(self.constants)} units have learned it"
+            title = f"{self.activation.name}\nas learned by {len(self.constants)} units"
         ax.set_title(title, fontsize="medium")
         ax.legend(handles=[self.lines_[0], self.lines_[-1]], loc="upper left", frameon=False)
         return self

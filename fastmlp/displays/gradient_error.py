@@ -76,7 +76,7 @@ class GradientErrorDisplay:
         steps = np.logspace(-12, 0, 37) if steps is None else np.asarray(steps)
         g = _flat(gradients(estimator, X, y, sample_weight))
         if not g.any():
-            raise ValueError("The gradient is zero: there is no relative error.")
+            raise ValueError("The gradient is zero, so that relative errors are not defined.")
         errors = [
             np.linalg.norm(_flat(numerical_gradients(estimator, X, y, sample_weight, step=h)) - g)
             for h in steps

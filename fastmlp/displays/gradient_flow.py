@@ -72,7 +72,7 @@ class GradientFlowDisplay:
             If the solver is "lbfgs", or for the same reasons as in `fit`.
         """
         if estimator.solver == "lbfgs":
-            raise ValueError("Gradients flow by epochs, which solver 'lbfgs' does not have.")
+            raise ValueError("solver='lbfgs' has no epochs to show: use another solver.")
         network = clone(estimator).set_params(early_stopping=False, warm_start=False)
         known = {"classes": _classes(y)} if is_classifier(estimator) else {}
         norms = []

@@ -69,7 +69,7 @@ class LossCurveDisplay:
         """
         check_is_fitted(estimator)
         if not hasattr(estimator, "loss_curve_"):
-            raise ValueError("There is no loss curve: solver 'lbfgs' does not go by epochs.")
+            raise ValueError("There is no loss curve: solver='lbfgs' has no epochs.")
         score_name = "accuracy"
         if not is_classifier(estimator):
             score_name = model_of(estimator).network.loss.score_name

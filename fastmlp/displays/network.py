@@ -115,7 +115,7 @@ class NetworkDisplay:
         self._write_keys(ax, top + margin)
         ax.set(xlim=(-0.2, len(layers) + 0.2), ylim=(-top - margin, top + margin))
         ax.set_axis_off()
-        ax.set_title(f"One sample, there and back: loss {_number(self.trace.loss)}", pad=12)
+        ax.set_title(f"One sample, forward and backward: loss {_number(self.trace.loss)}", pad=12)
         return self
 
     def _write_keys(self, ax, top):
@@ -124,9 +124,9 @@ class NetworkDisplay:
         captions = ["inputs", *(f"hidden layer {i}" for i in range(1, depth)), "outputs"]
         for column, caption in enumerate(captions):
             ax.text(column, top, caption, ha="center", va="top", color=GREY)
-        forward, back = "forward: a = f(z) in the circles", "back: δ of the loss by z"
+        forward, back = "forward: a = f(z) in the circles", "backward: δ = ∂loss/∂z"
         if self._room:
-            forward, back = f"{forward},  z = b + Σ w a", f"{back},  ∂ of the objective by w"
+            forward, back = f"{forward},  z = b + Σ w a", f"{back},  ∂ = ∂objective/∂w"
         for x, side, color, key in (
             (0.49, "right", "black", forward),
             (0.51, "left", GREEN, back),

@@ -166,7 +166,7 @@ class BaseMLP(BaseEstimator, ABC):
         return devices.choose(self.device, work)
 
     def _regularization(self, network):
-        """Return penalties, decay, bounds and dropout, without the key of the dropout masks.
+        """Return penalties, decay, bounds and dropout.
 
         Raises
         ------

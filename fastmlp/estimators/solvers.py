@@ -1,13 +1,11 @@
 """The two ways to train an estimator's network, and the validation rows of early stopping."""
 
-from dataclasses import replace
-
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 
 from ..notices import warn
-from ..training import Plan, fit_epochs, fit_lbfgs
+from ..training import Plan, Printer, fit_epochs, fit_lbfgs
 from .parameters import batch_rows
 from .state import keep_progress, next_dropout_seed, next_optimizer, next_progress
 
@@ -48,9 +46,10 @@ def descend(estimator, network, parameters, rows, fresh, incremental, random_sta
     regularization = estimator._regularization(network)
     order, validation = held_out(estimator, rows, random_state)
     optimizer = next_optimizer(estimator, parameters, incremental)
+    dropout_seed = 0
     if regularization.dropout:
-        estimator._dropout_seed = next_dropout_seed(estimator, fresh, optimizer, random_state)
-        regularization = replace(regularization, seed=estimator._dropout_seed)
+        dropout_seed = next_dropout_seed(estimator, fresh, optimizer, random_state)
+        estimator._dropout_seed = dropout_seed
     progress = next_progress(estimator, fresh)
     device = estimator._device(
         network,
@@ -59,6 +58,7 @@ def descend(estimator, network, parameters, rows, fresh, incremental, random_sta
         epochs=1 if incremental else estimator.max_iter,
         optimizer=optimizer,
         regularization=regularization,
+        dropout_seed=dropout_seed,
         batch_size=batch_rows(estimator, len(order)),
     )
     plan = Plan(
@@ -67,10 +67,10 @@ def descend(estimator, network, parameters, rows, fresh, incremental, random_sta
         estimator.n_iter_no_change,
         shuffle=bool(estimator.shuffle),
         one_epoch=incremental,
-        verbose=int(estimator.verbose),
     )
     score = None if validation is None else _scorer(estimator, device, rows, validation)
-    best, exhausted = fit_epochs(device, rows, order, plan, progress, random_state, score)
+    printer = Printer(every=int(estimator.verbose))
+    best, exhausted = fit_epochs(device, rows, order, plan, progress, random_state, score, printer)
     if exhausted:
         warn(
             f"Stochastic Optimizer: Maximum iterations ({estimator.max_iter}) "

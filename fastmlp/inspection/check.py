@@ -14,11 +14,11 @@ from .gradients import Gradient, by_layer, reverse_mode
 #: Relative error up to which a gradient counts as correct, by the dtype of its computation.
 TOLERANCES = {"float64": 1e-6, "float32": 1e-3}
 
-# Why a parameter array cannot be compared, as the last words of the verdict.
-_REASONS = {
-    "at kinks": "at kinks",
-    "straight-through": "before a step, where there is no true gradient",
-    "uncertain": "whose differences are lost in their own error",
+# Which parameter arrays were not compared, as the last words of the verdict.
+_NOT_COMPARED = {
+    "at kinks": "parameters at kinks",
+    "straight-through": "parameters before a step activation, which has no true gradient",
+    "uncertain": "parameters whose central differences are too inaccurate",
 }
 
 
@@ -78,15 +78,15 @@ class GradientCheck:
 
     @property
     def verdict(self) -> str:
-        """The result in a sentence."""
+        """The result in words."""
         verdicts = {comparison.verdict for comparison in self.comparisons}
         if "differ" in verdicts:
             return "Reverse mode and central differences DIFFER."
         if "agree" not in verdicts:
-            return "Undecided: there is nothing to compare."
-        reasons = [_REASONS[verdict] for verdict in _REASONS if verdict in verdicts]
-        exceptions = f", but for parameters {' or '.join(reasons)}" if reasons else ""
-        return f"Reverse mode and central differences agree{exceptions}."
+            return "Undecided: no parameters could be compared."
+        agree = "Reverse mode and central differences agree."
+        left_out = [text for verdict, text in _NOT_COMPARED.items() if verdict in verdicts]
+        return f"{agree} Not compared: {'; '.join(left_out)}." if left_out else agree
 
     def __str__(self):
         lines = [

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..devices.reference import ReferenceDevice
+from ..devices import ReferenceDevice
 from ..estimators.problem import regularization_of
 
 #: Step at which the errors of truncation, ~h², and rounding, ~ε/h, are about the same.

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..devices.reference import ReferenceDevice
+from ..devices import ReferenceDevice
 from ..estimators.base import BaseMLP
 from ..estimators.problem import device_of, model_and_rows, problem_of
 from ..estimators.types import LabelsLike, MatrixLike, WeightsLike

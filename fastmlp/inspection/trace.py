@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..devices.reference import ReferenceDevice
+from ..devices import ReferenceDevice
 from ..estimators.base import BaseMLP
 from ..estimators.problem import problem_of, regularization_of
 from ..training import Rows, loss_and_gradient
@@ -124,7 +124,7 @@ def trace(estimator: BaseMLP, x: ArrayLike, y: ArrayLike) -> Trace:
     """
     sample: Any = x if np.ndim(x) == 2 else np.asarray(x)[np.newaxis]
     if np.shape(sample)[0] != 1:
-        raise ValueError(f"x must be a single sample, got {np.shape(sample)[0]}.")
+        raise ValueError(f"x must be a single sample, got {np.shape(sample)[0]} samples.")
     targets = np.reshape(y, (1, -1))
     problem = problem_of(estimator, sample, targets.ravel() if targets.size == 1 else targets)
     network, parameters, X, targets, _ = problem

@@ -5,11 +5,12 @@ from .epochs import Plan, batches_with_weight, fit_epochs
 from .lbfgs import fit_lbfgs
 from .objective import loss_and_gradient
 from .optimizer import OptimizerState
+from .printer import Printer
 from .progress import Progress
 
 __all__ = [
-    "OptimizerState", "Plan", "Progress", "Rows", "batches_with_weight", "fit_epochs", "fit_lbfgs",
-    "loss_and_gradient",
+    "OptimizerState", "Plan", "Printer", "Progress", "Rows", "batches_with_weight", "fit_epochs",
+    "fit_lbfgs", "loss_and_gradient",
 ]  # fmt: skip
 
 #: Its name in pickles of version 0.1.0.

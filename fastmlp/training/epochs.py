@@ -8,7 +8,10 @@ import numpy as np
 from ..devices.device import Device, Rows
 from ..notices import warn
 from .optimizer import OptimizerState
+from .printer import Printer
 from .progress import Progress
+
+SILENT = Printer()
 
 
 @dataclass(frozen=True)
@@ -20,12 +23,6 @@ class Plan:
     n_iter_no_change: float
     shuffle: bool = True
     one_epoch: bool = False
-    verbose: int = 0
-
-    def say(self, message: str, epoch: int = 0) -> None:
-        """Print if verbose; messages about epochs only for the first and every `verbose`-th."""
-        if self.verbose and (epoch <= 1 or epoch % self.verbose == 0):
-            print(message)
 
 
 def batches_with_weight(order: np.ndarray, weights: np.ndarray, batch_size: int) -> np.ndarray:
@@ -46,6 +43,7 @@ def fit_epochs(
     progress: Progress,
     random_state: np.random.RandomState,
     score: Callable[[], float] | None = None,
+    printer: Printer = SILENT,
 ) -> tuple[np.ndarray | None, bool]:
     """Train epoch by epoch until there is no more improvement.
 
@@ -66,6 +64,8 @@ def fit_epochs(
     score : callable, optional
         Returns the validation score of the device's parameters. If given, this score decides when
         to stop.
+    printer : Printer, optional
+        Prints the messages about epochs and stalls; by default nothing is printed.
 
     Returns
     -------
@@ -89,13 +89,13 @@ def fit_epochs(
                 visited = batches_with_weight(order, weights, device.batch_size)
             loss = device.train(rows, visited) / len(visited)
             progress.record_loss(loss, len(order), plan.tol)
-            plan.say(f"Iteration {progress.epochs}, loss = {loss:.8f}", progress.epochs)
+            printer.loss(progress.epochs, loss)
             if score is not None:
                 reached = score()
                 if progress.record_score(reached, plan.tol):
                     best = device.parameters()
-                plan.say(f"Validation score: {reached:f}", progress.epochs)
-            if not _go_on(device.optimizer, plan, progress):
+                printer.score(progress.epochs, reached)
+            if not _go_on(device.optimizer, plan, progress, printer):
                 return best, False
             if plan.one_epoch:
                 return best, False
@@ -105,22 +105,17 @@ def fit_epochs(
         return best, False
 
 
-def _go_on(optimizer: OptimizerState, plan: Plan, progress: Progress) -> bool:
+def _go_on(optimizer: OptimizerState, plan: Plan, progress: Progress, printer: Printer) -> bool:
     """Update the learning rate by its schedule; return False if training should stop."""
     schedule = optimizer.schedule
     optimizer.learning_rate = schedule.after_epoch(optimizer.learning_rate, progress.rows_seen)
     if progress.stalled <= plan.n_iter_no_change:
         return True
-    what = "Training loss" if progress.scores is None else "Validation score"
-    message = (
-        f"{what} did not improve more than tol={plan.tol:f} for "
-        f"{plan.n_iter_no_change:.0f} consecutive epochs. "
-    )
     smaller = schedule.after_stall(optimizer.learning_rate)
+    measure = "Training loss" if progress.scores is None else "Validation score"
+    printer.stall(measure, plan.tol, plan.n_iter_no_change, schedule, smaller)
     if smaller is None:
-        plan.say(message + schedule.farewell)
         return False
     optimizer.learning_rate = smaller
     progress.stalled = 0
-    plan.say(message + f"Setting learning rate to {smaller:f}")
     return True

@@ -6,12 +6,11 @@ import numpy as np
 
 from ...optimizers import MOST_NUMBERS
 from ..device import ZERO_WEIGHT, Configured, Sums
-from . import loops, team
+from . import loops, optimizer, team
 from .block_sizes import CHUNK
 from .ending import present
 from .epoch import SETTINGS, add_gradient, apply_gradient, train, transpose
 from .layout import Layout, exchange, layout
-from .optimizer import ENTRIES as UPDATES
 from .optimizer import update_loop
 from .pace import Pace
 from .prediction import predict
@@ -22,7 +21,7 @@ from .team import ALONE, Team
 #: Every entry that Python calls; compiled by `warmup`.
 ENTRIES = (
     exchange, transpose, train, add_gradient, apply_gradient, predict, predict_rows,
-    predict_sources, *loops.ENTRIES, *UPDATES, *team.ENTRIES,
+    predict_sources, *loops.ENTRIES, *optimizer.ENTRIES, *team.ENTRIES,
 )  # fmt: skip
 # Larger batches are cut into blocks, to bound their work memory and to react to Ctrl-C.
 LONGEST_BATCH = 4096
@@ -32,6 +31,21 @@ TEAM_WORK = 100_000
 PREDICTION_TEAM_WORK = 150_000_000
 # The same product, at most, for one prediction call: a tenth of a second at one nanosecond each.
 PREDICTION_CALL_WORK = 100_000_000
+
+
+def compile_ahead(dtype: np.dtype) -> None:
+    """Compile every loop that networks of this dtype may call.
+
+    The walks themselves, which are the same for all networks, are compiled when first used.
+    """
+    loops.compile_all(dtype)
+    optimizer.compile_all(dtype)
+    team.compile_all()
+
+
+def count_compiled() -> int:
+    """Return how many functions this process has compiled, or loaded from the cache."""
+    return sum(len(entry.signatures) for entry in ENTRIES)
 
 
 class CpuDevice(Configured):
@@ -87,8 +101,9 @@ class CpuDevice(Configured):
             "mean_over_outputs": network.loss.mean_over_outputs,
             "clip": np.finfo(self.dtype).eps,
             "dropping": self._drop.address if self._drop else 0,
+            "seed": self.dropout_seed,
         }
-        for name in ("seed", "l2", "l1", "weight_decay", "clip_norm", "max_norm"):
+        for name in ("l2", "l1", "weight_decay", "clip_norm", "max_norm"):
             values[name] = getattr(regularization, name)
         if self.optimizer is not None:
             rule = self.optimizer.rule

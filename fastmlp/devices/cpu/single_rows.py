@@ -10,7 +10,7 @@ from numba import types
 
 from ..._jit import entry, intrinsic, kernel
 from .calls import call_loop
-from .ending import present
+from .ending import PRESENCE, present
 from .loops import Units, layer_loops
 from .output_layer import softmax
 from .panels import panel_width
@@ -257,3 +257,15 @@ class SingleRows:
         """Predict the rows of X, an ndarray or CSR matrix, into `out`, one by one."""
         sources = Sources(self._network, X)
         predict_sources(self._plan, sources.table, out, bool(sources.sparse))
+
+    def predict(self, X, out, form):
+        """Predict contiguous rows, or a single one, into `out`, in one of the forms above.
+
+        Nothing is checked, to save time: X and `out` are C-contiguous, of the dtype of the weights,
+        and of matching shapes.
+        """
+        if X.ndim == 1:  # for so short a call, entering the context would cost too much
+            predict_rows(self._plan, X, out, form)
+        else:
+            with PRESENCE:
+                predict_rows(self._plan, X.reshape(-1), out.reshape(-1), form)

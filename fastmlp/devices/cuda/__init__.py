@@ -108,8 +108,7 @@ class CudaDevice(Configured):
             batches = slice(first, first + sent.batches)
             visited = order[first * self.batch_size : batches.stop * self.batch_size]
             visited = sent.send(run, visited)
-            seed = self.regularization.seed
-            run.begin(visited, numbers[batches], first, self.optimizer.step, seed)
+            run.begin(visited, numbers[batches], first, self.optimizer.step, self.dropout_seed)
             self._regime.launch(run)
             run.launched()
             self.optimizer.step += run.batches
