@@ -54,7 +54,7 @@ OWN = {
     "device": "auto",
     "n_jobs": None,
 }
-CLASSIFIERS_OWN = {"loss": "log_loss", "label_smoothing": 0.0}
+CLASSIFIERS_OWN = {"loss": "log_loss", "label_smoothing": 0.0, "class_weight": None}
 
 
 @pytest.mark.parametrize(("ours", "theirs"), PAIRS)

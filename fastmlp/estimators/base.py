@@ -61,8 +61,22 @@ class BaseMLP(BaseEstimator, ABC):
     # ---- defined by the subclasses --------------------------------------------------------------
 
     @abstractmethod
-    def _encode(self, X, y, incremental, reset):
-        """Validate X and y; return X and the targets of the loss, (n, outputs)."""
+    def _validated(self, X, y, reset):
+        """Validate X and y, and return them as arrays or sparse matrices."""
+
+    def _meet(self, y, incremental):
+        """Learn from y which targets there are, or compare them with those of an earlier fit."""
+
+    def _check_known(self, y, name):
+        """Check that y, called `name` by the user, has only such targets as those of the fit."""
+
+    @abstractmethod
+    def _targets(self, y, dtype):
+        """Return the targets of the loss, (n, outputs), from validated y."""
+
+    def _weights(self, sample_weight, X, y):
+        """Return the weights of validated rows, or None."""
+        return checked_weights(on_host(sample_weight), X)
 
     #: Names that `loss` accepts.
     _losses: tuple[str, ...]
@@ -95,10 +109,11 @@ class BaseMLP(BaseEstimator, ABC):
                 begin(self)
             else:
                 warn_of_unused(self, incremental)
-            X, targets = self._encode(X, y, incremental, reset=fresh)
-            weights = checked_weights(on_host(sample_weight), X)
-            rows = Rows(row_access(X), targets, weights)
-            self.n_outputs_ = targets.shape[1]
+            X, y = self._validated(X, y, reset=fresh)
+            self._meet(y, incremental)
+            weights = self._weights(sample_weight, X, y)
+            rows = Rows(row_access(X), self._targets(y, X.dtype), weights)
+            self.n_outputs_ = rows.targets.shape[1]
             with seeded(self.random_state) as random_state:
                 network, parameters = self._start(fresh, rows.X, hidden, random_state)
                 if self.solver == "lbfgs":

@@ -64,6 +64,7 @@ def check_parameters(estimator: BaseMLP) -> None:
     _check_name(estimator, "loss", estimator._losses)
     _check_name(estimator, "solver", {"lbfgs", *OPTIMIZERS})
     _check_name(estimator, "weight_init", initializers.NAMES)
+    _check_name(estimator, "class_weight", {"balanced"})
     _check_name(estimator, "device", {"auto", *devices.DEVICES})
     if estimator.n_jobs == 0:
         raise ValueError(
@@ -74,7 +75,7 @@ def check_parameters(estimator: BaseMLP) -> None:
 
 def _check_name(estimator, parameter, names):
     """Check that a parameter, if it is a string, is one of the names."""
-    value = getattr(estimator, parameter)
+    value = getattr(estimator, parameter, None)  # not every parameter is one of both estimators
     if isinstance(value, str) and value not in names:
         choices = ", ".join(map(repr, sorted(names)))
         raise ValueError(

@@ -210,17 +210,18 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         """
         return self._fit(X, y, sample_weight, incremental=True)
 
-    def _encode(self, X, y, incremental, reset):
+    def _validated(self, X, y, reset):
         X, y = validated(self, X, y, reset=reset, multi_output=True, y_numeric=True, dtype=FLOATS)
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
         if y.dtype.kind not in "fiub":
             raise ValueError(f"The targets of a regressor must be numbers, got dtype {y.dtype}.")
-        if y.dtype not in FLOATS:
-            y = y.astype(np.float64)
+        return X, y if y.dtype in FLOATS else y.astype(np.float64)
+
+    def _targets(self, y, dtype):
         loss = self._network_loss()
         loss.check_targets(y)
-        return X, np.repeat(y.reshape(len(y), -1), loss.outputs_per_target, axis=1)
+        return np.repeat(y.reshape(len(y), -1), loss.outputs_per_target, axis=1)
 
     def _network_loss(self):
         return resolve_loss(self.loss, REGRESSION)
