@@ -51,10 +51,14 @@ OWN = {
     "max_norm": None,
     "dropout": 0.0,
     "input_dropout": 0.0,
+    "scoring": None,
     "device": "auto",
     "n_jobs": None,
 }
 CLASSIFIERS_OWN = {"loss": "log_loss", "label_smoothing": 0.0, "class_weight": None}
+
+#: Parameters that `fit` has besides, spelled as those of HistGradientBoosting.
+VALIDATION = ("X_val", "y_val", "sample_weight_val")
 
 
 @pytest.mark.parametrize(("ours", "theirs"), PAIRS)
@@ -73,7 +77,10 @@ def test_same_face(ours, theirs):
     public = {name for name in dir(theirs) if not name.startswith("_")}
     assert public <= {name for name in dir(ours) if not name.startswith("_")}
     for name in public & {"fit", "partial_fit", "predict", "predict_proba", "score"}:
-        assert parameters(getattr(ours, name)) == parameters(getattr(theirs, name))
+        expected = parameters(getattr(theirs, name))
+        if name == "fit":
+            expected += [(name, keyword, None) for name in VALIDATION]
+        assert parameters(getattr(ours, name)) == expected
     assert clone(ours(alpha=3)).get_params() == theirs(alpha=3).get_params() | more
     assert repr(ours(alpha=3)) == repr(theirs(alpha=3))
     assert "alpha" in ours(alpha=3)._repr_html_()
@@ -424,7 +431,8 @@ def test_metadata_routing():
     with sklearn.config_context(enable_metadata_routing=True):
         X, y, weights = TASKS["binary"].data()
         estimator = MLPClassifier(**NUMPY).set_fit_request(sample_weight=True)
-        assert estimator.get_metadata_routing().fit.requests == {"sample_weight": True}
+        requests = estimator.get_metadata_routing().fit.requests
+        assert requests == {"sample_weight": True} | dict.fromkeys(VALIDATION)
         scaler = StandardScaler().set_fit_request(sample_weight=False)
         make_pipeline(scaler, estimator).fit(X, y, sample_weight=weights)
         requests = estimator.set_partial_fit_request(classes=True).get_metadata_routing()

@@ -14,6 +14,7 @@ from ..losses import Loss
 from ..optimizers import Optimizer
 from .base import all_or_nothing
 from .classification import BaseClassifier
+from .holdout import Given
 from .labels import know_classes, refuse_balanced
 from .paragraphs import documented
 from .parameters import OWN_CONSTRAINTS, SHARE, check_parameters
@@ -76,7 +77,7 @@ class MLPClassifier(BaseClassifier):
     n_outputs_ : int
         Number of outputs.
     validation_scores_ : list of float or None
-        Score of every epoch on the held-out rows; None without early stopping.
+        Score of every epoch on the validation rows, by `scoring`; None without validation.
     classes_ : ndarray or list of ndarray of shape (n_classes,)
         Class labels.
 
@@ -140,6 +141,7 @@ class MLPClassifier(BaseClassifier):
         max_norm: float | None = None,
         dropout: SharesLike = 0.0,
         input_dropout: float = 0.0,
+        scoring: str | Callable | None = None,
         device: str = "auto",
         n_jobs: int | None = None,
     ):
@@ -177,10 +179,20 @@ class MLPClassifier(BaseClassifier):
         self.max_norm = max_norm
         self.dropout = dropout
         self.input_dropout = input_dropout
+        self.scoring = scoring
         self.device = device
         self.n_jobs = n_jobs
 
-    def fit(self, X: MatrixLike, y: LabelsLike, sample_weight: WeightsLike | None = None) -> Self:
+    def fit(
+        self,
+        X: MatrixLike,
+        y: LabelsLike,
+        sample_weight: WeightsLike | None = None,
+        *,
+        X_val: MatrixLike | None = None,
+        y_val: LabelsLike | None = None,
+        sample_weight_val: WeightsLike | None = None,
+    ) -> Self:
         """Fit the network to data X and labels y.
 
         Parameters
@@ -192,6 +204,7 @@ class MLPClassifier(BaseClassifier):
             Class labels, or an indicator matrix of labels.
         sample_weight : array-like of shape (n_samples,), default=None
             Weight of each row in the loss.
+        {validation}
 
         Returns
         -------
@@ -209,7 +222,7 @@ class MLPClassifier(BaseClassifier):
 
         After any of these exceptions, the estimator is unchanged.
         """
-        return self._fit(X, y, sample_weight, incremental=False)
+        return self._fit(X, y, sample_weight, Given(X_val, y_val, sample_weight_val))
 
     @_if_stochastic
     def partial_fit(

@@ -10,6 +10,7 @@ import numpy as np
 import sklearn
 import sklearn.neural_network
 from sklearn.base import is_regressor
+from sklearn.metrics import get_scorer_names
 
 from .. import activations, devices, initializers
 from ..activations import Activation
@@ -38,6 +39,7 @@ OWN_CONSTRAINTS = {
     "max_norm": [*_ABOVE_0, None],
     "dropout": [*SHARE, "array-like"],
     "input_dropout": SHARE,
+    "scoring": [str, callable, None],
     "device": [str],
     "n_jobs": [Integral, None],
 }
@@ -65,6 +67,8 @@ def check_parameters(estimator: BaseMLP) -> None:
     _check_name(estimator, "solver", {"lbfgs", *OPTIMIZERS})
     _check_name(estimator, "weight_init", initializers.NAMES)
     _check_name(estimator, "class_weight", {"balanced"})
+    if isinstance(estimator.scoring, str):  # the names are looked up only then
+        _check_name(estimator, "scoring", {"loss", *get_scorer_names()})
     _check_name(estimator, "device", {"auto", *devices.DEVICES})
     if estimator.n_jobs == 0:
         raise ValueError(

@@ -45,7 +45,7 @@ def fit_epochs(
     plan: Plan,
     progress: Progress,
     random_state: np.random.RandomState,
-    score: Callable[[], float] | None = None,
+    validate: Callable[[np.ndarray], tuple[float, float]] | None = None,
 ) -> tuple[np.ndarray | None, bool]:
     """Train epoch by epoch until there is no more improvement.
 
@@ -63,9 +63,9 @@ def fit_epochs(
         The progress so far, updated in place.
     random_state : RandomState
         Draws one permutation per epoch.
-    score : callable, optional
-        Returns the validation score of the device's parameters. If given, this score decides when
-        to stop.
+    validate : callable, optional
+        Returns loss and score of packed parameters on validation rows, which are recorded after
+        each epoch. Whether they decide when to stop, `progress` says.
 
     Returns
     -------
@@ -88,13 +88,16 @@ def fit_epochs(
                 assert device.batch_size is not None  # None only in a device for prediction
                 visited = batches_with_weight(order, weights, device.batch_size)
             loss = device.train(rows, visited) / len(visited)
+            parameters = measured = None
+            if validate is not None:
+                parameters = device.parameters()
+                measured = validate(parameters)
             progress.record_loss(loss, len(order), plan.tol)
             plan.say(f"Iteration {progress.epochs}, loss = {loss:.8f}", progress.epochs)
-            if score is not None:
-                reached = score()
-                if progress.record_score(reached, plan.tol):
-                    best = device.parameters()
-                plan.say(f"Validation score: {reached:f}", progress.epochs)
+            if measured is not None:  # recorded only now: an interrupt leaves curves of one length
+                if progress.record_validation(*measured, plan.tol, len(progress.loss_curve)):
+                    best = parameters
+                plan.say(f"Validation score: {measured[1]:f}", progress.epochs)
             if not _go_on(device.optimizer, plan, progress):
                 return best, False
             if plan.one_epoch:
@@ -111,7 +114,7 @@ def _go_on(optimizer: OptimizerState, plan: Plan, progress: Progress) -> bool:
     optimizer.learning_rate = schedule.after_epoch(optimizer.learning_rate, progress.rows_seen)
     if progress.stalled <= plan.n_iter_no_change:
         return True
-    what = "Training loss" if progress.scores is None else "Validation score"
+    what = "Validation score" if progress.early_stopping else "Training loss"
     message = (
         f"{what} did not improve more than tol={plan.tol:f} for "
         f"{plan.n_iter_no_change:.0f} consecutive epochs. "
