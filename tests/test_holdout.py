@@ -388,3 +388,17 @@ def test_without_validation_a_scorer_changes_nothing(scoring):
     one = MLPClassifier(**NUMPY, scoring=scoring).fit(*train)
     assert_same_weights(one, MLPClassifier(**NUMPY).fit(*train))
     assert one.validation_scores_ is None
+
+
+def test_pickles_of_versions_without_these_parameters():
+    train, _ = halves("binary")
+    estimator = MLPClassifier(**NUMPY).fit(*train)
+    state = estimator.__getstate__()
+    assert state is not vars(estimator)
+    own = "class_weight", "scoring", "averaging", "averaging_decay", "averaging_start"
+    for name in (*own, "validation_loss_curve_", "best_iteration_", "_last_weights", "_scored_by"):
+        del state[name]
+    other = MLPClassifier.__new__(MLPClassifier)
+    other.__setstate__(state)
+    assert other.get_params() == estimator.get_params()
+    assert_same_weights(other.partial_fit(*train), estimator.partial_fit(*train))

@@ -8,10 +8,12 @@ from fastmlp.network import Network
 from fastmlp.regularization import Regularization
 from fastmlp.schedules import schedule
 from fastmlp.training import (
+    Averaging,
     OptimizerState,
     Plan,
     Progress,
     Rows,
+    Weights,
     batches_with_weight,
     fit_epochs,
     fit_lbfgs,
@@ -41,7 +43,7 @@ class Losses:
         return loss * len(order)
 
     def parameters(self):
-        return len(self.visited)
+        return np.float64(len(self.visited))
 
 
 def fit(device, plan=PLAN, rows=DATA, validate=None, early_stopping=True):
@@ -92,8 +94,24 @@ def test_with_a_score_that_decides(scores, epochs, best):
     assert progress.scores == scores[:epochs]
     assert progress.validation_losses == [-epoch - 1 for epoch in range(epochs)]
     assert progress.best_score == max(scores)
-    assert progress.best_epoch == kept == best
+    assert progress.best_epoch == kept.trained == kept.averaged == best
     assert progress.best_loss is None
+
+
+def test_the_average_is_validated():
+    averaging, seen = Averaging(Weights(0, 0), decay=1.0), []
+
+    def validate(parameters):
+        seen.append(parameters)
+        return 0.5, len(seen)
+
+    progress = Progress(validation_losses=[], scores=[], best_score=-np.inf)
+    best, _ = fit_epochs(
+        Losses(4, 3, 2), DATA, ALL, Plan(3, 0.1, 2), progress, np.random.RandomState(0), validate,
+        averaging,
+    )  # fmt: skip
+    assert seen == [1, 1.5, 2]  # means of the numbers of epochs, which stand for parameters
+    assert best == averaging.weights == Weights(trained=3, averaged=2, total=3)
 
 
 def test_with_a_score_that_is_only_recorded():

@@ -75,6 +75,7 @@ class GradientFlowDisplay:
         if estimator.solver == "lbfgs":
             raise ValueError("Gradients flow by epochs, which solver 'lbfgs' does not have.")
         network = clone(estimator).set_params(early_stopping=False, warm_start=False)
+        network.set_params(averaging=None)  # gradients are those of the weights that are trained
         known = {"classes": _classes(y)} if is_classifier(estimator) else {}
         if network.get_params().get("class_weight") == "balanced":  # not for partial_fit
             network.set_params(class_weight=None)

@@ -20,7 +20,7 @@ from ..regularization import Regularization
 from ..training import Rows
 from .fitted import Latest, model_of, network_to_go_on_with, take_weights
 from .holdout import Given, Labelled, given_rows
-from .parameters import check_parameters, hidden_units, per_layer
+from .parameters import check_parameters, defaults, hidden_units, per_layer
 from .solvers import descend, minimise
 from .state import (
     begin,
@@ -79,7 +79,7 @@ class BaseMLP(BaseEstimator, ABC):
     def _targets(self, y, dtype):
         """Return the targets of the loss, (n, outputs), from validated y."""
 
-    def _weights(self, sample_weight, X, y):
+    def _row_weights(self, sample_weight, X, y):
         """Return the weights of validated rows, or None."""
         return checked_weights(on_host(sample_weight), X)
 
@@ -116,7 +116,7 @@ class BaseMLP(BaseEstimator, ABC):
                 warn_of_unused(self, incremental)
             X, y = self._validated(X, y, reset=fresh)
             self._meet(y, incremental)
-            weights = self._weights(sample_weight, X, y)
+            weights = self._row_weights(sample_weight, X, y)
             rows = Rows(row_access(X), self._targets(y, X.dtype), weights)
             self.n_outputs_ = rows.targets.shape[1]
             validation = given_rows(self, given, like=rows)
@@ -258,12 +258,12 @@ class BaseMLP(BaseEstimator, ABC):
         return PLAIN
 
     def __getstate__(self):
-        state = super().__getstate__()
+        state = dict(super().__getstate__())  # which may be the estimator's own dict
         state.pop("_latest", None)  # which is made again from the attributes
         return state
 
     def __setstate__(self, state):
-        super().__setstate__(state)
+        super().__setstate__(defaults(type(self)) | state)  # earlier versions had fewer parameters
         if "_fitted_as" in state:
             self._latest = Latest()
 

@@ -59,8 +59,8 @@ class BaseClassifier(ClassifierMixin, BaseMLP):
     def _check_known(self, y, name):
         check_known_labels(self, y, name)
 
-    def _weights(self, sample_weight, X, y):
-        weights = super()._weights(sample_weight, X, y)
+    def _row_weights(self, sample_weight, X, y):
+        weights = super()._row_weights(sample_weight, X, y)
         if self.class_weight is None:
             return weights
         product = class_weights(self, y)

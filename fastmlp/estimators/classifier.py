@@ -142,6 +142,9 @@ class MLPClassifier(BaseClassifier):
         dropout: SharesLike = 0.0,
         input_dropout: float = 0.0,
         scoring: str | Callable | None = None,
+        averaging: str | None = None,
+        averaging_decay: float = 0.9,
+        averaging_start: float = 0.75,
         device: str = "auto",
         n_jobs: int | None = None,
     ):
@@ -180,6 +183,9 @@ class MLPClassifier(BaseClassifier):
         self.dropout = dropout
         self.input_dropout = input_dropout
         self.scoring = scoring
+        self.averaging = averaging
+        self.averaging_decay = averaging_decay
+        self.averaging_start = averaging_start
         self.device = device
         self.n_jobs = n_jobs
 

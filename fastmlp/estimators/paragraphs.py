@@ -100,6 +100,19 @@ scoring : str, callable or None, default=None
     for minus the loss; a name from scikit-learn such as "roc_auc"; or a function
     ``scorer(estimator, X, y)`` or ``scorer(estimator, X, y, sample_weight)``, if they have
     weights, that returns a number, of which more is better. X is an array or CSR matrix.
+averaging : {"ema", "swa"}, default=None
+    Whether to predict, and to score validation rows, with an average of the weights after each
+    epoch. "ema", an exponential moving average (Polyak and Juditsky, 1992), of the weights w_e
+    after epoch k is ``sum(d**(k - e) * w_e) / sum(d**(k - e))`` over the epochs e = 1, ..., k, with
+    d = `averaging_decay`. "swa", stochastic weight averaging (Izmailov et al., 2018), is their
+    mean from epoch `averaging_start` on. Epochs are counted over all calls. Training itself is the
+    same as without an average: `loss_curve_` is of the weights that are averaged, and warm starts
+    and `partial_fit` go on from these. Not for "lbfgs".
+averaging_decay : float, default=0.9
+    d, in [0, 1): about the last ``1 / (1 - d)`` epochs count.
+averaging_start : float or int, default=0.75
+    The first epoch to average with "swa", or the fraction of `max_iter` to leave out before. A fit
+    that stops earlier has no average.
 device : {"auto", "cpu", "cuda", "reference"}, default="auto"
     Where to compute: compiled code on the CPU, an NVIDIA GPU, or plain NumPy. "auto" is the CPU
     for data on the host; it will be the GPU where that is faster, once the kernels have been

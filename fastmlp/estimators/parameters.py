@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
+from inspect import signature
 from numbers import Integral, Real
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import sklearn
@@ -40,9 +42,18 @@ OWN_CONSTRAINTS = {
     "dropout": [*SHARE, "array-like"],
     "input_dropout": SHARE,
     "scoring": [str, callable, None],
+    "averaging": [str, None],
+    "averaging_decay": SHARE,
+    "averaging_start": [*SHARE, *_THEIRS["max_iter"]],
     "device": [str],
     "n_jobs": [Integral, None],
 }
+
+
+@lru_cache
+def defaults(kind: type[BaseMLP]) -> dict[str, Any]:
+    """Return the parameters of an estimator's class with their default values."""
+    return {name: each.default for name, each in signature(kind).parameters.items()}
 
 
 def check_parameters(estimator: BaseMLP) -> None:
@@ -67,6 +78,7 @@ def check_parameters(estimator: BaseMLP) -> None:
     _check_name(estimator, "solver", {"lbfgs", *OPTIMIZERS})
     _check_name(estimator, "weight_init", initializers.NAMES)
     _check_name(estimator, "class_weight", {"balanced"})
+    _check_name(estimator, "averaging", {"ema", "swa"})
     if isinstance(estimator.scoring, str):  # the names are looked up only then
         _check_name(estimator, "scoring", {"loss", *get_scorer_names()})
     _check_name(estimator, "device", {"auto", *devices.DEVICES})

@@ -82,7 +82,7 @@ def problem_of(
     encoder.loss = network.loss.parameter
     rows, y = encoder._validated(X, y, reset=False)
     encoder._check_known(y, "y")
-    targets, weights = encoder._targets(y, rows.dtype), encoder._weights(sample_weight, rows, y)
+    targets, weights = encoder._targets(y, rows.dtype), encoder._row_weights(sample_weight, rows, y)
     if targets.shape[1] != estimator.n_outputs_:
         raise ValueError(
             f"y has {targets.shape[1]} output(s), but the network was fitted with "

@@ -125,6 +125,9 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         dropout: SharesLike = 0.0,
         input_dropout: float = 0.0,
         scoring: str | Callable | None = None,
+        averaging: str | None = None,
+        averaging_decay: float = 0.9,
+        averaging_start: float = 0.75,
         device: str = "auto",
         n_jobs: int | None = None,
     ):
@@ -161,6 +164,9 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         self.dropout = dropout
         self.input_dropout = input_dropout
         self.scoring = scoring
+        self.averaging = averaging
+        self.averaging_decay = averaging_decay
+        self.averaging_start = averaging_start
         self.device = device
         self.n_jobs = n_jobs
 

@@ -5,13 +5,16 @@ from dataclasses import replace
 from sklearn.exceptions import ConvergenceWarning
 
 from ..notices import warn
-from ..training import Plan, fit_epochs, fit_lbfgs
+from ..training import Plan, Weights, fit_epochs, fit_lbfgs
 from .holdout import divided
 from .parameters import batch_rows
 from .scoring import measurement
 from .state import (
     keep_progress,
     keep_validation,
+    keep_weights,
+    last_weights,
+    next_averaging,
     next_dropout_seed,
     next_optimizer,
     next_progress,
@@ -21,6 +24,11 @@ from .state import (
 
 def minimise(estimator, network, parameters, training, validation, fresh):
     """Fit by L-BFGS; return the parameters. Validation rows are measured, but decide nothing."""
+    if estimator.averaging is not None:
+        raise ValueError(
+            "solver='lbfgs' does not go by epochs, whose weights averaging needs: use 'adam' or "
+            "'sgd'."
+        )
     rows = training.rows
     n = rows.X.shape[0]
     device = estimator._device(
@@ -65,9 +73,11 @@ def descend(estimator, network, parameters, training, validation, fresh, increme
         estimator._dropout_seed = next_dropout_seed(estimator, fresh, optimizer, random_state)
         regularization = replace(regularization, seed=estimator._dropout_seed)
     progress = next_progress(estimator, fresh, validation is not None)
+    first = last_weights(estimator, parameters, fresh)
+    averaging = next_averaging(estimator, first)
     device = estimator._device(
         network,
-        parameters,
+        first.trained,
         rows.X,
         epochs=1 if incremental else estimator.max_iter,
         optimizer=optimizer,
@@ -83,7 +93,9 @@ def descend(estimator, network, parameters, training, validation, fresh, increme
         verbose=int(estimator.verbose),
     )
     validate = validation and measurement(estimator, device, validation)
-    best, exhausted = fit_epochs(device, rows, order, plan, progress, random_state, validate)
+    best, exhausted = fit_epochs(
+        device, rows, order, plan, progress, random_state, validate, averaging
+    )
     if exhausted:
         warn(
             f"Stochastic Optimizer: Maximum iterations ({estimator.max_iter}) "
@@ -94,16 +106,17 @@ def descend(estimator, network, parameters, training, validation, fresh, increme
     optimizer.moments = device.moments()
     estimator._optimizer = optimizer
     keep_progress(estimator, progress)
-    if not estimator.early_stopping:
-        return device.parameters()
-    if best is not None:
-        return best
-    # No score was a number and better than the last fit's. In this case scikit-learn keeps the
-    # initial weights of a new fit, and the final weights of a warm start. It fails if all
-    # validation rows have weight 0; here the final weights are kept.
-    weights = validation.rows.weights
-    weightless = weights is not None and not weights.any()
-    return parameters if fresh and not weightless else device.parameters()
+    trained = device.parameters()
+    kept = averaging.weights._replace(trained=trained) if averaging else Weights(trained, trained)
+    if estimator.early_stopping:
+        # Without a score that is a number and better than the last fit's, scikit-learn keeps the
+        # initial weights of a new fit, and the final weights of a warm start. It fails if all
+        # validation rows have weight 0; here the final weights are kept.
+        weights = validation.rows.weights
+        weightless = weights is not None and not weights.any()
+        kept = best or (first if fresh and not weightless else kept)
+    keep_weights(estimator, kept)
+    return kept.averaged
 
 
 def _lbfgs_message(result, n_iter, max_iter):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from copy import copy
 from functools import lru_cache
+from numbers import Integral
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 from .. import optimizers
 from ..notices import warn
 from ..schedules import schedule
-from ..training import OptimizerState, Progress
+from ..training import Averaging, OptimizerState, Progress, Weights
 from .parameters import hidden_units
 
 if TYPE_CHECKING:
@@ -147,6 +148,37 @@ def keep_validation(estimator: BaseMLP, progress: Progress) -> None:
     if progress.scores is not None:
         estimator.validation_scores_ = progress.scores
         estimator.best_validation_score_ = progress.best_score
+
+
+def last_weights(estimator: BaseMLP, parameters: np.ndarray, fresh: bool) -> Weights:
+    """Return the weights to go on from: if `coefs_` is an average, those that it is the average of.
+
+    Weights that were set by hand since are used themselves.
+    """
+    last = getattr(estimator, "_last_weights", None)
+    if fresh or last is None or not np.array_equal(last.averaged, parameters):
+        return Weights(parameters, parameters)
+    return last
+
+
+def next_averaging(estimator: BaseMLP, weights: Weights) -> Averaging | None:
+    """Return the average that the estimator asks for, which goes on from these weights."""
+    if estimator.averaging is None:
+        return None
+    if estimator.averaging == "ema":
+        return Averaging(weights, estimator.averaging_decay)
+    start = estimator.averaging_start
+    first = int(start) if isinstance(start, Integral) else int(start * estimator.max_iter) + 1
+    return Averaging(weights, decay=1.0, first=first)
+
+
+def keep_weights(estimator: BaseMLP, weights: Weights) -> None:
+    """Keep the weights to go on from, if those of `coefs_` are an average.
+
+    The average is copied: `coefs_` may be edited in place.
+    """
+    on = estimator.averaging is not None
+    estimator._last_weights = weights._replace(averaged=weights.averaged.copy()) if on else None
 
 
 def next_dropout_seed(

@@ -1,6 +1,7 @@
 """The fit loops: epochs of an optimiser, and L-BFGS."""
 
 from ..devices.device import Rows
+from .averaging import Averaging, Weights
 from .epochs import Plan, batches_with_weight, fit_epochs
 from .lbfgs import fit_lbfgs
 from .objective import loss_and_gradient
@@ -8,8 +9,8 @@ from .optimizer import OptimizerState
 from .progress import Progress
 
 __all__ = [
-    "OptimizerState", "Plan", "Progress", "Rows", "batches_with_weight", "fit_epochs", "fit_lbfgs",
-    "loss_and_gradient",
+    "Averaging", "OptimizerState", "Plan", "Progress", "Rows", "Weights", "batches_with_weight",
+    "fit_epochs", "fit_lbfgs", "loss_and_gradient",
 ]  # fmt: skip
 
 #: Its name in pickles of version 0.1.0.

@@ -7,6 +7,7 @@ import numpy as np
 
 from ..devices.device import Device, Rows
 from ..notices import warn
+from .averaging import Averaging, Weights
 from .optimizer import OptimizerState
 from .progress import Progress
 
@@ -46,7 +47,8 @@ def fit_epochs(
     progress: Progress,
     random_state: np.random.RandomState,
     validate: Callable[[np.ndarray], tuple[float, float]] | None = None,
-) -> tuple[np.ndarray | None, bool]:
+    averaging: Averaging | None = None,
+) -> tuple[Weights | None, bool]:
     """Train epoch by epoch until there is no more improvement.
 
     Parameters
@@ -66,11 +68,13 @@ def fit_epochs(
     validate : callable, optional
         Returns loss and score of packed parameters on validation rows, which are recorded after
         each epoch. Whether they decide when to stop, `progress` says.
+    averaging : Averaging, optional
+        The average of the parameters, updated in place. It is what is validated.
 
     Returns
     -------
-    best : ndarray or None
-        Packed parameters at the best validation score, if there was one.
+    best : Weights or None
+        Parameters at the best validation score, if there was one.
     exhausted : bool
         Whether `max_iter` epochs ended before training converged.
     """
@@ -88,15 +92,16 @@ def fit_epochs(
                 assert device.batch_size is not None  # None only in a device for prediction
                 visited = batches_with_weight(order, weights, device.batch_size)
             loss = device.train(rows, visited) / len(visited)
-            parameters = measured = None
-            if validate is not None:
-                parameters = device.parameters()
-                measured = validate(parameters)
+            kept = measured = None
+            if validate is not None or averaging is not None:
+                kept = _weights_of(device, averaging, len(progress.loss_curve) + 1)
+            if validate is not None and kept is not None:
+                measured = validate(kept.averaged)
             progress.record_loss(loss, len(order), plan.tol)
             plan.say(f"Iteration {progress.epochs}, loss = {loss:.8f}", progress.epochs)
             if measured is not None:  # recorded only now: an interrupt leaves curves of one length
                 if progress.record_validation(*measured, plan.tol, len(progress.loss_curve)):
-                    best = parameters
+                    best = kept
                 plan.say(f"Validation score: {measured[1]:f}", progress.epochs)
             if not _go_on(device.optimizer, plan, progress):
                 return best, False
@@ -106,6 +111,14 @@ def fit_epochs(
     except KeyboardInterrupt:
         warn("Training interrupted by user.")
         return best, False
+
+
+def _weights_of(device: Device, averaging: Averaging | None, epoch: int) -> Weights:
+    """Return the parameters after an epoch, and their average or again themselves."""
+    trained = device.parameters()
+    if averaging is None:
+        return Weights(trained, trained)
+    return averaging.after_epoch(trained, epoch)
 
 
 def _go_on(optimizer: OptimizerState, plan: Plan, progress: Progress) -> bool:
