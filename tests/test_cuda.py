@@ -489,6 +489,25 @@ def test_arrays_on_the_gpu_are_used_in_place():
 
 
 @pytest.mark.usefixtures("described")
+@pytest.mark.parametrize("scoring", [None, "neg_log_loss"])
+def test_validation_rows_on_the_gpu(scoring):
+    """Wherever they and the training rows are, and also those held out."""
+    X, y = small_data()
+    settings = {"max_iter": 2, "batch_size": 6, "n_iter_no_change": 3, "random_state": 0}
+    settings |= {"early_stopping": True, "validation_fraction": 0.3, "scoring": scoring}
+    expected = {}
+    for place in ({}, {"X": OnGpu}, {"X_val": OnGpu}, {"X": OnGpu, "X_val": OnGpu}):
+        own = {"X_val": place.get("X_val", np.asarray)(X[:6]), "y_val": y[:6]}
+        for given in ({}, own):
+            fit = MLPClassifier((4,), device="cuda", **settings)
+            with pytest.warns(match="Maximum"):
+                fit.fit(place.get("X", np.asarray)(X), y, **given)
+            reached = fit.validation_loss_curve_, fit.validation_scores_
+            assert expected.setdefault(bool(given), reached) == reached
+    assert expected[True] != expected[False]
+
+
+@pytest.mark.usefixtures("described")
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [

@@ -127,7 +127,47 @@ def test_loss_curve_with_validation(template, task, label):
     assert display.score_ax_.get_ylabel().endswith(label)
     (best,) = display.best_.get_ydata()
     assert best == network.best_validation_score_
-    assert len(display.ax_.get_legend().get_texts()) == 3
+    np.testing.assert_array_equal(
+        display.validation_line_.get_ydata(), network.validation_loss_curve_
+    )
+    assert display.best_.get_xdata() == network.best_iteration_
+    assert display.best_.get_label().endswith("these weights are kept")
+    assert len(display.ax_.get_legend().get_texts()) == 4
+
+
+@pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
+@pytest.mark.parametrize(
+    ("scoring", "label"),
+    [("loss", None), ("roc_auc", "validation roc_auc"), (lambda *_: 1.0, "validation score")],
+)
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_loss_curve_with_a_scorer(scoring, label, early_stopping):
+    """Without early stopping, no weights are kept; minus the loss needs no axis of its own."""
+    X, y, _ = TASKS["binary"].data()
+    network = classifier(scoring=scoring, early_stopping=early_stopping, max_iter=5)
+    network.fit(X, y, X_val=X[::2], y_val=y[::2])
+    display = LossCurveDisplay.from_estimator(network)
+    assert (display.score_ax_ is None) is (label is None)
+    if label:
+        assert display.score_ax_.get_ylabel() == label
+    assert display.best_.get_xdata() == network.best_iteration_
+    assert ("kept" in display.best_.get_label()) is early_stopping
+    again = LossCurveDisplay(
+        network.loss_curve_, None if scoring == "loss" else network.validation_scores_,
+        validation_loss_curve=network.validation_loss_curve_,
+    ).plot()  # fmt: skip
+    assert again.best_.get_xydata().tolist() == display.best_.get_xydata().tolist()
+
+
+@pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
+def test_loss_curve_of_a_warm_start_with_validation():
+    """Its first epochs have none."""
+    X, y, _ = TASKS["binary"].data()
+    network = classifier(max_iter=5, warm_start=True, n_iter_no_change=99).fit(X, y)
+    network.fit(X, y, X_val=X, y_val=y)
+    display = LossCurveDisplay.from_estimator(network)
+    assert display.validation_line_.get_xdata().tolist() == [6, 7, 8, 9, 10]
+    assert display.best_.get_xdata() == network.best_iteration_ > 5
 
 
 def test_loss_curve_needs_a_curve(rows):

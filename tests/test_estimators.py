@@ -51,10 +51,17 @@ OWN = {
     "max_norm": None,
     "dropout": 0.0,
     "input_dropout": 0.0,
+    "scoring": None,
+    "averaging": None,
+    "averaging_decay": 0.9,
+    "averaging_start": 0.75,
     "device": "auto",
     "n_jobs": None,
 }
-CLASSIFIERS_OWN = {"loss": "log_loss", "label_smoothing": 0.0}
+CLASSIFIERS_OWN = {"loss": "log_loss", "label_smoothing": 0.0, "class_weight": None}
+
+#: Parameters that `fit` has besides, spelled as those of HistGradientBoosting.
+VALIDATION = ("X_val", "y_val", "sample_weight_val")
 
 
 @pytest.mark.parametrize(("ours", "theirs"), PAIRS)
@@ -73,7 +80,10 @@ def test_same_face(ours, theirs):
     public = {name for name in dir(theirs) if not name.startswith("_")}
     assert public <= {name for name in dir(ours) if not name.startswith("_")}
     for name in public & {"fit", "partial_fit", "predict", "predict_proba", "score"}:
-        assert parameters(getattr(ours, name)) == parameters(getattr(theirs, name))
+        expected = parameters(getattr(theirs, name))
+        if name == "fit":
+            expected += [(name, keyword, None) for name in VALIDATION]
+        assert parameters(getattr(ours, name)) == expected
     assert clone(ours(alpha=3)).get_params() == theirs(alpha=3).get_params() | more
     assert repr(ours(alpha=3)) == repr(theirs(alpha=3))
     assert "alpha" in ours(alpha=3)._repr_html_()
@@ -175,6 +185,12 @@ def test_validation_can_be_skipped():
         ({"dropout": [1.0]}, "dropout must be at least 0 and less than 1, got 1.0"),
         ({"dropout": ["half"]}, "dropout must be at least 0 and less than 1, got 'half'"),
         ({"input_dropout": 1}, "'input_dropout' parameter of MLPRegressor must be"),
+        ({"averaging": "mean"}, "'averaging' parameter of MLPRegressor must be a str among"),
+        ({"averaging": 1}, "'averaging' parameter of MLPRegressor must be"),
+        ({"averaging_decay": 1.0}, "'averaging_decay' parameter of MLPRegressor must be"),
+        ({"averaging_start": 1.0}, "'averaging_start' parameter of MLPRegressor must be"),
+        ({"averaging_start": -1}, "'averaging_start' parameter of MLPRegressor must be"),
+        ({"solver": "lbfgs", "averaging": "ema"}, "solver='lbfgs' does not go by epochs"),
         ({"solver": "lbfgs", "dropout": 0.1}, "solver='lbfgs' minimises one function"),
         ({"solver": "lbfgs", "input_dropout": 0.1}, "solver='lbfgs' minimises one function"),
         ({"solver": "lbfgs", "weight_decay": 0.1}, "solver='lbfgs' minimises one function"),
@@ -424,7 +440,8 @@ def test_metadata_routing():
     with sklearn.config_context(enable_metadata_routing=True):
         X, y, weights = TASKS["binary"].data()
         estimator = MLPClassifier(**NUMPY).set_fit_request(sample_weight=True)
-        assert estimator.get_metadata_routing().fit.requests == {"sample_weight": True}
+        requests = estimator.get_metadata_routing().fit.requests
+        assert requests == {"sample_weight": True} | dict.fromkeys(VALIDATION)
         scaler = StandardScaler().set_fit_request(sample_weight=False)
         make_pipeline(scaler, estimator).fit(X, y, sample_weight=weights)
         requests = estimator.set_partial_fit_request(classes=True).get_metadata_routing()

@@ -8,11 +8,13 @@ from fastmlp.network import Network
 from fastmlp.regularization import Regularization
 from fastmlp.schedules import schedule
 from fastmlp.training import (
+    Averaging,
     OptimizerState,
     Plan,
     Printer,
     Progress,
     Rows,
+    Weights,
     batches_with_weight,
     fit_epochs,
     fit_lbfgs,
@@ -42,12 +44,16 @@ class Losses:
         return loss * len(order)
 
     def parameters(self):
-        return len(self.visited)
+        return np.float64(len(self.visited))
 
 
-def fit(device, plan=PLAN, rows=DATA, score=None):
-    progress = Progress() if score is None else Progress(scores=[], best_score=-np.inf)
-    best, exhausted = fit_epochs(device, rows, ALL, plan, progress, np.random.RandomState(0), score)
+def fit(device, plan=PLAN, rows=DATA, validate=None, early_stopping=True):
+    progress = Progress()
+    if validate is not None:
+        progress = Progress(validation_losses=[], scores=[], best_score=-np.inf)
+        progress.best_loss = None if early_stopping else np.inf
+    random_state = np.random.RandomState(0)
+    best, exhausted = fit_epochs(device, rows, ALL, plan, progress, random_state, validate)
     return progress, best, exhausted
 
 
@@ -84,11 +90,50 @@ def test_training_goes_on_while_the_loss_falls(losses, epochs, best):
 def test_with_a_score_that_decides(scores, epochs, best):
     """And the parameters of the epoch with the best score are given back."""
     device, given = Losses(*range(9)), iter(scores)  # losses that rise are no matter
-    progress, kept, _ = fit(device, score=lambda: next(given))
+    progress, kept, _ = fit(device, validate=lambda parameters: (-parameters, next(given)))
     assert progress.epochs == epochs
     assert progress.scores == scores[:epochs]
+    assert progress.validation_losses == [-epoch - 1 for epoch in range(epochs)]
     assert progress.best_score == max(scores)
-    assert kept == best
+    assert progress.best_epoch == kept.trained == kept.averaged == best
+    assert progress.best_loss is None
+
+
+def test_the_average_is_validated():
+    averaging, seen = Averaging(Weights(0, 0), decay=1.0), []
+
+    def validate(parameters):
+        seen.append(parameters)
+        return 0.5, len(seen)
+
+    progress = Progress(validation_losses=[], scores=[], best_score=-np.inf)
+    best, _ = fit_epochs(
+        Losses(4, 3, 2), DATA, ALL, Plan(3, 0.1, 2), progress, np.random.RandomState(0), validate,
+        averaging,
+    )  # fmt: skip
+    assert seen == [1, 1.5, 2]  # means of the numbers of epochs, which stand for parameters
+    assert best == averaging.weights == Weights(trained=3, averaged=2, total=3)
+
+
+def test_with_a_score_that_is_only_recorded():
+    """The training loss decides, as if there were no validation."""
+    scores = iter([5, 1, 9, 3, 3, 3])
+    progress, _, _ = fit(
+        Losses(3, 2, 2, 2, 2, 1), validate=lambda _: (0.5, next(scores)), early_stopping=False
+    )
+    assert progress.epochs == len(progress.scores) == len(progress.validation_losses) == 5
+    assert (progress.best_loss, progress.best_score, progress.best_epoch) == (2, 9, 3)
+
+
+def test_an_interrupt_in_validation_leaves_curves_of_one_length():
+    def validate(parameters):
+        if parameters == 3:
+            raise KeyboardInterrupt
+        return 0.5, 1.0
+
+    with pytest.warns(UserWarning, match="Training interrupted by user"):
+        progress, _, _ = fit(Losses(3, 2, 1), validate=validate)
+    assert len(progress.loss_curve) == len(progress.scores) == progress.epochs == 2
 
 
 def test_progress_goes_on_from_fit_to_fit():
@@ -201,6 +246,16 @@ def test_an_interrupt_of_lbfgs_keeps_the_least_loss():
     assert found.fun == min(device.seen) < device.seen[0]
     assert found.x.dtype == device.dtype
     assert Bowl().sums(DATA, found.x).loss == pytest.approx(found.fun, rel=1e-5)
+
+
+def test_lbfgs_records_every_iteration():
+    progress = Progress(validation_losses=[], scores=[], best_score=-np.inf)
+    found = minimise(
+        Bowl(), validate=lambda x: (float(x[0]), -float(x[0])), progress=progress, max_iter=5
+    )
+    assert len(progress.validation_losses) == found.nit
+    assert progress.validation_losses[-1] == np.float32(found.x[0])
+    assert progress.best_epoch == 1 + np.argmin(progress.validation_losses)
 
 
 def test_an_interrupt_before_there_is_anything_to_keep():

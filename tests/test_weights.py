@@ -11,7 +11,7 @@ from sklearn.ensemble import (
 from tasks import DEVICES, TASKS
 
 from fastmlp import MLPClassifier, MLPRegressor
-from fastmlp.estimators import solvers
+from fastmlp.estimators import holdout
 
 pytestmark = pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
 SETTINGS = {"hidden_layer_sizes": (5,), "random_state": 0, "shuffle": False, "batch_size": 10}
@@ -66,14 +66,14 @@ def test_weights_that_cancel_out_are_an_error(device):
 @pytest.fixture
 def held_out(monkeypatch):
     """The rows that fits have held out, one array for each fit."""
-    noted, split = [], solvers.held_out
+    noted, split = [], holdout.held_out
 
     def note(estimator, rows, random_state):
         parts = split(estimator, rows, random_state)
         noted.append(parts[1])
         return parts
 
-    monkeypatch.setattr(solvers, "held_out", note)
+    monkeypatch.setattr(holdout, "held_out", note)
     return noted
 
 
@@ -91,6 +91,8 @@ def test_a_validation_share_without_weight(device, task, held_out):
     fitted = TASKS[task].ours(**settings, max_iter=15).fit(X, y, weights)
     assert fitted.n_iter_ == len(fitted.loss_curve_) == 15
     assert np.isnan(fitted.validation_scores_).all()
+    assert np.isnan(fitted.validation_loss_curve_).all()
+    assert fitted.best_iteration_ is None
     first = TASKS[task].ours(**settings, max_iter=1, learning_rate_init=1e-300).fit(X, y)
     assert np.abs(fitted.coefs_[0] - first.coefs_[0]).min() > 0
 

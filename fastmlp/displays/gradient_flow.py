@@ -4,6 +4,7 @@ from typing import Any, Self
 
 import numpy as np
 from sklearn.base import clone, is_classifier
+from sklearn.utils import compute_sample_weight
 
 from ..estimators.base import BaseMLP
 from ..estimators.types import LabelsLike, MatrixLike, WeightsLike
@@ -74,7 +75,12 @@ class GradientFlowDisplay:
         if estimator.solver == "lbfgs":
             raise ValueError("solver='lbfgs' has no epochs to show: use another solver.")
         network = clone(estimator).set_params(early_stopping=False, warm_start=False)
+        network.set_params(averaging=None)  # gradients are those of the weights that are trained
         known = {"classes": _classes(y)} if is_classifier(estimator) else {}
+        if network.get_params().get("class_weight") == "balanced":  # not for partial_fit
+            network.set_params(class_weight=None)
+            balanced = compute_sample_weight("balanced", y)
+            sample_weight = balanced if sample_weight is None else balanced * sample_weight
         norms = []
         for _ in range(epochs):
             network.partial_fit(X, y, sample_weight, **known)

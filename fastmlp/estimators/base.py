@@ -18,8 +18,9 @@ from ..network import Network
 from ..predictor import PLAIN, Predictor
 from ..regularization import Regularization
 from ..training import Rows
-from .fitted import Latest, model_of, network_to_go_on_with
-from .parameters import check_parameters, hidden_units, per_layer
+from .fitted import Latest, model_of, network_to_go_on_with, take_weights
+from .holdout import Given, Labelled, given_rows
+from .parameters import check_parameters, defaults, hidden_units, per_layer
 from .solvers import descend, minimise
 from .state import (
     begin,
@@ -27,6 +28,8 @@ from .state import (
 )
 from .types import MatrixLike
 from .validation import FLOATS, checked_weights, on_host, row_access, seeded, validated
+
+NOTHING = Given()  # no validation rows
 
 
 class BaseMLP(BaseEstimator, ABC):
@@ -55,14 +58,30 @@ class BaseMLP(BaseEstimator, ABC):
     t_: int
     loss_curve_: list[float]
     best_loss_: float | None
+    validation_loss_curve_: list[float] | None
     validation_scores_: list[float] | None
     best_validation_score_: float | None
+    best_iteration_: int | None
 
     # ---- defined by the subclasses --------------------------------------------------------------
 
     @abstractmethod
-    def _encode(self, X, y, incremental, reset):
-        """Validate X and y; return X and the targets of the loss, (n, outputs)."""
+    def _validated(self, X, y, reset):
+        """Validate X and y, and return them as arrays or sparse matrices."""
+
+    def _meet(self, y, incremental):
+        """Learn from y which targets there are, or compare them with those of an earlier fit."""
+
+    def _check_known(self, y, name):
+        """Check that y, called `name` by the user, has only such targets as those of the fit."""
+
+    @abstractmethod
+    def _targets(self, y, dtype):
+        """Return the targets of the loss, (n, outputs), from validated y."""
+
+    def _row_weights(self, sample_weight, X, y):
+        """Return the weights of validated rows, or None."""
+        return checked_weights(on_host(sample_weight), X)
 
     #: Names that `loss` accepts.
     _losses: tuple[str, ...]
@@ -83,7 +102,7 @@ class BaseMLP(BaseEstimator, ABC):
 
     # ---- fit ------------------------------------------------------------------------------------
 
-    def _fit(self, X, y, sample_weight, incremental):
+    def _fit(self, X, y, sample_weight, given=NOTHING, *, incremental=False):
         """Fit from the start, from the last fit (warm start), or for one epoch (incremental)."""
         with all_or_nothing(self):
             if not (incremental and hasattr(self, "coefs_")):
@@ -95,28 +114,25 @@ class BaseMLP(BaseEstimator, ABC):
                 begin(self)
             else:
                 warn_of_unused(self, incremental)
-            X, targets = self._encode(X, y, incremental, reset=fresh)
-            weights = checked_weights(on_host(sample_weight), X)
-            rows = Rows(row_access(X), targets, weights)
-            self.n_outputs_ = targets.shape[1]
+            X, y = self._validated(X, y, reset=fresh)
+            self._meet(y, incremental)
+            weights = self._row_weights(sample_weight, X, y)
+            rows = Rows(row_access(X), self._targets(y, X.dtype), weights)
+            self.n_outputs_ = rows.targets.shape[1]
+            validation = given_rows(self, given, like=rows)
             with seeded(self.random_state) as random_state:
                 network, parameters = self._start(fresh, rows.X, hidden, random_state)
+                start = network, parameters, Labelled(rows, y), validation, fresh
                 if self.solver == "lbfgs":
-                    parameters = minimise(self, network, parameters, rows, fresh)
+                    parameters = minimise(self, *start)
                 else:
-                    start = network, parameters, rows
-                    parameters = descend(self, *start, fresh, incremental, random_state)
+                    parameters = descend(self, *start, incremental, random_state)
             if not np.isfinite(parameters).all():
                 raise ValueError(
                     "Solver produced non-finite parameter weights. The input data may"
                     " contain large values and need to be preprocessed."
                 )
-            self._latest = Latest()
-            self._fitted_as = network
-            self.coefs_, self.intercepts_ = network.views(parameters)
-            self.activation_params_ = network.activation_views(parameters)
-            self.n_layers_ = len(network.units)
-            self.out_activation_ = network.output_activation.name
+            take_weights(self, network, parameters)
         return self
 
     def _start(self, fresh, X, hidden, random_state):
@@ -242,12 +258,12 @@ class BaseMLP(BaseEstimator, ABC):
         return PLAIN
 
     def __getstate__(self):
-        state = super().__getstate__()
+        state = dict(super().__getstate__())  # which may be the estimator's own dict
         state.pop("_latest", None)  # which is made again from the attributes
         return state
 
     def __setstate__(self, state):
-        super().__setstate__(state)
+        super().__setstate__(defaults(type(self)) | state)  # earlier versions had fewer parameters
         if "_fitted_as" in state:
             self._latest = Latest()
 

@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import Self, TypeVar
 
 import numpy as np
 import sklearn.neural_network
-from sklearn.base import ClassifierMixin
-from sklearn.utils import column_or_1d
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.multiclass import unique_labels
-from sklearn.utils.validation import check_is_fitted
 
-from .. import activations
 from ..activations import Activation
-from ..losses import CLASSIFICATION, Loss
-from ..losses import resolve as resolve_loss
+from ..losses import Loss
 from ..optimizers import Optimizer
-from ..predictor import PAIR, PLAIN, SHARES
-from .base import BaseMLP, all_or_nothing
-from .labels import check_labels, indicators, know_classes, label_binarizer, labels_in
+from .base import all_or_nothing
+from .classification import BaseClassifier
+from .holdout import Given
+from .labels import know_classes, refuse_balanced
 from .paragraphs import documented
 from .parameters import OWN_CONSTRAINTS, SHARE, check_parameters
 from .types import LabelsLike, MatrixLike, SharesLike, SizesLike, WeightsLike
-from .validation import FLOATS, on_host, validated
+from .validation import on_host
 
 
 def _is_stochastic(estimator):
@@ -44,14 +39,8 @@ def _if_stochastic(method: _Method) -> _Method:
     return available_if(_is_stochastic)(method)
 
 
-def _normalised(outputs):
-    """Divide each row by its sum; a row of zeros gives every class the same probability."""
-    sums = outputs.sum(axis=1, keepdims=True)
-    return np.where(sums > 0, outputs, 1) / np.where(sums > 0, sums, outputs.shape[1])
-
-
 @documented
-class MLPClassifier(ClassifierMixin, BaseMLP):
+class MLPClassifier(BaseClassifier):
     """Multi-layer perceptron classifier.
 
     Replaces `sklearn.neural_network.MLPClassifier`: same parameters, attributes, random draws and
@@ -68,6 +57,12 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     label_smoothing : float, default=0.0
         ε in [0, 1): targets t become ``t (1 - ε) + ε / K`` for K classes, and
         ``t (1 - ε) + ε / 2`` for two classes and for labels.
+    class_weight : dict, list of dict or "balanced", default=None
+        Weight of each class, {label: weight}: it multiplies the weights of its rows, as if the
+        product had been passed as `sample_weight`. Classes that are not listed have weight 1.
+        "balanced" means ``n_samples / (n_classes * n_rows)`` with the number of rows of the class,
+        whatever their weights; not for `partial_fit`. For labels: a list with a dict for
+        each of them, whose weights are multiplied.
     output_activation : str or Activation, default=None
         Activation of the outputs. None means "softmax" for the log loss of several classes,
         otherwise "logistic". Outputs must lie within [0, 1]. With the log loss of two classes or of
@@ -82,7 +77,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     n_outputs_ : int
         Number of outputs.
     validation_scores_ : list of float or None
-        Score of every epoch on the held-out rows; None without early stopping.
+        Score of every epoch on the validation rows, by `scoring`; None without validation.
     classes_ : ndarray or list of ndarray of shape (n_classes,)
         Class labels.
 
@@ -106,10 +101,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     _parameter_constraints = (
         sklearn.neural_network.MLPClassifier._parameter_constraints
         | OWN_CONSTRAINTS
-        | {"label_smoothing": SHARE}
+        | {"label_smoothing": SHARE, "class_weight": [str, dict, list, None]}
     )
-    _losses = CLASSIFICATION
-    classes_: np.ndarray  # or a list of them
 
     def __init__(
         self,
@@ -139,6 +132,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         max_fun: int = 15000,
         loss: str | Loss = "log_loss",
         label_smoothing: float = 0.0,
+        class_weight: dict | list | str | None = None,
         output_activation: str | Activation | None = None,
         weight_init: str | Sequence = "glorot",
         l1: float = 0.0,
@@ -147,6 +141,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         max_norm: float | None = None,
         dropout: SharesLike = 0.0,
         input_dropout: float = 0.0,
+        scoring: str | Callable | None = None,
+        averaging: str | None = None,
+        averaging_decay: float = 0.9,
+        averaging_start: float = 0.75,
         device: str = "auto",
         n_jobs: int | None = None,
     ):
@@ -175,6 +173,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         self.max_fun = max_fun
         self.loss = loss
         self.label_smoothing = label_smoothing
+        self.class_weight = class_weight
         self.output_activation = output_activation
         self.weight_init = weight_init
         self.l1 = l1
@@ -183,10 +182,23 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         self.max_norm = max_norm
         self.dropout = dropout
         self.input_dropout = input_dropout
+        self.scoring = scoring
+        self.averaging = averaging
+        self.averaging_decay = averaging_decay
+        self.averaging_start = averaging_start
         self.device = device
         self.n_jobs = n_jobs
 
-    def fit(self, X: MatrixLike, y: LabelsLike, sample_weight: WeightsLike | None = None) -> Self:
+    def fit(
+        self,
+        X: MatrixLike,
+        y: LabelsLike,
+        sample_weight: WeightsLike | None = None,
+        *,
+        X_val: MatrixLike | None = None,
+        y_val: LabelsLike | None = None,
+        sample_weight_val: WeightsLike | None = None,
+    ) -> Self:
         """Fit the network to data X and labels y.
 
         Parameters
@@ -198,6 +210,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             Class labels, or an indicator matrix of labels.
         sample_weight : array-like of shape (n_samples,), default=None
             Weight of each row in the loss.
+        {validation}
 
         Returns
         -------
@@ -215,7 +228,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
         After any of these exceptions, the estimator is unchanged.
         """
-        return self._fit(X, y, sample_weight, incremental=False)
+        return self._fit(X, y, sample_weight, Given(X_val, y_val, sample_weight_val))
 
     @_if_stochastic
     def partial_fit(
@@ -246,153 +259,12 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Raises
         ------
         ValueError
-            As in `fit`; or if `classes` is missing in the first call, differs from that of the
-            first call, or lacks a label of y.
+            As in `fit`; if `classes` is missing in the first call, differs from that of the first
+            call, or lacks a label of y; or if class weights are to be "balanced".
         """
         with all_or_nothing(self):
             if not hasattr(self, "coefs_"):
                 check_parameters(self)
+            refuse_balanced(self)
             know_classes(self, classes, on_host(y))
             return self._fit(X, y, sample_weight, incremental=True)
-
-    def _encode(self, X, y, incremental, reset):
-        X, y = validated(self, X, y, reset=reset, multi_output=True, dtype=FLOATS)
-        if y.ndim == 2 and y.shape[1] == 1:
-            y = column_or_1d(y, warn=True)
-        if hasattr(self, "classes_") and self.warm_start:
-            check_labels(self, unique_labels(y))
-        elif hasattr(self, "classes_") and incremental:
-            check_labels(self, labels_in(y, self.classes_))
-        else:
-            self._label_binarizer = label_binarizer(y)
-            self.classes_ = self._label_binarizer.classes_
-        return X, self._targets(indicators(self, y), X.dtype)
-
-    @property
-    def _exclusive(self):
-        """Whether a row has one class of several."""
-        if hasattr(self, "_label_binarizer"):
-            return self._label_binarizer.y_type_ == "multiclass"
-        return self.out_activation_ == "softmax"  # weights were set by hand, not fitted
-
-    def _targets(self, indicators, dtype):
-        """Return the targets of the outputs: the indicators themselves, or smoothed."""
-        smoothing = self.label_smoothing
-        if not smoothing and self._network_loss().cross_entropy:
-            return indicators
-        evenly = smoothing / (indicators.shape[1] if self._exclusive else 2)
-        return (indicators * (1 - smoothing) + evenly).astype(dtype)
-
-    def _network_loss(self):
-        loss = resolve_loss(self.loss, CLASSIFICATION)
-        return loss if self._exclusive else loss.for_labels
-
-    def _network_output(self, loss):
-        if self.output_activation is None:
-            return None if loss.cross_entropy else "logistic"
-        output = activations.resolve(self.output_activation, activations.OUTPUT)
-        bounded = output.least >= 0 and output.most <= 1
-        if not (bounded or output.custom):
-            raise ValueError(
-                f"A classifier's outputs lie between 0 and 1, which those of {output.name!r} do "
-                "not, expected 'hard_sigmoid', 'logistic' or 'softmax'."
-            )
-        if output.whole_row and not self._exclusive:
-            raise ValueError("Softmax is for one class of several, not for two or for labels.")
-        return output
-
-    def _score_outputs(self, outputs, targets, weights):
-        if self._exclusive:
-            right = outputs.argmax(axis=1) == targets.argmax(axis=1)
-        else:
-            right = ((outputs > 0.5) == (targets > 0.5)).all(axis=1)
-        return float(np.average(right, weights=weights))
-
-    def predict(self, X: MatrixLike) -> np.ndarray:
-        """Predict labels.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Data.
-
-        Returns
-        -------
-        y : ndarray of shape (n_samples,) or (n_samples, n_labels)
-            The most probable class, or an indicator matrix of the labels above probability 1/2.
-        """
-        outputs = self._outputs(X)
-        binarizer = getattr(self, "_label_binarizer", None)
-        if binarizer is not None and binarizer.y_type_.startswith("multilabel"):
-            return binarizer.inverse_transform(outputs)
-        check_is_fitted(self, "classes_")
-        classes = np.asarray(self.classes_)
-        if len(classes) == 1:
-            return np.repeat(classes, len(outputs))
-        codes = outputs.ravel() > 0.5 if outputs.shape[1] == 1 else outputs.argmax(axis=1)
-        return classes[codes.astype(np.intp)]
-
-    def predict_proba(self, X: MatrixLike) -> np.ndarray:
-        """Predict probabilities.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Data.
-
-        Returns
-        -------
-        probabilities : ndarray of shape (n_samples, n_classes)
-            Probability of each class in the order of `classes_`, or of each label. For several
-            classes without softmax, each row of outputs is divided by its sum. A single class has
-            probability 1.
-        """
-        model, outputs = self._forward(X)
-        if self._has_one_class:
-            return np.ones_like(outputs)
-        if outputs.shape[1] == 1:
-            columns = np.empty((2, len(outputs)), outputs.dtype)
-            columns[1] = outputs[:, 0]
-            np.subtract(1, columns[1], out=columns[0])
-            return columns.T
-        return _normalised(outputs) if model.output_form == SHARES else outputs
-
-    @property
-    def _has_one_class(self):
-        return len(getattr(self, "classes_", ())) == 1
-
-    def _output_form(self, network):
-        if self._has_one_class:
-            return SHARES
-        if network.units[-1] == 1:
-            return PAIR
-        shared = self._exclusive and not network.output_activation.whole_row
-        return SHARES if shared else PLAIN
-
-    def predict_log_proba(self, X: MatrixLike) -> np.ndarray:
-        """Predict the logarithms of the probabilities.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Data.
-
-        Returns
-        -------
-        log_probabilities : ndarray of shape (n_samples, n_classes)
-            ``log(predict_proba(X))``; -inf where a probability is 0.
-        """
-        probabilities = self.predict_proba(X)
-        return np.log(probabilities, out=probabilities)
-
-    if TYPE_CHECKING:
-
-        def score(
-            self, X: MatrixLike, y: LabelsLike, sample_weight: WeightsLike | None = None
-        ) -> float:
-            """Return the accuracy. The method is scikit-learn's, which has no types."""
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.classifier_tags.multi_label = True
-        return tags

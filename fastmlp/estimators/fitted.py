@@ -30,6 +30,16 @@ class Latest:
     model: tuple[list | None, FittedNetwork | None] = (None, None)
 
 
+def take_weights(estimator: BaseMLP, network: Network, parameters: np.ndarray) -> None:
+    """Set the attributes that an estimator predicts from; weights are views of `parameters`."""
+    estimator._latest = Latest()
+    estimator._fitted_as = network
+    estimator.coefs_, estimator.intercepts_ = network.views(parameters)
+    estimator.activation_params_ = network.activation_views(parameters)
+    estimator.n_layers_ = len(network.units)
+    estimator.out_activation_ = network.output_activation.name
+
+
 #: Attributes that say what network the weights are those of.
 _SAID = ("_fitted_as", "out_activation_", "n_layers_")
 

@@ -5,6 +5,7 @@ An estimator stores the set in `classes_`, together with scikit-learn's binarize
 
 import numpy as np
 from sklearn.preprocessing import LabelBinarizer
+from sklearn.utils import compute_class_weight, compute_sample_weight
 from sklearn.utils.multiclass import type_of_target, unique_labels
 
 from .validation import LABEL_KINDS
@@ -45,19 +46,48 @@ def know_classes(estimator, classes, y):
         )
 
 
-def check_labels(estimator, labels):
-    """Check labels that continue a fit: a warm start needs all earlier ones, others a subset."""
-    if estimator.warm_start:
-        if set(labels) != set(estimator.classes_):
-            raise ValueError(
-                "warm_start can only be used where `y` has the same "
-                "classes as in the previous call to fit. Previously "
-                f"got {estimator.classes_}, `y` has {labels}"
-            )
-    elif len(labels) and len(np.setdiff1d(labels, estimator.classes_, assume_unique=True)):
+def check_same_labels(estimator, labels):
+    """Check that a warm start has all labels of the fit that it continues, and no others."""
+    if set(labels) != set(estimator.classes_):
         raise ValueError(
-            "`y` has classes not in `self.classes_`. "
-            f"`self.classes_` has {estimator.classes_}. 'y' has {labels}."
+            "warm_start can only be used where `y` has the same "
+            "classes as in the previous call to fit. Previously "
+            f"got {estimator.classes_}, `y` has {labels}"
+        )
+
+
+def check_known_labels(estimator, y, name="y"):
+    """Check that y, called `name` by the user, has no label that the estimator does not know."""
+    labels = labels_in(y, estimator.classes_)
+    if len(labels) and len(np.setdiff1d(labels, estimator.classes_, assume_unique=True)):
+        raise ValueError(
+            f"`{name}` has classes not in `self.classes_`. "
+            f"`self.classes_` has {estimator.classes_}. '{name}' has {labels}."
+        )
+
+
+def class_weights(estimator, y):
+    """Return the weight of each row of y by its class, or by its labels, as scikit-learn does.
+
+    "balanced" counts the rows of y. A dict may have classes that these rows lack.
+    """
+    given = estimator.class_weight
+    if y.ndim == 2:  # labels: the product of their weights
+        return compute_sample_weight(given, y)
+    classes = estimator.classes_ if isinstance(given, dict) else np.unique(y)
+    weights = compute_class_weight(given, classes=classes, y=y)
+    return weights[np.searchsorted(classes, y)]
+
+
+def refuse_balanced(estimator):
+    """Refuse class weights by the rows of a single call to partial_fit."""
+    if isinstance(estimator.class_weight, str) and estimator.class_weight == "balanced":
+        raise ValueError(
+            "class_weight 'balanced' is not supported for partial_fit. In order to use 'balanced' "
+            "weights, use compute_class_weight('balanced', classes=classes, y=y). In place of y "
+            "you can use a large enough sample of the full training set target to properly "
+            "estimate the class frequency distributions. Pass the resulting weights as the "
+            "class_weight parameter."
         )
 
 
@@ -69,6 +99,8 @@ def indicators(estimator, y):
     """
     if y.ndim != 1:
         return estimator._label_binarizer.transform(y).astype(bool)
+    if estimator._label_binarizer.y_type_.startswith("multilabel"):
+        raise ValueError("y has one label for each row, expected an indicator matrix of labels.")
     codes = np.searchsorted(estimator.classes_, y)[:, np.newaxis]
     if len(estimator.classes_) <= 2:
         return codes == 1

@@ -1,5 +1,6 @@
-"""Paragraphs that are common to the docstrings of both estimators."""
+"""Paragraphs that are common to the docstrings of both estimators, and of their `fit`."""
 
+import re
 import textwrap
 
 PARAGRAPHS = {
@@ -51,7 +52,9 @@ momentum : float, default=0.9
 nesterovs_momentum : bool, default=True
     Whether "sgd" uses Nesterov's momentum, which looks ahead along the velocity.
 early_stopping : bool, default=False
-    Whether to hold out validation rows, stop by their score, and keep the best weights.
+    Whether to stop by the score on validation rows, see `scoring`, and keep the best weights.
+    These rows are passed to `fit`, or else a random share of the rows is held out. Not for
+    "lbfgs".
 validation_fraction : float, default=0.1
     Fraction of the rows held out, in [0, 1).
 beta_1 : float, default=0.9
@@ -92,6 +95,24 @@ dropout : float or array-like of float, default=0.0
     for any number of threads. Not for "lbfgs".
 input_dropout : float, default=0.0
     The same for the features.
+scoring : str, callable or None, default=None
+    Score on the validation rows, by which early stopping goes: None for that of `score`; "loss"
+    for minus the loss; a name from scikit-learn such as "roc_auc"; or a function
+    ``scorer(estimator, X, y)`` or ``scorer(estimator, X, y, sample_weight)``, if they have
+    weights, that returns a number, of which more is better. X is an array or CSR matrix.
+averaging : {"ema", "swa"}, default=None
+    Whether to predict, and to score validation rows, with an average of the weights after each
+    epoch. "ema", an exponential moving average (Polyak and Juditsky, 1992), of the weights w_e
+    after epoch k is ``sum(d**(k - e) * w_e) / sum(d**(k - e))`` over the epochs e = 1, ..., k, with
+    d = `averaging_decay`. "swa", stochastic weight averaging (Izmailov et al., 2018), is their
+    mean from epoch `averaging_start` on. Epochs are counted over all calls. Training itself is the
+    same as without an average: `loss_curve_` is of the weights that are averaged, and warm starts
+    and `partial_fit` go on from these. Not for "lbfgs".
+averaging_decay : float, default=0.9
+    d, in [0, 1): about the last ``1 / (1 - d)`` epochs count.
+averaging_start : float or int, default=0.75
+    The first epoch to average with "swa", or the fraction of `max_iter` to leave out before. A fit
+    that stops earlier has no average.
 device : {"auto", "cpu", "cuda", "reference"}, default="auto"
     Where to compute: compiled code on the CPU, an NVIDIA GPU, or plain NumPy. "auto" is a GPU
     where one can be used and would likely be faster, else the CPU. A device chosen by name is
@@ -128,17 +149,36 @@ loss_curve_ : list of float
     Loss of every epoch ("adam" and "sgd").
 best_loss_ : float or None
     Lowest loss of an epoch; None with early stopping.
+validation_loss_curve_ : list of float or None
+    Mean loss of every epoch on the validation rows, without penalties; None without validation.
+    With "lbfgs", this and the next two attributes are of every iteration.
 best_validation_score_ : float or None
-    Best validation score; None without early stopping.
+    Best validation score; None without validation.
+best_iteration_ : int or None
+    Epoch with the best validation score, of all calls, counted from 1. With early stopping, the
+    weights are those of this epoch. None without validation.
 device_ : str
     Device that the last fit ran on.""",
+    # Parameters of `fit`.
+    "validation": """\
+X_val : {array-like, sparse matrix} of shape (n_val, n_features), default=None
+    Validation rows. With ``early_stopping=True`` they take the place of the random share: all
+    rows of X are trained on. Otherwise their loss and score are only recorded. In a pipeline,
+    ``Pipeline(..., transform_input=["X_val"])`` transforms them like X.
+y_val : array-like of shape (n_val,) or (n_val, n_outputs), default=None
+    Their labels or targets. Labels must occur in y.
+sample_weight_val : array-like of shape (n_val,), default=None
+    Their weights, by themselves: class weights are for the rows of X.""",
 }
 
 
 def documented(estimator: type) -> type:
-    """Insert the common paragraphs into a class's docstring, in place of their names in braces."""
-    if estimator.__doc__:  # there is none under python -OO
-        for name, text in PARAGRAPHS.items():
-            indented = textwrap.indent(text, "    ").lstrip()
-            estimator.__doc__ = estimator.__doc__.replace(f"{{{name}}}", indented)
+    """Insert the common paragraphs into the docstrings of a class and its `fit`."""
+    for described in (estimator, vars(estimator)["fit"]):
+        if described.__doc__:  # there is none under python -OO
+            described.__doc__ = re.sub(r"(?m)^( *)\{(\w+)\}$", _paragraph, described.__doc__)
     return estimator
+
+
+def _paragraph(name):
+    return textwrap.indent(PARAGRAPHS[name[2]], name[1])

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
+from inspect import signature
 from numbers import Integral, Real
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import sklearn
 import sklearn.neural_network
 from sklearn.base import is_regressor
+from sklearn.metrics import get_scorer_names
 
 from .. import activations, devices, initializers
 from ..activations import Activation
@@ -38,9 +41,19 @@ OWN_CONSTRAINTS = {
     "max_norm": [*_ABOVE_0, None],
     "dropout": [*SHARE, "array-like"],
     "input_dropout": SHARE,
+    "scoring": [str, callable, None],
+    "averaging": [str, None],
+    "averaging_decay": SHARE,
+    "averaging_start": [*SHARE, *_THEIRS["max_iter"]],
     "device": [str],
     "n_jobs": [Integral, None],
 }
+
+
+@lru_cache
+def defaults(kind: type[BaseMLP]) -> dict[str, Any]:
+    """Return the parameters of an estimator's class with their default values."""
+    return {name: each.default for name, each in signature(kind).parameters.items()}
 
 
 def check_parameters(estimator: BaseMLP) -> None:
@@ -64,6 +77,10 @@ def check_parameters(estimator: BaseMLP) -> None:
     _check_name(estimator, "loss", estimator._losses)
     _check_name(estimator, "solver", {"lbfgs", *OPTIMIZERS})
     _check_name(estimator, "weight_init", initializers.NAMES)
+    _check_name(estimator, "class_weight", {"balanced"})
+    _check_name(estimator, "averaging", {"ema", "swa"})
+    if isinstance(estimator.scoring, str):  # the names are looked up only then
+        _check_name(estimator, "scoring", {"loss", *get_scorer_names()})
     _check_name(estimator, "device", {"auto", *devices.DEVICES})
     if estimator.n_jobs == 0:
         raise ValueError(
@@ -74,7 +91,7 @@ def check_parameters(estimator: BaseMLP) -> None:
 
 def _check_name(estimator, parameter, names):
     """Check that a parameter, if it is a string, is one of the names."""
-    value = getattr(estimator, parameter)
+    value = getattr(estimator, parameter, None)  # not every parameter is one of both estimators
     if isinstance(value, str) and value not in names:
         choices = ", ".join(map(repr, sorted(names)))
         raise ValueError(

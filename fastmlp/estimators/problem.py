@@ -16,7 +16,7 @@ from ..regularization import Regularization
 from .base import BaseMLP
 from .fitted import model_of
 from .types import LabelsLike, MatrixLike, WeightsLike
-from .validation import checked_weights, row_access, validated
+from .validation import row_access, validated
 
 
 class Problem(NamedTuple):
@@ -59,7 +59,7 @@ def problem_of(
     y : array-like of shape (n_samples,) or (n_samples, n_outputs)
         Labels or targets.
     sample_weight : array-like of shape (n_samples,), default=None
-        Weight of each row.
+        Weight of each row; the classifier's `class_weight` is multiplied with it.
 
     Returns
     -------
@@ -76,13 +76,13 @@ def problem_of(
         If the data do not fit it, or are not finite.
     """
     _check_estimator(estimator)
-    # A copy, since encoding may set attributes; and a warm start would require every class.
+    # A copy, since parameters may have been set after the fit.
     model, encoder = model_of(estimator), copy(estimator)
     network = model.network
-    encoder.warm_start = False
     encoder.loss = network.loss.parameter
-    rows, targets = encoder._encode(X, y, incremental=True, reset=False)
-    weights = checked_weights(sample_weight, rows)
+    rows, y = encoder._validated(X, y, reset=False)
+    encoder._check_known(y, "y")
+    targets, weights = encoder._targets(y, rows.dtype), encoder._row_weights(sample_weight, rows, y)
     if targets.shape[1] != estimator.n_outputs_:
         raise ValueError(
             f"y has {targets.shape[1]} output(s), but the network was fitted with "

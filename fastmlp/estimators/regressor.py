@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Self
 
 import numpy as np
@@ -18,6 +18,7 @@ from ..losses import resolve as resolve_loss
 from ..optimizers import Optimizer
 from .base import BaseMLP
 from .fitted import model_of
+from .holdout import Given
 from .paragraphs import documented
 from .parameters import OWN_CONSTRAINTS
 from .types import MatrixLike, SharesLike, SizesLike, TargetsLike, WeightsLike
@@ -62,8 +63,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     n_outputs_ : int
         Number of outputs: targets times quantiles.
     validation_scores_ : list of float or None
-        Score of every epoch on the held-out rows: R², or D² for the quantile loss (see `score`).
-        None without early stopping.
+        Score of every epoch on the validation rows, by `scoring`: if that is None, R², or D² for
+        the quantile loss (see `score`). None without validation.
 
     See Also
     --------
@@ -123,6 +124,10 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         max_norm: float | None = None,
         dropout: SharesLike = 0.0,
         input_dropout: float = 0.0,
+        scoring: str | Callable | None = None,
+        averaging: str | None = None,
+        averaging_decay: float = 0.9,
+        averaging_start: float = 0.75,
         device: str = "auto",
         n_jobs: int | None = None,
     ):
@@ -158,10 +163,23 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         self.max_norm = max_norm
         self.dropout = dropout
         self.input_dropout = input_dropout
+        self.scoring = scoring
+        self.averaging = averaging
+        self.averaging_decay = averaging_decay
+        self.averaging_start = averaging_start
         self.device = device
         self.n_jobs = n_jobs
 
-    def fit(self, X: MatrixLike, y: TargetsLike, sample_weight: WeightsLike | None = None) -> Self:
+    def fit(
+        self,
+        X: MatrixLike,
+        y: TargetsLike,
+        sample_weight: WeightsLike | None = None,
+        *,
+        X_val: MatrixLike | None = None,
+        y_val: TargetsLike | None = None,
+        sample_weight_val: WeightsLike | None = None,
+    ) -> Self:
         """Fit the network to data X and targets y.
 
         Parameters
@@ -173,6 +191,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             Targets.
         sample_weight : array-like of shape (n_samples,), default=None
             Weight of each row in the loss.
+        {validation}
 
         Returns
         -------
@@ -185,7 +204,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             For invalid parameters or data, for targets for which the loss is not defined, or if
             training diverged to weights that are not finite. The estimator is then unchanged.
         """
-        return self._fit(X, y, sample_weight, incremental=False)
+        return self._fit(X, y, sample_weight, Given(X_val, y_val, sample_weight_val))
 
     def partial_fit(
         self, X: MatrixLike, y: TargetsLike, sample_weight: WeightsLike | None = None
@@ -210,17 +229,18 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         """
         return self._fit(X, y, sample_weight, incremental=True)
 
-    def _encode(self, X, y, incremental, reset):
+    def _validated(self, X, y, reset):
         X, y = validated(self, X, y, reset=reset, multi_output=True, y_numeric=True, dtype=FLOATS)
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
         if y.dtype.kind not in "fiub":
             raise ValueError(f"The targets of a regressor must be numbers, got dtype {y.dtype}.")
-        if y.dtype not in FLOATS:
-            y = y.astype(np.float64)
+        return X, y if y.dtype in FLOATS else y.astype(np.float64)
+
+    def _targets(self, y, dtype):
         loss = self._network_loss()
         loss.check_targets(y)
-        return X, np.repeat(y.reshape(len(y), -1), loss.outputs_per_target, axis=1)
+        return np.repeat(y.reshape(len(y), -1), loss.outputs_per_target, axis=1)
 
     def _network_loss(self):
         return resolve_loss(self.loss, REGRESSION)

@@ -1,17 +1,33 @@
-"""The two ways to train an estimator's network, and the validation rows of early stopping."""
+"""The two ways to train an estimator's network."""
 
-import numpy as np
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.model_selection import train_test_split
 
 from ..notices import warn
-from ..training import Plan, Printer, fit_epochs, fit_lbfgs
+from ..training import Plan, Printer, Weights, fit_epochs, fit_lbfgs
+from .holdout import divided
 from .parameters import batch_rows
-from .state import keep_progress, next_dropout_seed, next_optimizer, next_progress
+from .scoring import measurement
+from .state import (
+    keep_progress,
+    keep_validation,
+    keep_weights,
+    last_weights,
+    next_averaging,
+    next_dropout_seed,
+    next_optimizer,
+    next_progress,
+    no_progress,
+)
 
 
-def minimise(estimator, network, parameters, rows, fresh):
-    """Fit by L-BFGS; return the parameters."""
+def minimise(estimator, network, parameters, training, validation, fresh):
+    """Fit by L-BFGS; return the parameters. Validation rows are measured, but decide nothing."""
+    if estimator.averaging is not None:
+        raise ValueError(
+            "solver='lbfgs' does not go by epochs, whose weights averaging needs: use 'adam' or "
+            "'sgd'."
+        )
+    rows = training.rows
     n = rows.X.shape[0]
     device = estimator._device(
         network,
@@ -21,6 +37,7 @@ def minimise(estimator, network, parameters, rows, fresh):
         regularization=estimator._regularization(network),
         batch_size=min(n, 1024),
     )
+    progress = no_progress(validation is not None)
     result = fit_lbfgs(
         device,
         parameters,
@@ -28,7 +45,10 @@ def minimise(estimator, network, parameters, rows, fresh):
         max_iter=estimator.max_iter,
         max_fun=estimator.max_fun,
         tol=estimator.tol,
+        validate=validation and measurement(estimator, device, validation),
+        progress=progress,
     )
+    keep_validation(estimator, progress)
     estimator.device_ = device.name
     estimator.n_iter_ = min(result.nit, estimator.max_iter)
     estimator.loss_ = result.fun
@@ -39,21 +59,24 @@ def minimise(estimator, network, parameters, rows, fresh):
     return result.x
 
 
-def descend(estimator, network, parameters, rows, fresh, incremental, random_state):
+def descend(estimator, network, parameters, training, validation, fresh, incremental, random_state):
     """Fit by epochs of a stochastic optimiser; return the parameters."""
     if estimator.early_stopping and incremental:
         raise ValueError("partial_fit does not support early_stopping=True")
     regularization = estimator._regularization(network)
-    order, validation = held_out(estimator, rows, random_state)
+    rows = training.rows
+    order, validation = divided(estimator, training, validation, random_state)
     optimizer = next_optimizer(estimator, parameters, incremental)
     dropout_seed = 0
     if regularization.dropout:
         dropout_seed = next_dropout_seed(estimator, fresh, optimizer, random_state)
         estimator._dropout_seed = dropout_seed
-    progress = next_progress(estimator, fresh)
+    progress = next_progress(estimator, fresh, validation is not None)
+    first = last_weights(estimator, parameters, fresh)
+    averaging = next_averaging(estimator, first)
     device = estimator._device(
         network,
-        parameters,
+        first.trained,
         rows.X,
         epochs=1 if incremental else estimator.max_iter,
         optimizer=optimizer,
@@ -68,9 +91,11 @@ def descend(estimator, network, parameters, rows, fresh, incremental, random_sta
         shuffle=bool(estimator.shuffle),
         one_epoch=incremental,
     )
-    score = None if validation is None else _scorer(estimator, device, rows, validation)
+    validate = validation and measurement(estimator, device, validation)
     printer = Printer(every=int(estimator.verbose))
-    best, exhausted = fit_epochs(device, rows, order, plan, progress, random_state, score, printer)
+    best, exhausted = fit_epochs(
+        device, rows, order, plan, progress, random_state, validate, averaging, printer
+    )
     if exhausted:
         warn(
             f"Stochastic Optimizer: Maximum iterations ({estimator.max_iter}) "
@@ -81,64 +106,17 @@ def descend(estimator, network, parameters, rows, fresh, incremental, random_sta
     optimizer.moments = device.moments()
     estimator._optimizer = optimizer
     keep_progress(estimator, progress)
-    if not estimator.early_stopping:
-        return device.parameters()
-    if best is not None:
-        return best
-    # No score was a number and better than the last fit's. In this case scikit-learn keeps the
-    # initial weights of a new fit, and the final weights of a warm start. It fails if all
-    # validation rows have weight 0; here the final weights are kept.
-    weightless = rows.weights is not None and not rows.weights[validation].any()
-    return parameters if fresh and not weightless else device.parameters()
-
-
-def held_out(estimator, rows, random_state):
-    """Return the indices of the rows to train on, and of those to validate on or None."""
-    numbers = np.arange(rows.X.shape[0])
-    if not estimator.early_stopping:
-        return numbers, None
-    binary = hasattr(estimator, "classes_") and estimator.n_outputs_ == 1
-    try:
-        train, validation = train_test_split(
-            numbers,
-            random_state=random_state,
-            test_size=estimator.validation_fraction,
-            stratify=rows.targets if binary else None,
-        )
-    except ValueError as error:
-        reason = str(error).replace("test_size", "validation_fraction")
-        reason = reason.replace(" and train_size=None", "")
-        raise ValueError(f"No rows can be held out for early stopping: {reason}") from error
-    if len(validation) < 2:
-        raise ValueError(
-            "The validation set is too small. Increase 'validation_fraction' "
-            "or the size of your dataset."
-        )
-    if rows.weights is not None and not rows.weights[train].any():
-        raise ValueError(
-            "All rows that are left to train on have weight 0. Choose another random_state, or "
-            "leave out rows without weight."
-        )
-    return train, validation
-
-
-def _scorer(estimator, device, rows, validation):
-    """Return a function that scores the device's parameters on the validation rows.
-
-    If all these rows have weight 0, the score is NaN, which is neither an improvement nor a stall.
-    """
-    targets = rows.targets[validation]
-    weights = None if rows.weights is None else rows.weights[validation]
-    if weights is not None and not weights.any():
-        return lambda: np.nan
-    outputs = np.empty(targets.shape, device.dtype)
-
-    def score():
-        return estimator._score_outputs(
-            device.forward(rows.X, outputs, validation), targets, weights
-        )
-
-    return score
+    trained = device.parameters()
+    kept = averaging.weights._replace(trained=trained) if averaging else Weights(trained, trained)
+    if estimator.early_stopping:
+        # Without a score that is a number and better than the last fit's, scikit-learn keeps the
+        # initial weights of a new fit, and the final weights of a warm start. It fails if all
+        # validation rows have weight 0; here the final weights are kept.
+        weights = validation.rows.weights
+        weightless = weights is not None and not weights.any()
+        kept = best or (first if fresh and not weightless else kept)
+    keep_weights(estimator, kept)
+    return kept.averaged
 
 
 def _lbfgs_message(result, n_iter, max_iter):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from copy import copy
 from functools import lru_cache
+from numbers import Integral
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 from .. import optimizers
 from ..notices import warn
 from ..schedules import schedule
-from ..training import OptimizerState, Progress
+from ..training import Averaging, OptimizerState, Progress, Weights
 from .parameters import hidden_units
 
 if TYPE_CHECKING:
@@ -90,28 +91,36 @@ def _differ(name, value, other):
     return value != other
 
 
-def next_progress(estimator: BaseMLP, fresh: bool) -> Progress:
-    """Return the progress to continue: none in a new fit, otherwise that of the attributes."""
+def no_progress(validated: bool, early_stopping: bool = False) -> Progress:
+    """Return the progress of a fit that begins, with or without validation rows."""
+    progress = Progress(best_loss=None if early_stopping else np.inf)
+    if validated:
+        progress.validation_losses, progress.scores = [], []
+        progress.best_score = -np.inf
+    return progress
+
+
+def next_progress(estimator: BaseMLP, fresh: bool, validated: bool) -> Progress:
+    """Return the progress to continue: none in a new fit, otherwise that of the attributes.
+
+    Scores go on from the last call only if they are of the same kind.
+    """
+    progress = no_progress(validated, estimator.early_stopping)
+    same_kind = getattr(estimator, "_scored_by", None) == estimator.scoring
+    estimator._scored_by = estimator.scoring
     if fresh or not hasattr(estimator, "loss_curve_"):
-        progress = Progress()
-    else:
-        progress = Progress(
-            rows_seen=estimator.t_,
-            loss_curve=list(estimator.loss_curve_),
-            best_loss=estimator.best_loss_,
-            scores=getattr(estimator, "validation_scores_", None),
-            best_score=getattr(estimator, "best_validation_score_", None),
-            stalled=estimator._no_improvement_count,
-        )
-    if estimator.early_stopping:
-        progress.best_loss = None
-        progress.scores = list(progress.scores or [])
-        if progress.best_score is None:
-            progress.best_score = -np.inf
-    else:
-        progress.scores = progress.best_score = None
-        if progress.best_loss is None:
-            progress.best_loss = np.inf
+        return progress
+    progress.rows_seen = estimator.t_
+    progress.loss_curve = list(estimator.loss_curve_)
+    progress.stalled = estimator._no_improvement_count
+    if not estimator.early_stopping and estimator.best_loss_ is not None:
+        progress.best_loss = estimator.best_loss_
+    scores = getattr(estimator, "validation_scores_", None)
+    if validated and same_kind and scores is not None:
+        progress.scores = list(scores)
+        progress.best_score = estimator.best_validation_score_
+        progress.best_epoch = getattr(estimator, "best_iteration_", None)
+        progress.validation_losses = list(getattr(estimator, "validation_loss_curve_", None) or [])
     return progress
 
 
@@ -126,6 +135,50 @@ def keep_progress(estimator: BaseMLP, progress: Progress) -> None:
     estimator.validation_scores_ = progress.scores
     estimator.best_validation_score_ = progress.best_score
     estimator._no_improvement_count = progress.stalled
+    keep_validation(estimator, progress)
+
+
+def keep_validation(estimator: BaseMLP, progress: Progress) -> None:
+    """Write what was reached on validation rows to the fitted attributes.
+
+    As in scikit-learn, a fit by L-BFGS without validation rows has no attributes of scores.
+    """
+    estimator.validation_loss_curve_ = progress.validation_losses
+    estimator.best_iteration_ = progress.best_epoch
+    if progress.scores is not None:
+        estimator.validation_scores_ = progress.scores
+        estimator.best_validation_score_ = progress.best_score
+
+
+def last_weights(estimator: BaseMLP, parameters: np.ndarray, fresh: bool) -> Weights:
+    """Return the weights to go on from: if `coefs_` is an average, those that it is the average of.
+
+    Weights that were set by hand since are used themselves.
+    """
+    last = getattr(estimator, "_last_weights", None)
+    if fresh or last is None or not np.array_equal(last.averaged, parameters):
+        return Weights(parameters, parameters)
+    return last
+
+
+def next_averaging(estimator: BaseMLP, weights: Weights) -> Averaging | None:
+    """Return the average that the estimator asks for, which goes on from these weights."""
+    if estimator.averaging is None:
+        return None
+    if estimator.averaging == "ema":
+        return Averaging(weights, estimator.averaging_decay)
+    start = estimator.averaging_start
+    first = int(start) if isinstance(start, Integral) else int(start * estimator.max_iter) + 1
+    return Averaging(weights, decay=1.0, first=first)
+
+
+def keep_weights(estimator: BaseMLP, weights: Weights) -> None:
+    """Keep the weights to go on from, if those of `coefs_` are an average.
+
+    The average is copied: `coefs_` may be edited in place.
+    """
+    on = estimator.averaging is not None
+    estimator._last_weights = weights._replace(averaged=weights.averaged.copy()) if on else None
 
 
 def next_dropout_seed(

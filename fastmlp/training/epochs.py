@@ -7,6 +7,7 @@ import numpy as np
 
 from ..devices.device import Device, Rows
 from ..notices import warn
+from .averaging import Averaging, Weights
 from .optimizer import OptimizerState
 from .printer import Printer
 from .progress import Progress
@@ -42,9 +43,10 @@ def fit_epochs(
     plan: Plan,
     progress: Progress,
     random_state: np.random.RandomState,
-    score: Callable[[], float] | None = None,
+    validate: Callable[[np.ndarray], tuple[float, float]] | None = None,
+    averaging: Averaging | None = None,
     printer: Printer = SILENT,
-) -> tuple[np.ndarray | None, bool]:
+) -> tuple[Weights | None, bool]:
     """Train epoch by epoch until there is no more improvement.
 
     Parameters
@@ -61,16 +63,18 @@ def fit_epochs(
         The progress so far, updated in place.
     random_state : RandomState
         Draws one permutation per epoch.
-    score : callable, optional
-        Returns the validation score of the device's parameters. If given, this score decides when
-        to stop.
+    validate : callable, optional
+        Returns loss and score of packed parameters on validation rows, which are recorded after
+        each epoch. Whether they decide when to stop, `progress` says.
+    averaging : Averaging, optional
+        The average of the parameters, updated in place. It is what is validated.
     printer : Printer, optional
         Prints the messages about epochs and stalls; by default nothing is printed.
 
     Returns
     -------
-    best : ndarray or None
-        Packed parameters at the best validation score, if there was one.
+    best : Weights or None
+        Parameters at the best validation score, if there was one.
     exhausted : bool
         Whether `max_iter` epochs ended before training converged.
     """
@@ -88,13 +92,17 @@ def fit_epochs(
                 assert device.batch_size is not None  # None only in a device for prediction
                 visited = batches_with_weight(order, weights, device.batch_size)
             loss = device.train(rows, visited) / len(visited)
+            kept = measured = None
+            if validate is not None or averaging is not None:
+                kept = _weights_of(device, averaging, len(progress.loss_curve) + 1)
+            if validate is not None and kept is not None:
+                measured = validate(kept.averaged)
             progress.record_loss(loss, len(order), plan.tol)
             printer.loss(progress.epochs, loss)
-            if score is not None:
-                reached = score()
-                if progress.record_score(reached, plan.tol):
-                    best = device.parameters()
-                printer.score(progress.epochs, reached)
+            if measured is not None:  # recorded only now: an interrupt leaves curves of one length
+                if progress.record_validation(*measured, plan.tol, len(progress.loss_curve)):
+                    best = kept
+                printer.score(progress.epochs, measured[1])
             if not _go_on(device.optimizer, plan, progress, printer):
                 return best, False
             if plan.one_epoch:
@@ -105,6 +113,14 @@ def fit_epochs(
         return best, False
 
 
+def _weights_of(device: Device, averaging: Averaging | None, epoch: int) -> Weights:
+    """Return the parameters after an epoch, and their average or again themselves."""
+    trained = device.parameters()
+    if averaging is None:
+        return Weights(trained, trained)
+    return averaging.after_epoch(trained, epoch)
+
+
 def _go_on(optimizer: OptimizerState, plan: Plan, progress: Progress, printer: Printer) -> bool:
     """Update the learning rate by its schedule; return False if training should stop."""
     schedule = optimizer.schedule
@@ -112,7 +128,7 @@ def _go_on(optimizer: OptimizerState, plan: Plan, progress: Progress, printer: P
     if progress.stalled <= plan.n_iter_no_change:
         return True
     smaller = schedule.after_stall(optimizer.learning_rate)
-    measure = "Training loss" if progress.scores is None else "Validation score"
+    measure = "Validation score" if progress.early_stopping else "Training loss"
     printer.stall(measure, plan.tol, plan.n_iter_no_change, schedule, smaller)
     if smaller is None:
         return False

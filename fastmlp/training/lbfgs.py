@@ -1,20 +1,33 @@
 """Training by L-BFGS, over all rows at once."""
 
+from collections.abc import Callable
+
 import numpy as np
 import scipy.optimize
 
 from ..devices.device import Device, Rows
 from ..notices import warn
 from .objective import loss_and_gradient
+from .progress import Progress
 
 
 def fit_lbfgs(
-    device: Device, parameters: np.ndarray, rows: Rows, *, max_iter: int, max_fun: int, tol: float
+    device: Device,
+    parameters: np.ndarray,
+    rows: Rows,
+    *,
+    max_iter: int,
+    max_fun: int,
+    tol: float,
+    validate: Callable[[np.ndarray], tuple[float, float]] | None = None,
+    progress: Progress | None = None,
 ) -> scipy.optimize.OptimizeResult:
     """Minimise the loss over all rows by L-BFGS-B, from `parameters`.
 
     SciPy keeps its own state in float64; loss and gradient are computed in the parameters' dtype.
-    If interrupted by Ctrl-C, warn and return the parameters with the lowest loss so far.
+    If interrupted by Ctrl-C, warn and return the parameters with the lowest loss so far. Loss and
+    score on validation rows, which `validate` returns, are recorded in `progress` after each
+    iteration; they decide nothing.
     """
     best = scipy.optimize.OptimizeResult(x=parameters, fun=np.inf, nit=0, status=0)
 
@@ -24,8 +37,11 @@ def fit_lbfgs(
             best.x, best.fun = x.astype(device.dtype), loss
         return loss, gradient
 
-    def count(intermediate_result):
+    def after_iteration(intermediate_result):
         best.nit += 1
+        if validate is not None and progress is not None:
+            measured = validate(intermediate_result.x.astype(device.dtype))
+            progress.record_validation(*measured, tol, epoch=best.nit)
 
     try:
         return scipy.optimize.minimize(
@@ -33,7 +49,7 @@ def fit_lbfgs(
             parameters,
             method="L-BFGS-B",
             jac=True,
-            callback=count,
+            callback=after_iteration,
             options={"maxfun": max_fun, "maxiter": max_iter, "gtol": tol},
         )
     except KeyboardInterrupt:

@@ -1,0 +1,111 @@
+"""What a fit reaches on its validation rows: their loss, and the score of early stopping."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import copy
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.sparse import issparse
+from sklearn.metrics import check_scoring
+
+from .. import devices
+from ..devices.device import ZERO_WEIGHT, Device
+from .fitted import take_weights
+from .holdout import Labelled
+
+if TYPE_CHECKING:
+    from .base import BaseMLP
+
+#: Most validation rows in one block of the sums.
+BLOCK = 1024
+
+
+def measurement(
+    estimator: BaseMLP, trained: Device, validation: Labelled
+) -> Callable[[np.ndarray], tuple[float, float]]:
+    """Return a function that measures packed parameters on the validation rows.
+
+    It has a device of its own, of the same kind as the one that trains: a GPU keeps the rows of
+    both, and other parameters than the current ones can be measured while training goes on.
+
+    Parameters
+    ----------
+    estimator : MLPClassifier or MLPRegressor
+        Says how to score.
+    trained : Device
+        The device that trains.
+    validation : Labelled
+        The rows.
+
+    Returns
+    -------
+    measure : callable
+        From parameters to the mean loss, without penalties, and the score, of which more is better.
+        If all rows have weight 0, both are NaN, which is neither an improvement nor a stall. A
+        scorer is not called, and the score is NaN, where the loss is not finite: the metrics of
+        scikit-learn fail on such predictions.
+
+    Raises
+    ------
+    ValueError
+        If `scoring` is not a scorer.
+    """
+    rows = validation.rows
+    if rows.weights is not None and not rows.weights.any():
+        return lambda parameters: (np.nan, np.nan)
+    device = devices.load(trained.name)(
+        trained.network,
+        trained.parameters(),
+        batch_size=min(len(rows.targets), BLOCK),
+        sparse=issparse(rows.X),
+        n_jobs=estimator.n_jobs,
+    )
+    score = _score(estimator, device, validation)
+
+    def measure(parameters):
+        sums = device.sums(rows, parameters, gradient=False)
+        if sums.weight == 0:
+            raise ZeroDivisionError(ZERO_WEIGHT)
+        loss = sums.loss / sums.weight
+        return loss, score(parameters, loss)
+
+    return measure
+
+
+def _score(estimator, device, validation):
+    """Return a function of parameters, which the device holds already, and their loss."""
+    scoring = estimator.scoring
+    if scoring is None:
+        return _own_score(estimator, device, validation.rows)
+    if isinstance(scoring, str) and scoring == "loss":
+        return lambda parameters, loss: -loss
+    return _scorer(estimator, device, validation)
+
+
+def _own_score(estimator, device, rows):
+    outputs = np.empty(rows.targets.shape, device.dtype)
+
+    def score(parameters, loss):
+        predicted = device.forward(rows.X, outputs)
+        return estimator._score_outputs(predicted, rows.targets, rows.weights)
+
+    return score
+
+
+def _scorer(estimator, device, validation):
+    (X, _, weights), y = validation
+    call = check_scoring(estimator, scoring=estimator.scoring)
+    # An estimator that shares everything with the one that is fitted, except its weights.
+    fitted = copy(estimator).set_params(device=device.name)
+    vars(fitted).pop("feature_names_in_", None)  # X is an array by now
+    weighted = {} if weights is None else {"sample_weight": weights}
+
+    def score(parameters, loss):
+        if not np.isfinite(loss):
+            return np.nan
+        take_weights(fitted, device.network, parameters)
+        return float(call(fitted, X, y, **weighted))
+
+    return score
