@@ -83,7 +83,7 @@ class LossCurveDisplay:
         """
         check_is_fitted(estimator)
         if not hasattr(estimator, "loss_curve_"):
-            raise ValueError("There is no loss curve: solver 'lbfgs' does not go by epochs.")
+            raise ValueError("There is no loss curve: solver='lbfgs' has no epochs.")
         name = _score_name(estimator)
         display = cls(
             estimator.loss_curve_,
