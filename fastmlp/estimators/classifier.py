@@ -19,6 +19,7 @@ from ..losses import CLASSIFICATION, Loss
 from ..losses import resolve as resolve_loss
 from ..optimizers import Optimizer
 from ..predictor import PAIR, PLAIN, SHARES
+from ..schedules import Schedule
 from .base import BaseMLP, all_or_nothing
 from .labels import check_labels, indicators, know_classes, label_binarizer, labels_in
 from .paragraphs import documented
@@ -119,7 +120,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         solver: str | Optimizer = "adam",
         alpha: float = 0.0001,
         batch_size: int | str = "auto",
-        learning_rate: str = "constant",
+        learning_rate: str | Schedule = "constant",
         learning_rate_init: float = 0.001,
         power_t: float = 0.5,
         max_iter: int = 200,

@@ -24,12 +24,16 @@ alpha : float, default=0.0001
     loss, so that its effect depends on the batch size.
 batch_size : int or "auto", default="auto"
     Rows per mini-batch; "auto" is ``min(200, n_samples)``. Not used by "lbfgs".
-learning_rate : {"constant", "invscaling", "adaptive"}, default="constant"
-    Schedule of the learning rate, except for "adam": constant;
-    ``learning_rate_init / (t + 1)**power_t``, with t the number of rows seen; or divided by 5
-    whenever training stalls.
+learning_rate : str or Schedule, default="constant"
+    Schedule of the learning rate. scikit-learn's, except for "adam", which ignores them:
+    "constant"; "invscaling", ``learning_rate_init / (t + 1)**power_t``, with t the number of
+    rows seen; "adaptive", divided by 5 whenever training stalls. For every solver but "lbfgs",
+    where they are an error: "cosine", "one_cycle" and "coslog4", which change with each step
+    over `max_iter` epochs; "step", "exponential" and "plateau", after epochs; "warm_up"; or an
+    object from `fastmlp.schedules` (see there for the formulas) with its own parameters, such
+    as ``WarmUp(Cosine(end=0.01), epochs=3)``. `partial_fit` and warm starts go on in them.
 learning_rate_init : float, default=0.001
-    Initial learning rate.
+    Initial learning rate; of "one_cycle", "coslog4" and "warm_up" the largest.
 power_t : float, default=0.5
     Exponent of "invscaling".
 max_iter : int, default=200
@@ -128,7 +132,9 @@ t_ : int
 loss_ : float
     Loss of the last epoch, penalty included.
 loss_curve_ : list of float
-    Loss of every epoch ("adam" and "sgd").
+    Loss of every epoch, except for "lbfgs".
+learning_rates_ : list of float
+    Learning rate in the last step of every epoch, except for "lbfgs".
 best_loss_ : float or None
     Lowest loss of an epoch; None with early stopping.
 best_validation_score_ : float or None

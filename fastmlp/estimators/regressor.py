@@ -16,6 +16,7 @@ from ..activations import Activation
 from ..losses import LOSSES, REGRESSION, Loss
 from ..losses import resolve as resolve_loss
 from ..optimizers import Optimizer
+from ..schedules import Schedule
 from .base import BaseMLP
 from .fitted import model_of
 from .paragraphs import documented
@@ -97,7 +98,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         solver: str | Optimizer = "adam",
         alpha: float = 0.0001,
         batch_size: int | str = "auto",
-        learning_rate: str = "constant",
+        learning_rate: str | Schedule = "constant",
         learning_rate_init: float = 0.001,
         power_t: float = 0.5,
         max_iter: int = 200,

@@ -8,12 +8,13 @@ from sklearn.model_selection import train_test_split
 
 from ..notices import warn
 from ..training import Plan, fit_epochs, fit_lbfgs
-from .parameters import batch_rows
+from .parameters import batch_rows, check_schedule_of_lbfgs
 from .state import keep_progress, next_dropout_seed, next_optimizer, next_progress
 
 
 def minimise(estimator, network, parameters, rows, fresh):
     """Fit by L-BFGS; return the parameters."""
+    check_schedule_of_lbfgs(estimator)
     n = rows.X.shape[0]
     device = estimator._device(
         network,
@@ -47,7 +48,9 @@ def descend(estimator, network, parameters, rows, fresh, incremental, random_sta
         raise ValueError("partial_fit does not support early_stopping=True")
     regularization = estimator._regularization(network)
     order, validation = held_out(estimator, rows, random_state)
-    optimizer = next_optimizer(estimator, parameters, incremental)
+    batch_size = batch_rows(estimator, len(order))
+    batches = -(-len(order) // batch_size)
+    optimizer = next_optimizer(estimator, parameters, fresh, incremental, batches)
     if regularization.dropout:
         estimator._dropout_seed = next_dropout_seed(estimator, fresh, optimizer, random_state)
         regularization = replace(regularization, seed=estimator._dropout_seed)
@@ -59,7 +62,7 @@ def descend(estimator, network, parameters, rows, fresh, incremental, random_sta
         epochs=1 if incremental else estimator.max_iter,
         optimizer=optimizer,
         regularization=regularization,
-        batch_size=batch_rows(estimator, len(order)),
+        batch_size=batch_size,
     )
     plan = Plan(
         estimator.max_iter,

@@ -85,7 +85,7 @@ class Optimizer:
         return table
 
 
-def _check(optimizer, field, least, most, closed=False):
+def check_number(optimizer, field, least, most, closed=False):
     """Check that a field is a number in [least, most), or in [least, most] if closed.
 
     Raises
@@ -130,7 +130,7 @@ class SGD(Optimizer):
     parameters: ClassVar = {"momentum": "momentum", "nesterov": "nesterovs_momentum"}
 
     def __post_init__(self):
-        _check(self, "momentum", 0, 1, closed=True)
+        check_number(self, "momentum", 0, 1, closed=True)
 
     def numbers_at(self, steps: np.ndarray) -> tuple[Any, ...]:
         """Return μ, and 1 with Nesterov's look-ahead, else 0."""
@@ -161,9 +161,9 @@ class Adam(Optimizer):
     parameters: ClassVar = {"beta_1": "beta_1", "beta_2": "beta_2", "epsilon": "epsilon"}
 
     def __post_init__(self):
-        _check(self, "beta_1", 0, 1)
-        _check(self, "beta_2", 0, 1)
-        _check(self, "epsilon", 0, math.inf)
+        check_number(self, "beta_1", 0, 1)
+        check_number(self, "beta_2", 0, 1)
+        check_number(self, "epsilon", 0, math.inf)
 
     @property
     def decays(self) -> tuple[float, float]:
@@ -204,7 +204,7 @@ class AdamW(Adam):
 
     def __post_init__(self):
         super().__post_init__()
-        _check(self, "weight_decay", 0, math.inf)
+        check_number(self, "weight_decay", 0, math.inf)
 
     def numbers_at(self, steps: np.ndarray) -> tuple[Any, ...]:
         """Return β₁, 1 - β₁, β₂, 1 - β₂, ε √(1 - β₂^t).
@@ -236,7 +236,7 @@ class NAdam(Adam):
 
     def __post_init__(self):
         super().__post_init__()
-        _check(self, "momentum_decay", 0, math.inf)
+        check_number(self, "momentum_decay", 0, math.inf)
 
     @property
     def decays(self) -> tuple[float, float]:
@@ -317,8 +317,8 @@ class RMSprop(Optimizer):
     name, moments = "rmsprop", 1
 
     def __post_init__(self):
-        _check(self, "rho", 0, 1)
-        _check(self, "epsilon", 0, math.inf)
+        check_number(self, "rho", 0, 1)
+        check_number(self, "epsilon", 0, math.inf)
 
     def numbers_at(self, steps: np.ndarray) -> tuple[Any, ...]:
         """Return ρ, 1 - ρ, ε."""
@@ -342,7 +342,7 @@ class Adagrad(Optimizer):
     name, moments = "adagrad", 1
 
     def __post_init__(self):
-        _check(self, "epsilon", 0, math.inf)
+        check_number(self, "epsilon", 0, math.inf)
 
     def numbers_at(self, steps: np.ndarray) -> tuple[Any, ...]:
         """Return ε."""
@@ -372,9 +372,9 @@ class Lion(Optimizer):
     name, moments = "lion", 1
 
     def __post_init__(self):
-        _check(self, "beta_1", 0, 1)
-        _check(self, "beta_2", 0, 1)
-        _check(self, "weight_decay", 0, math.inf)
+        check_number(self, "beta_1", 0, 1)
+        check_number(self, "beta_2", 0, 1)
+        check_number(self, "weight_decay", 0, math.inf)
 
     def numbers_at(self, steps: np.ndarray) -> tuple[Any, ...]:
         """Return β₁, 1 - β₁, β₂, 1 - β₂."""

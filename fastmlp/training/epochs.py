@@ -89,6 +89,7 @@ def fit_epochs(
                 visited = batches_with_weight(order, weights, device.batch_size)
             loss = device.train(rows, visited) / len(visited)
             progress.record_loss(loss, len(order), plan.tol)
+            progress.learning_rates.append(device.optimizer.last_rate)
             plan.say(f"Iteration {progress.epochs}, loss = {loss:.8f}", progress.epochs)
             if score is not None:
                 reached = score()
@@ -107,7 +108,8 @@ def fit_epochs(
 
 def _go_on(optimizer: OptimizerState, plan: Plan, progress: Progress) -> bool:
     """Update the learning rate by its schedule; return False if training should stop."""
-    schedule = optimizer.schedule
+    reached = progress.loss if progress.scores is None else -progress.scores[-1]
+    optimizer.schedule = schedule = optimizer.schedule.advanced(reached)
     optimizer.learning_rate = schedule.after_epoch(optimizer.learning_rate, progress.rows_seen)
     if progress.stalled <= plan.n_iter_no_change:
         return True

@@ -14,6 +14,7 @@ class Progress:
     loss: float = np.inf
     loss_curve: list = field(default_factory=list)
     best_loss: float | None = np.inf
+    learning_rates: list = field(default_factory=list)
     scores: list | None = None
     best_score: float | None = None
     stalled: int = 0
