@@ -6,6 +6,7 @@ import numpy as np
 from sklearn.base import clone, is_classifier
 
 from ..estimators.base import BaseMLP
+from ..estimators.labels import classes_of
 from ..estimators.types import LabelsLike, MatrixLike, WeightsLike
 from ..inspection import gradients
 from ._axes import axes_of
@@ -74,7 +75,7 @@ class GradientFlowDisplay:
         if estimator.solver == "lbfgs":
             raise ValueError("Gradients flow by epochs, which solver 'lbfgs' does not have.")
         network = clone(estimator).set_params(early_stopping=False, warm_start=False)
-        known = {"classes": _classes(y)} if is_classifier(estimator) else {}
+        known = {"classes": classes_of(y)} if is_classifier(estimator) else {}
         norms = []
         for _ in range(epochs):
             network.partial_fit(X, y, sample_weight, **known)
@@ -111,10 +112,3 @@ class GradientFlowDisplay:
             reverse=True,
         )
         return self
-
-
-def _classes(y):
-    """Return the classes that partial_fit needs: labels, or columns of an indicator matrix."""
-    y = np.asarray(y)
-    several = y.ndim == 2 and y.shape[1] > 1
-    return np.arange(y.shape[1]) if several else np.unique(y)
