@@ -118,6 +118,10 @@ def _positive(p):
     return np.maximum(p, np.finfo(p.dtype).eps ** 4)
 
 
+def _other(p):
+    return np.maximum(1 - p, np.finfo(p.dtype).eps)
+
+
 def _pinball(p, t, tau):
     return np.where(t >= p, tau * (t - p), (tau - 1) * (t - p))
 
@@ -125,6 +129,30 @@ def _pinball(p, t, tau):
 def _huber(p, t, d):
     size = np.abs(p - t)
     return np.where(size <= d, 0.5 * size**2, d * (size - 0.5 * d))
+
+
+def _tweedie(p, t, c):
+    q = _positive(p)
+    return t ** (2 - c) / ((1 - c) * (2 - c)) - t * q ** (1 - c) / (1 - c) + q ** (2 - c) / (2 - c)
+
+
+def _focal(p, t, c):
+    return -t * _other(p) ** c * np.log(_positive(p))
+
+
+def _focal_slope(p, t, c):
+    q, other = _positive(p), _other(p)
+    return t * (c * other ** (c - 1) * np.log(q) - other**c / q)
+
+
+def _binary_focal(p, t, c):
+    q, other = _positive(p), _other(p)
+    return -t * other**c * np.log(q) - (1 - t) * q**c * np.log(other)
+
+
+def _binary_focal_slope(p, t, c):
+    q, other = _positive(p), _other(p)
+    return _focal_slope(p, t, c) - (1 - t) * (c * q ** (c - 1) * np.log(other) - q**c / other)
 
 
 # The loss of each output and its derivative by p, for predictions p and targets t of shape
@@ -142,6 +170,9 @@ LOSSES = {
         lambda p, t, c: t / _positive(p) - np.log(t / _positive(p)) - 1,
         lambda p, t, c: (1 - t / _positive(p)) / _positive(p),
     ),
+    "tweedie": (_tweedie, lambda p, t, c: _positive(p) ** (1 - c) - t * _positive(p) ** -c),
+    "focal": (_focal, _focal_slope),
+    "binary_focal": (_binary_focal, _binary_focal_slope),
     "log_loss": (lambda p, t, c: -xlogy(t, _clipped(p)), lambda p, t, c: -t / _clipped(p)),
     "binary_log_loss": (
         lambda p, t, c: -(xlogy(t, _clipped(p)) + xlogy(1 - t, 1 - _clipped(p))),
