@@ -179,9 +179,8 @@ class Update:
             second=np.zeros(size, dtype),
         )
         rule = optimizers.resolve(optimizer)
-        numbers = np.zeros(optimizers.MOST_NUMBERS, dtype)
-        numbers[: len(rule.numbers)] = rule.numbers
-        others = (dtype(number) for number in (1e-4, 0, 1, 1 / 200))
+        numbers = rule.table(first_step=0, count=1)[0].astype(dtype)
+        others = (dtype(number) for number in (1e-4, 0, 1, 1, 1 / 200))
         address = update_loop(rule, np.dtype(dtype)).address
         self._step = Step(address, dtype(0.001), tuple(numbers), *others)
 

@@ -28,7 +28,13 @@ ACTIVATIONS = [
     activations.Swish(beta=1.7, learnable=True),
     activations.Maxout(pieces=3),
 ]
-LOSSES = [*(kind() for kind in losses.LOSSES.values()), losses.Quantile((0.1, 0.5, 0.9))]
+LOSSES = [
+    *(kind() for kind in losses.LOSSES.values()),
+    losses.Quantile((0.1, 0.5, 0.9)),
+    losses.Tweedie(1.9),
+    losses.Focal(0.5),
+    losses.BinaryFocal(0.0),
+]
 #: Pairs that are not canonical.
 PAIRS = [
     ("squared_error", "logistic"),
@@ -38,6 +44,7 @@ PAIRS = [
     ("huber", "softmax"),
     ("poisson", "softplus"),
     ("gamma", "softplus"),
+    ("tweedie", "softplus"),
     ("binary_log_loss", "hard_sigmoid"),
 ]
 EVERYTHING = Regularization(
@@ -112,13 +119,14 @@ def make_data(network, rows, dtype, seed=0):
     rng = np.random.default_rng(seed)
     X = rng.standard_normal((rows, network.units[0])).astype(dtype)
     outputs = network.units[-1]
-    if network.loss.name == "log_loss":
+    loss = network.loss
+    if loss.cross_entropy and loss.for_labels != loss:
         targets = np.eye(outputs, dtype=bool)[rng.integers(0, outputs, rows)]
-    elif network.loss.name == "binary_log_loss":
+    elif loss.cross_entropy:
         targets = rng.random((rows, outputs)) < 0.5
-    elif network.loss.name == "poisson":
+    elif loss.lowest == 0 and not loss.strict:  # counts, or amounts that may be 0
         targets = rng.poisson(1.5, (rows, outputs)).astype(dtype)
-    elif network.loss.name == "gamma":
+    elif loss.lowest == 0:
         targets = rng.gamma(2, size=(rows, outputs)).astype(dtype)
     else:
         targets = rng.standard_normal((rows, outputs)).astype(dtype)

@@ -25,7 +25,7 @@ from laws import (
 from numba.core import config
 from scipy import sparse
 
-from fastmlp import MLPClassifier, MLPRegressor, activations, devices, losses
+from fastmlp import MLPClassifier, MLPRegressor, activations, devices, losses, optimizers
 from fastmlp.network import Network
 from fastmlp.regularization import Regularization
 
@@ -92,7 +92,7 @@ def test_other_output_activations(loss, output):
 
 
 @pytest.mark.usefixtures("both_regimes")
-@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+@pytest.mark.parametrize("optimizer", optimizers.OPTIMIZERS)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_everything_at_once(optimizer, dtype):
     hidden = activations.Swish(learnable=True), "maxout"

@@ -17,6 +17,7 @@ from fastmlp.displays import (
     ActivationDisplay,
     GradientErrorDisplay,
     GradientFlowDisplay,
+    LearningRateRangeDisplay,
     LossCurveDisplay,
     NetworkDisplay,
 )
@@ -67,6 +68,9 @@ MAKERS = {
     ),
     "gradient error": lambda X, y, ax: GradientErrorDisplay.from_estimator(
         classifier().fit(X, y), X, y, steps=[1e-9, 1e-5, 1e-1], ax=ax
+    ),
+    "learning rates": lambda X, y, ax: LearningRateRangeDisplay.from_estimator(
+        classifier(), X, y, steps=20, ax=ax
     ),
 }
 
@@ -393,3 +397,22 @@ def test_decision_boundary_is_scikit_learns_own(rows):
     )
     grid = np.column_stack([display.xx0.ravel(), display.xx1.ravel()])
     np.testing.assert_allclose(display.response.ravel(), network.predict_proba(grid)[:, 1])
+
+
+# ---- learning rates -----------------------------------------------------------------------------
+
+
+def test_learning_rate_range(rows, ax):
+    display = LearningRateRangeDisplay.from_estimator(classifier(), *rows, ax=ax, color="black")
+    found = inspection.learning_rate_range(classifier(), *rows)
+    np.testing.assert_array_equal(display.line_.get_xdata(), found.rates)
+    np.testing.assert_array_equal(display.line_.get_ydata(), found.smoothed)
+    np.testing.assert_array_equal(display.losses_.get_ydata(), found.losses)
+    assert display.line_.get_color() == "black"
+    assert display.suggestion_.get_xdata()[0] == found.suggestion
+    assert ax.get_xscale() == "log"
+
+
+def test_no_suggestion_is_drawn_where_there_is_none(ax):
+    found = inspection.LearningRateRange(*np.array([[1e-3, 1e-2, 1e-1], [1, 2, 3], [1, 2, 3]]))
+    assert LearningRateRangeDisplay(found).plot(ax).suggestion_ is None

@@ -362,3 +362,62 @@ def test_the_former_name_is_the_same():
     assert inspect.__all__ == inspection.__all__
     for name in inspection.__all__:
         assert getattr(inspect, name) is getattr(inspection, name)
+
+
+# ---- learning rates -----------------------------------------------------------------------------
+
+SLOW = {"hidden_layer_sizes": (), "solver": "sgd", "momentum": 0.0, "random_state": 0}
+
+
+def test_a_range_test_steps_with_rising_rates(device):
+    """Of a linear model, by hand: the rate of each step, and the loss of its batch before it."""
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((2, 12, 1))
+    network = MLPRegressor(**SLOW, weight_init="zeros", alpha=0.0, batch_size=12, device=device)
+    found = inspection.learning_rate_range(network, X, y[:, 0], least=1e-3, most=0.1, steps=5)
+    np.testing.assert_allclose(found.rates, np.geomspace(1e-3, 0.1, 5))
+    w = np.zeros(2)
+    features = np.column_stack([X, np.ones(12)])
+    for rate, loss in zip(found.rates, found.losses, strict=True):
+        error = features @ w - y[:, 0]
+        assert loss == pytest.approx(0.5 * np.mean(error**2), rel=1e-9)
+        w -= rate * features.T @ error / 12
+    means = [found.losses[:2].mean(), *(found.losses[k : k + 3].mean() for k in range(3))]
+    np.testing.assert_allclose(found.smoothed, [*means, found.losses[3:].mean()])
+    assert not hasattr(network, "coefs_")
+
+
+@pytest.mark.parametrize("task", ["binary", "multiclass", "multilabel", "squared_error"])
+def test_a_range_test_suggests_a_rate_that_trains(task):
+    X, y, weights = TASKS[task].data(rows=100)
+    network = TASKS[task].ours(random_state=0, device="reference")
+    found = inspection.learning_rate_range(network, pd.DataFrame(X), y, weights)
+    again = inspection.learning_rate_range(network, sparse.csr_matrix(X), y, weights)
+    assert found.suggestion == pytest.approx(again.suggestion)
+    assert 1e-4 < found.suggestion < 1
+    assert len(found.rates) == len(found.losses) == len(found.smoothed) <= 100
+    settings = {"early_stopping": True, "max_iter": 5, "tol": 1.0, "n_iter_no_change": 1}
+    trained = clone(network).set_params(learning_rate_init=found.suggestion, **settings).fit(X, y)
+    assert trained.loss_curve_[-1] < trained.loss_curve_[0]
+
+
+def test_a_range_test_ends_where_training_diverges():
+    X, y, _ = TASKS["squared_error"].data()
+    network = MLPRegressor(**SLOW, device="reference")
+    found = inspection.learning_rate_range(network, X, y, most=1e5)
+    assert len(found.rates) < 100
+    assert np.isfinite(found.losses).all()
+    beyond = inspection.learning_rate_range(network, X, y, least=1e200, most=1e308)
+    assert len(beyond.rates) == 1  # the first step is too long already
+    assert np.isnan(beyond.suggestion)
+
+
+def test_a_range_test_of_wrong_values():
+    X, y, _ = TASKS["squared_error"].data()
+    with pytest.raises(ValueError, match="'lbfgs' has no learning rate"):
+        inspection.learning_rate_range(MLPRegressor(solver="lbfgs"), X, y)
+    for wrong in ({"least": 0.0}, {"least": 1.0, "most": 0.5}, {"steps": 2}):
+        with pytest.raises(ValueError, match="Expected 0 < least < most and at least 3 steps"):
+            inspection.learning_rate_range(MLPRegressor(), X, y, **wrong)
+    with pytest.raises(ValueError, match="NaN"):
+        inspection.learning_rate_range(MLPRegressor(), np.full_like(X, np.nan), y)

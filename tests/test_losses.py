@@ -3,6 +3,7 @@
 import itertools
 import math
 import pickle
+from functools import partial
 
 import numpy as np
 import pytest
@@ -15,22 +16,28 @@ from sklearn.metrics import (
     mean_pinball_loss,
     mean_poisson_deviance,
     mean_squared_error,
+    mean_tweedie_deviance,
 )
 from sklearn.model_selection import cross_val_score
 from tasks import DEVICES, TASKS, named
 
-from fastmlp import MLPClassifier, MLPRegressor
+from fastmlp import MLPClassifier, MLPRegressor, devices
 from fastmlp.losses import (
     CLASSIFICATION,
     LOSSES,
     REGRESSION,
     AbsoluteError,
+    BinaryFocal,
     Custom,
+    Focal,
     Huber,
     Quantile,
     SquaredError,
+    Tweedie,
     resolve,
 )
+from fastmlp.network import Network
+from fastmlp.training import Rows
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -63,6 +70,10 @@ def test_objects_are_values(loss):
     [
         (lambda: Huber(0), "delta must be a number greater than 0"),
         (lambda: Huber(math.inf), "delta must be a number greater than 0"),
+        (lambda: Tweedie(1.0), "power must be a number between 1 and 2"),
+        (lambda: Tweedie("1.5"), "power must be a number between 1 and 2"),
+        (lambda: Focal(-1), "gamma must be a number of at least 0"),
+        (lambda: BinaryFocal(math.inf), "gamma must be a number of at least 0"),
         (lambda: Quantile(1.0), "quantiles must be numbers between 0 and 1"),
         (lambda: Quantile(()), "quantiles must be numbers between 0 and 1"),
         (lambda: Quantile((0.5, 0.0)), "quantiles must be numbers between 0 and 1"),
@@ -83,6 +94,7 @@ def test_wrong_values(make, message):
     [
         ("poisson", -1.0, "loss 'poisson': they must be at least 0, got -1"),
         ("gamma", 0.0, "loss 'gamma': they must be greater than 0, got 0"),
+        ("tweedie", -0.5, "loss 'tweedie': they must be at least 0, got -0.5"),
     ],
 )
 def test_targets_out_of_range(loss, wrong, message, device):
@@ -103,7 +115,13 @@ METRICS = {
     "quantile": lambda t, p: 2 * mean_pinball_loss(t, p, alpha=0.5),
     "poisson": lambda t, p: 0.5 * sum(map(mean_poisson_deviance, t.T, p.T)),
     "gamma": lambda t, p: 0.5 * sum(map(mean_gamma_deviance, t.T, p.T)),
+    "tweedie": lambda t, p: 0.5 * sum(map(partial(mean_tweedie_deviance, power=1.5), t.T, p.T)),
 }
+
+
+def focal(t, p, gamma):
+    """The focal loss of one output, where the log loss is of its target 1."""
+    return -t * (1 - p) ** gamma * np.log(p)
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -139,7 +157,11 @@ def test_value_of_a_classifiers_loss(loss, task, device):
         t = y
     else:
         t = (y[:, None] == estimator.classes_).astype(int)[:, -p.shape[1] :]
-    if loss != "log_loss":
+    if loss == "focal":
+        expected = focal(t, p, 2).sum(axis=1).mean()
+        if task != "multiclass":
+            expected += focal(1 - t, 1 - p, 2).sum(axis=1).mean()
+    elif loss != "log_loss":
         expected = {
             "squared_error": 0.5 * np.mean((p - t) ** 2),
             "absolute_error": np.abs(p - t).sum(axis=1).mean(),
@@ -159,6 +181,7 @@ def test_value_of_a_classifiers_loss(loss, task, device):
         ("squared_error", np.mean),
         ("poisson", np.mean),
         ("gamma", np.mean),
+        ("tweedie", np.mean),
         ("absolute_error", np.median),
         ("quantile", np.median),
         (Quantile(0.8), lambda t: np.quantile(t, 0.8)),
@@ -193,6 +216,44 @@ def test_custom(loss, solver, device):
     assert own.out_activation_ == "logistic"
     built_in = MLPClassifier(loss=SquaredError(), **settings).fit(X, y)
     np.testing.assert_allclose(own.predict_proba(X), built_in.predict_proba(X), rtol=1e-6)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("task", ["binary", "multiclass", "multilabel"])
+def test_focal_loss_without_focus_is_the_log_loss(task, device):
+    X, y, weights = TASKS[task].data()
+    settings = {"max_iter": 5, "random_state": 0, "device": device}
+    focal, log = (
+        MLPClassifier((5,), loss=loss, **settings).fit(X, y, weights)
+        for loss in (Focal(gamma=0.0), "log_loss")
+    )
+    assert focal.out_activation_ == log.out_activation_
+    np.testing.assert_allclose(focal.loss_curve_, log.loss_curve_, rtol=1e-9)
+    np.testing.assert_allclose(focal.predict_proba(X), log.predict_proba(X), rtol=1e-7)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_focal_loss_of_a_row_that_is_badly_wrong(dtype, device):
+    """Its probability is e^-40, less than any epsilon; the loss's slope by z is that of -log p."""
+    for loss, outputs, biases in (("focal", 2, [-40.0, 0.0]), ("binary_focal", 1, [-40.0])):
+        network = Network((1, outputs), (), loss)
+        parameters = np.array([0.0] * outputs + biases, dtype)
+        target = np.array([[1, 0][:outputs]], bool)
+        made = devices.load(device)(network, parameters, batch_size=1)
+        sums = made.sums(Rows(np.ones((1, 1), dtype), target, None))
+        assert sums.loss == pytest.approx(40, rel=1e-6)
+        np.testing.assert_allclose(sums.gradient[outputs:], [-1, 1][:outputs], rtol=1e-5)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("task", ["binary", "multiclass", "multilabel"])
+def test_focal_loss_trains(task, device):
+    X, y, weights = TASKS[task].data(rows=200)
+    settings = {"learning_rate_init": 0.01, "max_iter": 60, "random_state": 0, "device": device}
+    fitted = MLPClassifier((20,), loss="focal", label_smoothing=0.1, **settings).fit(X, y, weights)
+    assert fitted.score(X, y) > 0.7
+    assert not np.array_equal(fitted.partial_fit(X, y).loss_curve_[-1], fitted.loss_curve_[-2])
 
 
 # ---- quantiles ----------------------------------------------------------------------------------

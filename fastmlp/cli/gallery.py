@@ -18,6 +18,7 @@ from ..displays import (
     ActivationDisplay,
     GradientErrorDisplay,
     GradientFlowDisplay,
+    LearningRateRangeDisplay,
     LossCurveDisplay,
     NetworkDisplay,
 )
@@ -157,6 +158,13 @@ def _gradient_error(figure, device):
     figure.suptitle("Moons: 2-6-1 units, tanh, 50 rows")
 
 
+def _learning_rate_range(figure, device):
+    X, y = load_digits(return_X_y=True)
+    network = MLPClassifier((64,), random_state=0, device=device)
+    LearningRateRangeDisplay.from_estimator(network, X / 16, y, ax=figure.subplots())
+    figure.suptitle("Digits: 64 hidden units, adam")
+
+
 STYLE: dict[Any, Any] = {
     "font.size": 11,
     "axes.spines.top": False,
@@ -173,4 +181,5 @@ PICTURES: dict[str, tuple[tuple[float, float], Callable]] = {
     "network": ((9, 5.5), _network),
     "gradient_flow": ((11, 4.5), _gradient_flow),
     "gradient_error": ((7, 4.5), _gradient_error),
+    "learning_rate_range": ((7, 4.5), _learning_rate_range),
 }

@@ -118,6 +118,10 @@ def _positive(p):
     return np.maximum(p, np.finfo(p.dtype).eps ** 4)
 
 
+def _other(p):
+    return np.maximum(1 - p, np.finfo(p.dtype).eps)
+
+
 def _pinball(p, t, tau):
     return np.where(t >= p, tau * (t - p), (tau - 1) * (t - p))
 
@@ -125,6 +129,30 @@ def _pinball(p, t, tau):
 def _huber(p, t, d):
     size = np.abs(p - t)
     return np.where(size <= d, 0.5 * size**2, d * (size - 0.5 * d))
+
+
+def _tweedie(p, t, c):
+    q = _positive(p)
+    return t ** (2 - c) / ((1 - c) * (2 - c)) - t * q ** (1 - c) / (1 - c) + q ** (2 - c) / (2 - c)
+
+
+def _focal(p, t, c):
+    return -t * _other(p) ** c * np.log(_positive(p))
+
+
+def _focal_slope(p, t, c):
+    q, other = _positive(p), _other(p)
+    return t * (c * other ** (c - 1) * np.log(q) - other**c / q)
+
+
+def _binary_focal(p, t, c):
+    q, other = _positive(p), _other(p)
+    return -t * other**c * np.log(q) - (1 - t) * q**c * np.log(other)
+
+
+def _binary_focal_slope(p, t, c):
+    q, other = _positive(p), _other(p)
+    return _focal_slope(p, t, c) - (1 - t) * (c * q ** (c - 1) * np.log(other) - q**c / other)
 
 
 # The loss of each output and its derivative by p, for predictions p and targets t of shape
@@ -142,6 +170,9 @@ LOSSES = {
         lambda p, t, c: t / _positive(p) - np.log(t / _positive(p)) - 1,
         lambda p, t, c: (1 - t / _positive(p)) / _positive(p),
     ),
+    "tweedie": (_tweedie, lambda p, t, c: _positive(p) ** (1 - c) - t * _positive(p) ** -c),
+    "focal": (_focal, _focal_slope),
+    "binary_focal": (_binary_focal, _binary_focal_slope),
     "log_loss": (lambda p, t, c: -xlogy(t, _clipped(p)), lambda p, t, c: -t / _clipped(p)),
     "binary_log_loss": (
         lambda p, t, c: -(xlogy(t, _clipped(p)) + xlogy(1 - t, 1 - _clipped(p))),
@@ -162,29 +193,87 @@ def output_loss(network, p, t):
     return over_outputs(axis=1), slope(p, t, constants).astype(p.dtype, copy=False)
 
 
-def sgd(g, moments, rate, rule):
+def sgd(g, moments, rate, rule, t):
     """Return the parameters' change, and the new velocity."""
     velocity = rule.momentum * moments[0] - rate * g
     change = rule.momentum * velocity - rate * g if rule.nesterov else velocity
     return change, velocity[np.newaxis]
 
 
-def adam(g, moments, rate, rule):
-    """Return the parameters' change, and the new averages of gradients and of their squares."""
+def _averages(g, moments, rule):
+    """Return the new averages of gradients and of their squares."""
     m = rule.beta_1 * moments[0] + (1 - rule.beta_1) * g
     v = rule.beta_2 * moments[1] + (1 - rule.beta_2) * g**2
-    return -rate * m / (np.sqrt(v) + rule.epsilon), np.stack([m, v])
+    return np.stack([m, v])
 
 
-def rmsprop(g, moments, rate, rule):
+def adam(g, moments, rate, rule, t):
+    """Return the parameters' change, and the new averages."""
+    m, v = after = _averages(g, moments, rule)
+    rate *= math.sqrt(1 - rule.beta_2**t) / (1 - rule.beta_1**t)
+    return -rate * m / (np.sqrt(v) + rule.epsilon), after
+
+
+def adamw(g, moments, rate, rule, t):
+    """Return the parameters' change without their decay, and the new averages."""
+    m, v = after = _averages(g, moments, rule)
+    root = np.sqrt(v / (1 - rule.beta_2**t))
+    return -rate / (1 - rule.beta_1**t) * m / (root + rule.epsilon), after
+
+
+def nadam(g, moments, rate, rule, t):
+    """Return the parameters' change, and the new averages."""
+    m, v = after = _averages(g, moments, rule)
+    momentum = rule.beta_1 * (1 - 0.96 ** (np.arange(1, t + 2) * rule.momentum_decay) / 2)
+    by_gradient = float((1 - momentum[-2]) / (1 - momentum[:-1].prod()))
+    by_momentum = float(momentum[-1] / (1 - momentum.prod()))
+    root = np.sqrt(v / (1 - rule.beta_2**t))
+    return -rate * (by_gradient * g + by_momentum * m) / (root + rule.epsilon), after
+
+
+def radam(g, moments, rate, rule, t):
+    """Return the parameters' change, and the new averages."""
+    m, v = after = _averages(g, moments, rule)
+    power, most = rule.beta_2**t, 2 / (1 - rule.beta_2) - 1
+    rho = most - 2 * t * power / (1 - power)
+    rate /= 1 - rule.beta_1**t
+    if rho <= 5:
+        return -rate * m, after
+    rate *= math.sqrt((rho - 4) * (rho - 2) * most / ((most - 4) * (most - 2) * rho))
+    return -rate * math.sqrt(1 - power) * m / (np.sqrt(v) + rule.epsilon), after
+
+
+def rmsprop(g, moments, rate, rule, t):
     """Return the parameters' change, and the new average of the squared gradients."""
     v = rule.rho * moments[0] + (1 - rule.rho) * g**2
     return -rate * g / (np.sqrt(v) + rule.epsilon), v[np.newaxis]
 
 
-# A step from the gradient g, the moments of shape (moments, size), the learning rate, and the
-# optimiser with its hyperparameters.
-OPTIMIZERS = {"sgd": sgd, "adam": adam, "rmsprop": rmsprop}
+def adagrad(g, moments, rate, rule, t):
+    """Return the parameters' change, and the new sum of the squared gradients."""
+    total = moments[0] + g**2
+    return -rate * g / (np.sqrt(total) + rule.epsilon), total[np.newaxis]
+
+
+def lion(g, moments, rate, rule, t):
+    """Return the parameters' change without their decay, and the new average of the gradients."""
+    direction = np.sign(rule.beta_1 * moments[0] + (1 - rule.beta_1) * g)
+    average = rule.beta_2 * moments[0] + (1 - rule.beta_2) * g
+    return -rate * direction, average[np.newaxis]
+
+
+# Step t = 1, 2, ... from the gradient g, the moments of shape (moments, size), the learning rate,
+# and the optimiser with its hyperparameters.
+OPTIMIZERS = {
+    "sgd": sgd,
+    "adam": adam,
+    "adamw": adamw,
+    "nadam": nadam,
+    "radam": radam,
+    "rmsprop": rmsprop,
+    "adagrad": adagrad,
+    "lion": lion,
+}
 
 
 def threefry(key, counter):
@@ -362,11 +451,13 @@ class ReferenceDevice(Configured):
         norm = np.linalg.norm(gradient.astype(np.float64))
         if norm > regularization.clip_norm:
             gradient = gradient * self.dtype.type(regularization.clip_norm / norm)
-        decay = rate * regularization.weight_decay
         step = self._step(gradient, rate)
-        matrices, _ = self.network.views(self._packed)
-        for w in matrices:
-            w *= self.dtype.type(1 - decay)
+        matrices, biases = self.network.views(self._packed)
+        learned = [c for c in self.network.activation_views(self._packed) if c is not None]
+        of_all, of_weights = self.optimizer.rule.weight_decay, regularization.weight_decay
+        for arrays, decay in (matrices, of_all + of_weights), (biases + learned, of_all):
+            for w in arrays:
+                w *= self.dtype.type(1 - rate * decay)
         self._packed += step.astype(self.dtype)
         for w in matrices:
             norms = np.sqrt((w * w).sum(axis=0))
@@ -375,12 +466,11 @@ class ReferenceDevice(Configured):
 
     def _step(self, gradient, rate):
         """Return the parameters' change; store the new moments."""
-        optimizer = self.optimizer
-        optimizer.step += 1
-        beta_1, beta_2 = optimizer.rule.decays
-        correction = math.sqrt(1 - beta_2**optimizer.step) / (1 - beta_1**optimizer.step)
-        step_of = OPTIMIZERS[optimizer.rule.name]
-        change, self._moments = step_of(gradient, self._moments, rate * correction, optimizer.rule)
+        rule = self.optimizer.rule
+        self.optimizer.step += 1
+        change, self._moments = OPTIMIZERS[rule.name](
+            gradient, self._moments, rate, rule, self.optimizer.step
+        )
         return change
 
 

@@ -23,6 +23,7 @@ from ._axes import BLUE, GREEN, GREY, ORANGE
 from .activation import ActivationDisplay
 from .gradient_error import GradientErrorDisplay
 from .gradient_flow import GradientFlowDisplay
+from .learning_rate_range import LearningRateRangeDisplay
 from .loss_curve import LossCurveDisplay
 from .network import NetworkDisplay
 
@@ -34,6 +35,7 @@ __all__ = [
     "ActivationDisplay",
     "GradientErrorDisplay",
     "GradientFlowDisplay",
+    "LearningRateRangeDisplay",
     "LossCurveDisplay",
     "NetworkDisplay",
 ]

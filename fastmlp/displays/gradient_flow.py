@@ -7,6 +7,7 @@ from sklearn.base import clone, is_classifier
 from sklearn.utils import compute_sample_weight
 
 from ..estimators.base import BaseMLP
+from ..estimators.labels import classes_of
 from ..estimators.types import LabelsLike, MatrixLike, WeightsLike
 from ..inspection import gradients
 from ._axes import axes_of
@@ -76,7 +77,7 @@ class GradientFlowDisplay:
             raise ValueError("solver='lbfgs' has no epochs to show: use another solver.")
         network = clone(estimator).set_params(early_stopping=False, warm_start=False)
         network.set_params(averaging=None)  # gradients are those of the weights that are trained
-        known = {"classes": _classes(y)} if is_classifier(estimator) else {}
+        known = {"classes": classes_of(y)} if is_classifier(estimator) else {}
         if network.get_params().get("class_weight") == "balanced":  # not for partial_fit
             network.set_params(class_weight=None)
             balanced = compute_sample_weight("balanced", y)
@@ -117,10 +118,3 @@ class GradientFlowDisplay:
             reverse=True,
         )
         return self
-
-
-def _classes(y):
-    """Return the classes that partial_fit needs: labels, or columns of an indicator matrix."""
-    y = np.asarray(y)
-    several = y.ndim == 2 and y.shape[1] > 1
-    return np.arange(y.shape[1]) if several else np.unique(y)

@@ -57,6 +57,7 @@ class BaseMLP(BaseEstimator, ABC):
     n_iter_: int
     t_: int
     loss_curve_: list[float]
+    learning_rates_: list[float]
     best_loss_: float | None
     validation_loss_curve_: list[float] | None
     validation_scores_: list[float] | None

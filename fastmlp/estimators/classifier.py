@@ -12,6 +12,7 @@ from sklearn.utils.metaestimators import available_if
 from ..activations import Activation
 from ..losses import Loss
 from ..optimizers import Optimizer
+from ..schedules import Schedule
 from .base import all_or_nothing
 from .classification import BaseClassifier
 from .holdout import Given
@@ -52,8 +53,9 @@ class MLPClassifier(BaseClassifier):
     ----------
     {training}
     loss : str or Loss, default="log_loss"
-        "log_loss"; or "squared_error", "absolute_error" or "huber", where the target is 1 for the
-        row's own class or labels and 0 for all others; or an object from `fastmlp.losses`.
+        "log_loss"; "focal", where well classified rows weigh little; "squared_error",
+        "absolute_error" or "huber", where the target is 1 for the row's own class or labels and 0
+        for all others; or an object from `fastmlp.losses`, such as ``Focal(gamma=1.0)``.
     label_smoothing : float, default=0.0
         ε in [0, 1): targets t become ``t (1 - ε) + ε / K`` for K classes, and
         ``t (1 - ε) + ε / 2`` for two classes and for labels.
@@ -64,11 +66,10 @@ class MLPClassifier(BaseClassifier):
         whatever their weights; not for `partial_fit`. For labels: a list with a dict for
         each of them, whose weights are multiplied.
     output_activation : str or Activation, default=None
-        Activation of the outputs. None means "softmax" for the log loss of several classes,
-        otherwise "logistic". Outputs must lie within [0, 1]. With the log loss of two classes or of
-        labels, it may be "hard_sigmoid" or "logistic"; with losses other than the log loss,
-        "hard_sigmoid", "logistic" or, for several classes, "softmax". It may also be a function of
-        your own.
+        Activation of the outputs. None means "softmax" for the log or focal loss of several
+        classes, otherwise "logistic". Outputs must lie within [0, 1]. With the log loss of two
+        classes or of labels, it may be "hard_sigmoid" or "logistic"; with losses other than these
+        two, "hard_sigmoid", "logistic" or, for several classes, "softmax". Or your own function.
     {beyond}
 
     Attributes
@@ -112,7 +113,7 @@ class MLPClassifier(BaseClassifier):
         solver: str | Optimizer = "adam",
         alpha: float = 0.0001,
         batch_size: int | str = "auto",
-        learning_rate: str = "constant",
+        learning_rate: str | Schedule = "constant",
         learning_rate_init: float = 0.001,
         power_t: float = 0.5,
         max_iter: int = 200,

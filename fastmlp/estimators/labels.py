@@ -31,6 +31,13 @@ def labels_in(y, classes):
     return unique_labels(y)
 
 
+def classes_of(y):
+    """Return the classes that `partial_fit` needs: labels, or columns of an indicator matrix."""
+    y = np.asarray(y)
+    several = y.ndim == 2 and y.shape[1] > 1
+    return np.arange(y.shape[1]) if several else np.unique(y)
+
+
 def know_classes(estimator, classes, y):
     """Store the classes of the first partial_fit, or compare those of a later one."""
     known = getattr(estimator, "classes_", None)

@@ -16,20 +16,25 @@ activation : str, Activation, or list or tuple of these, default="relu"
     ``LeakyReLU(negative_slope=0.1)``, ``Swish(learnable=True)``, ``Maxout(pieces=3)``, or with
     functions of your own.
 solver : str or Optimizer, default="adam"
-    "adam"; "sgd", stochastic gradient descent with momentum; "rmsprop"; "lbfgs", L-BFGS over
-    all rows; or an object from `fastmlp.optimizers` with its own parameters, such as
-    ``SGD(momentum=0.5)``.
+    "adam"; "sgd", stochastic gradient descent with momentum; "lbfgs", L-BFGS over all rows;
+    "adamw", "nadam", "radam", "rmsprop", "adagrad", "lion"; or an object from
+    `fastmlp.optimizers` (see there for the formulas) with its own parameters, such as
+    ``SGD(momentum=0.5)``. "lion" needs a learning rate 3 to 10 times smaller than "adam".
 alpha : float, default=0.0001
     L2 penalty: ``alpha / 2`` times the sum of squared weights is added to a batch's summed
     loss, so that its effect depends on the batch size.
 batch_size : int or "auto", default="auto"
     Rows per mini-batch; "auto" is ``min(200, n_samples)``. Not used by "lbfgs".
-learning_rate : {"constant", "invscaling", "adaptive"}, default="constant"
-    Schedule of the learning rate, except for "adam": constant;
-    ``learning_rate_init / (t + 1)**power_t``, with t the number of rows seen; or divided by 5
-    whenever training stalls.
+learning_rate : str or Schedule, default="constant"
+    Schedule of the learning rate. scikit-learn's, except for "adam", which ignores them:
+    "constant"; "invscaling", ``learning_rate_init / (t + 1)**power_t``, with t the number of
+    rows seen; "adaptive", divided by 5 whenever training stalls. For every solver but "lbfgs",
+    where they are an error: "cosine", "one_cycle" and "coslog4", which change with each step
+    over `max_iter` epochs; "step", "exponential" and "plateau", after epochs; "warm_up"; or an
+    object from `fastmlp.schedules` (see there for the formulas) with its own parameters, such
+    as ``WarmUp(Cosine(end=0.01), epochs=3)``. `partial_fit` and warm starts go on in them.
 learning_rate_init : float, default=0.001
-    Initial learning rate.
+    Initial learning rate; of "one_cycle", "coslog4" and "warm_up" the largest.
 power_t : float, default=0.5
     Exponent of "invscaling".
 max_iter : int, default=200
@@ -58,11 +63,11 @@ early_stopping : bool, default=False
 validation_fraction : float, default=0.1
     Fraction of the rows held out, in [0, 1).
 beta_1 : float, default=0.9
-    Decay of Adam's first moments, in [0, 1).
+    Decay of the first moments of "adam", "adamw", "nadam" and "radam", in [0, 1).
 beta_2 : float, default=0.999
-    Decay of Adam's second moments, in [0, 1).
+    Decay of their second moments, in [0, 1).
 epsilon : float, default=1e-8
-    Added to the denominator in Adam.
+    Added to their denominators.
 n_iter_no_change : int or inf, default=10
     Epochs without improvement before training stops.
 max_fun : int, default=15000
@@ -81,7 +86,9 @@ l1 : float, default=0.0
     kinks: it brings weights near 0, but not exactly to 0.
 weight_decay : float, default=0.0
     Each step shrinks the weights by a fraction: the learning rate times this. It is not part of
-    the gradient and so not of Adam's moments: with "adam", this is AdamW. Not for "lbfgs".
+    the gradient and so not of Adam's moments. Biases do not decay. An optimiser's own decay,
+    which is 0.01 for "adamw" and is for all parameters as in PyTorch, is added to this. Not for
+    "lbfgs".
 clip_norm : float, default=None
     Largest Euclidean norm of the gradient over all parameters, penalties included; a gradient
     with a larger norm is scaled down to it. Not for "lbfgs".
@@ -146,7 +153,9 @@ t_ : int
 loss_ : float
     Loss of the last epoch, penalty included.
 loss_curve_ : list of float
-    Loss of every epoch ("adam" and "sgd").
+    Loss of every epoch, except for "lbfgs".
+learning_rates_ : list of float
+    Learning rate in the last step of every epoch, except for "lbfgs".
 best_loss_ : float or None
     Lowest loss of an epoch; None with early stopping.
 validation_loss_curve_ : list of float or None

@@ -19,6 +19,7 @@ from ..activations import Activation
 from ..losses import Loss
 from ..notices import warn
 from ..optimizers import OPTIMIZERS, Optimizer
+from ..schedules import SCHEDULES, SCIKIT_LEARNS, Schedule
 from .types import SharesLike, SizesLike
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ OWN_CONSTRAINTS = {
     "activation": [str, Activation, list, tuple],
     "loss": [str, Loss],
     "solver": [str, Optimizer],
+    "learning_rate": [str, Schedule],
     "output_activation": [str, Activation, None],
     "weight_init": [str, list, tuple],
     "l1": _AT_LEAST_0,
@@ -76,6 +78,7 @@ def check_parameters(estimator: BaseMLP) -> None:
     _check_name(estimator, "output_activation", activations.OUTPUT)
     _check_name(estimator, "loss", estimator._losses)
     _check_name(estimator, "solver", {"lbfgs", *OPTIMIZERS})
+    _check_name(estimator, "learning_rate", SCHEDULES)
     _check_name(estimator, "weight_init", initializers.NAMES)
     _check_name(estimator, "class_weight", {"balanced"})
     _check_name(estimator, "averaging", {"ema", "swa"})
@@ -110,6 +113,29 @@ def _hint(estimator):
         if hint := activations.hint(value):
             return hint
     return ""
+
+
+def is_scikit_learns(estimator: BaseMLP) -> bool:
+    """Return whether `learning_rate` is one of scikit-learn's three names."""
+    return isinstance(estimator.learning_rate, str) and estimator.learning_rate in SCIKIT_LEARNS
+
+
+def check_schedule_of_lbfgs(estimator: BaseMLP) -> None:
+    """Check that "lbfgs", which finds the lengths of its steps itself, is not given a schedule.
+
+    As in scikit-learn, it ignores the schedules that scikit-learn has.
+
+    Raises
+    ------
+    ValueError
+        If `learning_rate` is another name, or an object.
+    """
+    if not is_scikit_learns(estimator):
+        raise ValueError(
+            "solver='lbfgs' chooses the lengths of its steps itself: "
+            f"learning_rate={estimator.learning_rate!r} needs a stochastic solver, such as 'adam' "
+            "or 'sgd'."
+        )
 
 
 def batch_rows(estimator: BaseMLP, n: int) -> int:

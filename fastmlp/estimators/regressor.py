@@ -16,6 +16,7 @@ from ..activations import Activation
 from ..losses import LOSSES, REGRESSION, Loss
 from ..losses import resolve as resolve_loss
 from ..optimizers import Optimizer
+from ..schedules import Schedule
 from .base import BaseMLP
 from .fitted import model_of
 from .holdout import Given
@@ -45,16 +46,17 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     ----------
     loss : str or Loss, default="squared_error"
         "squared_error", half the squared error; "absolute_error"; "huber"; "quantile", for the
-        median unless an object specifies others; half the deviance of "poisson", for counts, or of
-        "gamma", for positive amounts; or an object from `fastmlp.losses` (see there for the
-        formulas), such as ``Huber(delta=2.0)``, ``Quantile((0.1, 0.5, 0.9))``, or functions of your
-        own. With several quantiles, each target has one output for each quantile, in their order.
+        median unless an object specifies others; half the deviance of "poisson", for counts, of
+        "gamma", for positive amounts, or of "tweedie", for amounts many of which are 0; or an
+        object from `fastmlp.losses` (see there for the formulas), such as ``Huber(delta=2.0)``,
+        ``Quantile((0.1, 0.5, 0.9))``, or functions of your own. With several quantiles, each target
+        has one output for each quantile, in their order.
     {training}
     output_activation : str or Activation, default=None
-        Activation of the outputs. None means "exp" for the losses "poisson" and "gamma", otherwise
-        "identity". Everything that `activation` allows except "prelu", "maxout" and "step", and
-        also "exp" and "softmax". "poisson" and "gamma" need positive outputs: "exp", "softplus" or
-        "logistic".
+        Activation of the outputs. None means "exp" for the losses "poisson", "gamma" and "tweedie",
+        otherwise "identity". Everything that `activation` allows except "prelu", "maxout" and
+        "step", and also "exp" and "softmax". Those three losses need positive outputs: "exp",
+        "softplus" or "logistic".
     {beyond}
 
     Attributes
@@ -98,7 +100,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         solver: str | Optimizer = "adam",
         alpha: float = 0.0001,
         batch_size: int | str = "auto",
-        learning_rate: str = "constant",
+        learning_rate: str | Schedule = "constant",
         learning_rate_init: float = 0.001,
         power_t: float = 0.5,
         max_iter: int = 200,

@@ -5,7 +5,7 @@ from sklearn.exceptions import ConvergenceWarning
 from ..notices import warn
 from ..training import Plan, Printer, Weights, fit_epochs, fit_lbfgs
 from .holdout import divided
-from .parameters import batch_rows
+from .parameters import batch_rows, check_schedule_of_lbfgs
 from .scoring import measurement
 from .state import (
     keep_progress,
@@ -22,6 +22,7 @@ from .state import (
 
 def minimise(estimator, network, parameters, training, validation, fresh):
     """Fit by L-BFGS; return the parameters. Validation rows are measured, but decide nothing."""
+    check_schedule_of_lbfgs(estimator)
     if estimator.averaging is not None:
         raise ValueError(
             "solver='lbfgs' does not go by epochs, whose weights averaging needs: use 'adam' or "
@@ -66,7 +67,9 @@ def descend(estimator, network, parameters, training, validation, fresh, increme
     regularization = estimator._regularization(network)
     rows = training.rows
     order, validation = divided(estimator, training, validation, random_state)
-    optimizer = next_optimizer(estimator, parameters, incremental)
+    batch_size = batch_rows(estimator, len(order))
+    batches = -(-len(order) // batch_size)
+    optimizer = next_optimizer(estimator, parameters, fresh, incremental, batches)
     dropout_seed = 0
     if regularization.dropout:
         dropout_seed = next_dropout_seed(estimator, fresh, optimizer, random_state)
@@ -82,7 +85,7 @@ def descend(estimator, network, parameters, training, validation, fresh, increme
         optimizer=optimizer,
         regularization=regularization,
         dropout_seed=dropout_seed,
-        batch_size=batch_rows(estimator, len(order)),
+        batch_size=batch_size,
     )
     plan = Plan(
         estimator.max_iter,

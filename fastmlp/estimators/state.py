@@ -13,7 +13,7 @@ from .. import optimizers
 from ..notices import warn
 from ..schedules import schedule
 from ..training import Averaging, OptimizerState, Progress, Weights
-from .parameters import hidden_units
+from .parameters import hidden_units, is_scikit_learns
 
 if TYPE_CHECKING:
     from .base import BaseMLP
@@ -25,9 +25,20 @@ def made_from(solver: str | optimizers.Optimizer | None) -> tuple[str, ...]:
     if solver == "lbfgs" or solver is None:
         return ()
     rule = optimizers.resolve(solver)
-    scheduled = ("learning_rate", "power_t") if rule.follows_schedule else ()
+    scheduled = ("power_t",) if rule.follows_schedule else ()
     named = rule.parameters.values() if isinstance(solver, str) else ()
-    return "solver", "learning_rate_init", *scheduled, *named
+    return "solver", "learning_rate_init", "learning_rate", *scheduled, *named
+
+
+def _used(estimator, solver):
+    """Return the parameters that this solver's optimiser is made from, with their values.
+
+    scikit-learn's three schedules are constant for "adam", as they are there.
+    """
+    used = {name: getattr(estimator, name) for name in made_from(solver)}
+    if used and not optimizers.resolve(solver).follows_schedule and is_scikit_learns(estimator):
+        used["learning_rate"] = "constant"
+    return used
 
 
 def begin(estimator: BaseMLP) -> None:
@@ -35,21 +46,31 @@ def begin(estimator: BaseMLP) -> None:
     estimator._in_use = {"hidden_layer_sizes": estimator.hidden_layer_sizes}
 
 
-def next_optimizer(estimator: BaseMLP, parameters: np.ndarray, incremental: bool) -> OptimizerState:
-    """Return a new optimiser, or in `partial_fit` a copy of the last one to continue with."""
+def next_optimizer(
+    estimator: BaseMLP, parameters: np.ndarray, fresh: bool, incremental: bool, batches: int
+) -> OptimizerState:
+    """Return the optimiser of the next fit, whose epochs have this number of batches.
+
+    In `partial_fit` it is a copy of the last one to continue with, otherwise a new one; in a warm
+    start, a new one that goes on in the last one's schedule.
+    """
     last = getattr(estimator, "_optimizer", None)
     if incremental and last is not None and not _weights_were_replaced(estimator, parameters):
         return copy(last)
-    used = {name: getattr(estimator, name) for name in made_from(estimator.solver)}
+    used = _used(estimator, estimator.solver)
     estimator._in_use = getattr(estimator, "_in_use", {}) | used
     rule = optimizers.resolve(estimator.solver, **used)
-    name = estimator.learning_rate if rule.follows_schedule else "constant"
-    return OptimizerState(
+    plan = schedule(used["learning_rate"], estimator.learning_rate_init, estimator.power_t)
+    state = OptimizerState(
         rule=rule,
-        schedule=schedule(name, estimator.learning_rate_init, estimator.power_t),
-        learning_rate=estimator.learning_rate_init,
+        schedule=plan.planned(batches, estimator.max_iter),
+        learning_rate=plan.initial,
         moments=np.zeros((rule.moments, parameters.size), parameters.dtype),
     )
+    if not fresh and last is not None and plan.goes_on and plan == last.schedule:
+        state.schedule, state.learning_rate = last.schedule, last.learning_rate
+        state.earlier = last.earlier + last.step
+    return state
 
 
 def _weights_were_replaced(estimator, parameters):
@@ -64,13 +85,11 @@ def warn_of_unused(estimator: BaseMLP, incremental: bool) -> None:
     scikit-learn also ignores them, but without a warning.
     """
     in_use = getattr(estimator, "_in_use", {})
-    names = ["hidden_layer_sizes"]
+    used = {"hidden_layer_sizes": estimator.hidden_layer_sizes}
     if incremental and estimator.solver != "lbfgs":
-        names += made_from(in_use.get("solver"))
+        used |= _used(estimator, in_use.get("solver"))
     changed = {
-        name: getattr(estimator, name)
-        for name in names
-        if name in in_use and getattr(estimator, name) is not in_use[name]
+        name: value for name, value in used.items() if name in in_use and value is not in_use[name]
     }
     changed = {name: value for name, value in changed.items() if _differ(name, value, in_use[name])}
     if not changed:
@@ -112,6 +131,7 @@ def next_progress(estimator: BaseMLP, fresh: bool, validated: bool) -> Progress:
         return progress
     progress.rows_seen = estimator.t_
     progress.loss_curve = list(estimator.loss_curve_)
+    progress.learning_rates = list(getattr(estimator, "learning_rates_", ()))
     progress.stalled = estimator._no_improvement_count
     if not estimator.early_stopping and estimator.best_loss_ is not None:
         progress.best_loss = estimator.best_loss_
@@ -131,6 +151,7 @@ def keep_progress(estimator: BaseMLP, progress: Progress) -> None:
     if progress.epochs:
         estimator.loss_ = progress.loss
     estimator.loss_curve_ = progress.loss_curve
+    estimator.learning_rates_ = progress.learning_rates
     estimator.best_loss_ = progress.best_loss
     estimator.validation_scores_ = progress.scores
     estimator.best_validation_score_ = progress.best_score

@@ -6,11 +6,12 @@ and activation, this is p - t (Bishop, "Pattern recognition and machine learning
 saturated.
 
 ``c`` is the loss's constant. A log loss clips probabilities to [epsilon, 1 - epsilon], with
-``epsilon`` the machine epsilon.
+``epsilon`` the machine epsilon. Where ∂L/∂p has to be multiplied by a small p'(z), only what would
+make it infinite is clipped, so that the gradient of a row that is badly wrong remains.
 """
 
 from .._jit import formula
-from .elementary import clamp, log
+from .elementary import clamp, exp, log
 
 
 @formula
@@ -71,6 +72,21 @@ def gamma(p, t, c, epsilon):
 
 
 @formula
+def tweedie(p, t, c, epsilon):
+    """Half the Tweedie deviance of power c in (1, 2), and p^(1-c) - t p^(-c); 0 log 0 is 0.
+
+    With r = t / p and e = 2 - c, it is p^e (r^e / ((1 - c) e) - r / (1 - c) + 1 / e).
+    """
+    zero, one = type(p)(0), type(p)(1)
+    rate, rest = _positive(p, epsilon), type(p)(2) - c
+    ratio, scale = t / rate, exp(rest * log(rate))
+    power = exp(rest * log(one if t == zero else ratio))
+    power = zero if t == zero else power
+    loss = scale * ((power / rest - ratio) / (one - c) + one / rest)
+    return loss, scale * (one - ratio) / rate
+
+
+@formula
 def log_loss(p, t, c, epsilon):
     """-t log p, the term of one class in the cross-entropy, and -t / p."""
     q = clamp(p, epsilon, type(p)(1) - epsilon)
@@ -86,6 +102,33 @@ def binary_log_loss(p, t, c, epsilon):
 
 
 @formula
+def _other(p, epsilon):
+    """Return 1 - p, or ε if that is greater: less than this, p cannot tell from 1."""
+    other = type(p)(1) - p
+    return epsilon if other < epsilon else other
+
+
+@formula
+def focal(p, t, c, epsilon):
+    """-t (1 - p)^c log p, the term of one class, and t (c (1 - p)^(c-1) log p - (1 - p)^c / p)."""
+    q, other = _positive(p, epsilon), _other(p, epsilon)
+    weight, log_q = exp(c * log(other)), log(q)
+    return -t * weight * log_q, t * weight * (c * log_q / other - type(p)(1) / q)
+
+
+@formula
+def binary_focal(p, t, c, epsilon):
+    """The focal terms of p for t and of 1 - p for 1 - t, and their derivative."""
+    one = type(p)(1)
+    q, other = _positive(p, epsilon), _other(p, epsilon)
+    log_q, log_other = log(q), log(other)
+    weight, weight_of_other = exp(c * log_other), exp(c * log_q)
+    loss = -t * weight * log_q - (one - t) * weight_of_other * log_other
+    slope = t * weight * (c * log_q / other - one / q)
+    return loss, slope - (one - t) * weight_of_other * (c * log_other / q - one / other)
+
+
+@formula
 def canonical_delta(p, t):
     """∂L/∂z = p - t, for a loss with its canonical output activation p(z)."""
     return p - t
@@ -98,6 +141,9 @@ FORMULAS = {
     "quantile": quantile,
     "poisson": poisson,
     "gamma": gamma,
+    "tweedie": tweedie,
     "log_loss": log_loss,
     "binary_log_loss": binary_log_loss,
+    "focal": focal,
+    "binary_focal": binary_focal,
 }

@@ -22,16 +22,45 @@ def sgd(g, velocity, learning_rate, numbers):
 
 
 @formula
+def _averages(g, m, v, numbers):
+    """m ← β₁ m + (1 - β₁) g; v ← β₂ v + (1 - β₂) g²."""
+    return numbers[0] * m + numbers[1] * g, numbers[2] * v + numbers[3] * (g * g)
+
+
+@formula
 def adam(g, m, v, learning_rate, numbers):
     """m ← β₁ m + (1 - β₁) g; v ← β₂ v + (1 - β₂) g²; w ← w - η_t m / (√v + ε).
 
     Kingma and Ba, "Adam: a method for stochastic optimization", 2015, algorithm 1, computed in the
     order given at the end of section 2: the bias correction is part of η_t and does not affect ε.
     """
-    beta_1, share_1, beta_2, share_2, epsilon = numbers
-    m = beta_1 * m + share_1 * g
-    v = beta_2 * v + share_2 * (g * g)
-    return -learning_rate * m / (math.sqrt(v) + epsilon), m, v
+    m, v = _averages(g, m, v, numbers)
+    return -learning_rate * m / (math.sqrt(v) + numbers[4]), m, v
+
+
+@formula
+def nadam(g, m, v, learning_rate, numbers):
+    """m, v as in Adam; w ← w - η_t (a_t g + b_t m) / (√v + ε_t), with η_t corrected for β₂ only.
+
+    Dozat, "Incorporating Nesterov momentum into Adam", 2016: a_t and b_t weigh the gradient and the
+    momentum of the next step, see `fastmlp.optimizers.NAdam`.
+    """
+    m, v = _averages(g, m, v, numbers)
+    direction = numbers[5] * g + numbers[6] * m
+    return -learning_rate * direction / (math.sqrt(v) + numbers[4]), m, v
+
+
+@formula
+def radam(g, m, v, learning_rate, numbers):
+    """m, v as in Adam; w ← w - η_t m r_t / (√v + ε), or w - η_t m if r_t is 0.
+
+    Liu et al., "On the variance of the adaptive learning rate and beyond", 2020; r_t contains the
+    correction for β₂, η_t that for β₁ only.
+    """
+    m, v = _averages(g, m, v, numbers)
+    factor = numbers[5]
+    adaptive = factor / (math.sqrt(v) + numbers[4])
+    return -learning_rate * m * (adaptive if factor > 0 else type(g)(1)), m, v
 
 
 @formula
@@ -44,6 +73,31 @@ def rmsprop(g, v, learning_rate, numbers):
     rho, share, epsilon = numbers[0], numbers[1], numbers[2]
     v = rho * v + share * (g * g)
     return -learning_rate * g / (math.sqrt(v) + epsilon), v
+
+
+@formula
+def adagrad(g, total, learning_rate, numbers):
+    """s ← s + g²; w ← w - η g / (√s + ε).
+
+    Duchi, Hazan and Singer, "Adaptive subgradient methods for online learning and stochastic
+    optimization", 2011.
+    """
+    total += g * g
+    return -learning_rate * g / (math.sqrt(total) + numbers[0]), total
+
+
+@formula
+def lion(g, m, learning_rate, numbers):
+    """w ← w - η sign(β₁ m + (1 - β₁) g), with the old m; m ← β₂ m + (1 - β₂) g; sign(0) = 0.
+
+    Chen et al., "Symbolic discovery of optimization algorithms", 2023, algorithm 2.
+    """
+    zero = type(g)(0)
+    direction = numbers[0] * m + numbers[1] * g
+    # A NaN in the gradient stays one, so that the fit fails instead of going on.
+    below = learning_rate if direction < zero else direction
+    change = -learning_rate if direction > zero else below
+    return change, numbers[2] * m + numbers[3] * g
 
 
 @formula
@@ -67,4 +121,13 @@ def twice_penalty(w, l2, l1):
 
 
 #: By the names of `fastmlp.optimizers`.
-FORMULAS = {"sgd": sgd, "adam": adam, "rmsprop": rmsprop}
+FORMULAS = {
+    "sgd": sgd,
+    "adam": adam,
+    "adamw": adam,  # with another ε in each step; the decay is part of every optimiser's update
+    "nadam": nadam,
+    "radam": radam,
+    "rmsprop": rmsprop,
+    "adagrad": adagrad,
+    "lion": lion,
+}

@@ -1,6 +1,7 @@
 """Gradients for inspection: by reverse mode, by central differences, by inputs, of one sample.
 
-Everything here is about the objective that training minimises, over the given rows as one batch::
+`learning_rate_range` trains a network to find its learning rate. Everything else here is about the
+objective that training minimises, over the given rows as one batch::
 
     J = (Σ_i w_i Σ_k L(p_ik, t_ik) + l2/2 Σ W² + l1 Σ |W|) / Σ_i w_i
 
@@ -25,6 +26,7 @@ True
 from .check import TOLERANCES, Comparison, GradientCheck, check_gradients
 from .differences import STEP
 from .gradients import Gradient, gradients, input_gradients, numerical_gradients
+from .learning_rates import LearningRateRange, learning_rate_range
 from .trace import LayerTrace, Trace, trace
 
 __all__ = [
@@ -34,10 +36,12 @@ __all__ = [
     "Gradient",
     "GradientCheck",
     "LayerTrace",
+    "LearningRateRange",
     "Trace",
     "check_gradients",
     "gradients",
     "input_gradients",
+    "learning_rate_range",
     "numerical_gradients",
     "trace",
 ]

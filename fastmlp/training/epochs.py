@@ -98,6 +98,7 @@ def fit_epochs(
             if validate is not None and kept is not None:
                 measured = validate(kept.averaged)
             progress.record_loss(loss, len(order), plan.tol)
+            progress.learning_rates.append(device.optimizer.last_rate)
             printer.loss(progress.epochs, loss)
             if measured is not None:  # recorded only now: an interrupt leaves curves of one length
                 if progress.record_validation(*measured, plan.tol, len(progress.loss_curve)):
@@ -123,7 +124,9 @@ def _weights_of(device: Device, averaging: Averaging | None, epoch: int) -> Weig
 
 def _go_on(optimizer: OptimizerState, plan: Plan, progress: Progress, printer: Printer) -> bool:
     """Update the learning rate by its schedule; return False if training should stop."""
-    schedule = optimizer.schedule
+    scores = progress.scores if progress.early_stopping else None
+    reached = -scores[-1] if scores else progress.loss
+    optimizer.schedule = schedule = optimizer.schedule.advanced(reached)
     optimizer.learning_rate = schedule.after_epoch(optimizer.learning_rate, progress.rows_seen)
     if progress.stalled <= plan.n_iter_no_change:
         return True

@@ -27,6 +27,10 @@ class OptimizerState:
         Packed vectors, each in the layout of the parameters.
     step : int, default=0
         Number of steps done.
+    earlier : int, default=0
+        Steps that earlier fits have done of the same schedule, before a warm start.
+    last_rate : float, default=0.0
+        η in the last step for which `rates` was called.
     """
 
     rule: optimizers.Optimizer
@@ -34,6 +38,8 @@ class OptimizerState:
     learning_rate: float
     moments: np.ndarray
     step: int = 0
+    earlier: int = 0
+    last_rate: float = 0.0
 
     def __post_init__(self):
         self.rule = optimizers.resolve(self.rule)
@@ -46,13 +52,16 @@ class OptimizerState:
         ValueError
             If the schedule gives another number of rates: compiled code would read beyond them.
         """
-        rates = self.schedule.rates(self.learning_rate, self.step, count)
+        rates = self.schedule.rates(self.learning_rate, self.earlier + self.step, count)
         if np.shape(rates) != (count,):
             raise ValueError(
                 f"{self.schedule!r} gives learning rates of shape {np.shape(rates)}, expected "
                 f"{(count,)}: one for each step."
             )
-        return np.require(rates, np.float64, ["C", "A", "W"])
+        rates = np.require(rates, np.float64, ["C", "A", "W"])
+        if count:
+            self.last_rate = float(rates[-1])
+        return rates
 
     def __setstate__(self, state):
         if "rule" not in state:  # pickled by version 0.1.0

@@ -18,6 +18,7 @@ class Progress:
     loss: float = np.inf
     loss_curve: list = field(default_factory=list)
     best_loss: float | None = np.inf
+    learning_rates: list = field(default_factory=list)
     validation_losses: list | None = None
     scores: list | None = None
     best_score: float | None = None

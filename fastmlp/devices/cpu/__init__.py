@@ -65,6 +65,8 @@ class CpuDevice(Configured):
         self._layout = make(network, self.dtype, max(rows, CHUNK), self.sparse)
         dropout = self.regularization.dropout
         self._drop = loops.drop_loop(self.dtype) if any(dropout) else None
+        # As checked with its moments; the state's own may be replaced.
+        self._rule = None if moments is None else self.optimizer.rule
         self._buffers = self._layout.buffers(0 if moments is None else len(moments), dropout)
         self._gradient = self._described = None
         # A team is worthwhile if a batch's arithmetic takes much longer than the barriers.
@@ -92,7 +94,6 @@ class CpuDevice(Configured):
         """The settings that stay constant, and initial values of the others."""
         network, regularization = self.network, self.regularization
         values = dict.fromkeys(SETTINGS.names, 0) | {
-            "numbers": (0.0,) * MOST_NUMBERS,
             "batch_size": self.batch_size,
             "loss": self._layout.loss_loop.address,
             "canonical": network.canonical,
@@ -105,11 +106,11 @@ class CpuDevice(Configured):
         }
         for name in ("l2", "l1", "weight_decay", "clip_norm", "max_norm"):
             values[name] = getattr(regularization, name)
-        if self.optimizer is not None:
-            rule = self.optimizer.rule
+        if (rule := self._rule) is not None:
             values["update"] = update_loop(rule, self.dtype).address
             values["beta_1"], values["beta_2"] = rule.decays
-            values["numbers"] = (*rule.numbers, *[0.0] * (MOST_NUMBERS - len(rule.numbers)))
+            values["decay"] = rule.weight_decay
+            values["numbers_stride"] = MOST_NUMBERS if rule.by_step else 0
         return np.array([tuple(values.values())], SETTINGS).view(np.uint8)
 
     def _settings(self):
@@ -122,7 +123,7 @@ class CpuDevice(Configured):
     @property
     def _moments(self):
         """The buffers of the moments that the optimiser carries."""
-        return self._buffers[2:4][: self.optimizer.rule.moments]
+        return self._buffers[2:4][: self._rule.moments]
 
     def _sources_of(self, rows, order=None):
         """Return descriptions of the rows; reuse the last epoch's if the arrays are the same."""
@@ -140,8 +141,11 @@ class CpuDevice(Configured):
         """Do one update for each batch of the rows in `order`; see `Device`."""
         sources = self._sources_of(rows, order)
         settings = self._settings()
-        rates = self.optimizer.rates(-(-len(order) // self.batch_size))
-        self._buffers = self._buffers._replace(rates=rates)
+        optimizer, batches = self.optimizer, -(-len(order) // self.batch_size)
+        changed = {"rates": optimizer.rates(batches)}
+        if self._rule.by_step or not self._buffers.numbers.size:
+            changed["numbers"] = self._rule.table(optimizer.step, batches).ravel()
+        self._buffers = self._buffers._replace(**changed)
         if self._needs_whole_gradient:
             self._train_in_blocks(sources, settings, len(order))
         else:

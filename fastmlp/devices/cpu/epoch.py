@@ -9,7 +9,6 @@ never stored.
 import numpy as np
 
 from ..._jit import entry, glue, kernel
-from ...optimizers import MOST_NUMBERS
 from .block_sizes import CHUNK
 from .dropout import Dropping, drop_inputs, drop_outputs
 from .gradients import (
@@ -53,11 +52,12 @@ SETTINGS = np.dtype(
         ("seed", np.int64),
         ("l2", np.float64),
         ("l1", np.float64),
-        ("weight_decay", np.float64),
+        ("weight_decay", np.float64),  # of weights only
+        ("decay", np.float64),  # the optimiser's own, of all parameters
         ("clip_norm", np.float64),
         ("max_norm", np.float64),
         ("update", np.int64),  # address of the optimiser's loop
-        ("numbers", np.float64, MOST_NUMBERS),  # constants of the optimiser's formula
+        ("numbers_stride", np.int64),  # 0 if all steps have the same numbers
         ("beta_1", np.float64),  # decay rates for the bias correction of the learning rate
         ("beta_2", np.float64),
         # Of one call, or of its current position.
@@ -210,8 +210,7 @@ def train(layers, buffers, sources, settings, member, begin, end):
         loss, weight = batch_sums(layers, buffers, settings, rows)
         if weight == 0.0:
             return False
-        rate = buffers.rates[position // settings["batch_size"]]
-        step = next_step(settings, rate, weight, buffers.weights[0])
+        step = next_step(settings, buffers, position // settings["batch_size"], weight)
         for index in range(layers.size):
             layer = layers[index]
             for job in range(layer["jobs"]):
@@ -262,8 +261,8 @@ def apply_gradient(layers, buffers, settings, weight):
     """Do one update from the stored gradient; return the penalty before it."""
     buffers = pointers(buffers)
     settings = settings[0]
-    rate = buffers.rates[settings["batch_begin"] // settings["batch_size"]]
-    step = next_step(settings, rate, weight, buffers.weights[0])
+    batch = settings["batch_begin"] // settings["batch_size"]
+    step = next_step(settings, buffers, batch, weight)
     if settings["clip_norm"] < np.inf:
         squares = 0.0
         for index in range(layers.size):

@@ -97,6 +97,7 @@ class Buffers(NamedTuple):
     partial: np.ndarray  # float64: each job's penalty; each chunk's sums of loss and weight
     dropout: np.ndarray  # float64: the share of each layer's inputs that is left out
     rates: np.ndarray  # float64: the learning rate of each of an epoch's steps
+    numbers: np.ndarray  # float64: the optimiser's other numbers, of each step or of all
 
 
 @formula
@@ -121,6 +122,7 @@ def pointers(buffers):
         pointer(buffers.partial),
         pointer(buffers.dropout),
         pointer(buffers.rates),
+        pointer(buffers.numbers),
     )
 
 
@@ -229,6 +231,7 @@ class Layout:
             partial=np.zeros(self._partial_sums),
             dropout=np.array(dropout or self._no_dropout),
             rates=np.empty(0),
+            numbers=np.empty(0),
         )
         for column in self._ones:
             buffers.inputs[column] = 1

@@ -27,6 +27,7 @@ class Step(NamedTuple):
     l2: float
     l1: float
     decay: float  # factor of each weight
+    free_decay: float  # factor of parameters without penalty
     scale: float  # 1 / the batch's total weight, smaller if the gradient is clipped
 
 
@@ -117,26 +118,31 @@ def compile_all(dtype: np.dtype) -> None:
 
 
 @kernel
-def next_step(settings, learning_rate, weight, like):
-    """Count one step, and return the settings of its updates in the dtype of `like`."""
+def next_step(settings, buffers, batch, weight):
+    """Count one step, and return the settings of this batch's updates in the parameters' dtype."""
     settings["step"] += 1
-    numbers = settings["numbers"]
+    learning_rate, like = buffers.rates[batch], buffers.weights[0]
     corrected_rate = corrected(
         learning_rate, settings["beta_1"], settings["beta_2"], settings["step"]
     )
+    row = batch * settings["numbers_stride"]
+    decay = learning_rate * settings["decay"]
     return Step(
         settings["update"],
         type(like)(corrected_rate),
         (
-            type(like)(numbers[0]),
-            type(like)(numbers[1]),
-            type(like)(numbers[2]),
-            type(like)(numbers[3]),
-            type(like)(numbers[4]),
+            type(like)(buffers.numbers[row]),
+            type(like)(buffers.numbers[row + 1]),
+            type(like)(buffers.numbers[row + 2]),
+            type(like)(buffers.numbers[row + 3]),
+            type(like)(buffers.numbers[row + 4]),
+            type(like)(buffers.numbers[row + 5]),
+            type(like)(buffers.numbers[row + 6]),
         ),
         type(like)(settings["l2"]),
         type(like)(settings["l1"]),
-        type(like)(1.0 - learning_rate * settings["weight_decay"]),
+        type(like)(1.0 - (decay + learning_rate * settings["weight_decay"])),
+        type(like)(1.0 - decay),
         type(like)(1.0 / weight),
     )
 
@@ -144,20 +150,23 @@ def next_step(settings, learning_rate, weight, like):
 @kernel
 def with_scale(step, scale):
     """Return the same step with another gradient scale."""
-    return Step(step.update, step.learning_rate, step.numbers, step.l2, step.l1, step.decay, scale)
+    return Step(
+        step.update, step.learning_rate, step.numbers, step.l2, step.l1, step.decay,
+        step.free_decay, scale,
+    )  # fmt: skip
 
 
 @kernel
 def update(step, buffers, begin, end, g, free):
     """Update the parameters [begin, end) from their gradient, summed over the batch, at `g`.
 
-    Neither penalty nor decay acts on parameters that are `free`: biases, and the learned parameters
-    of activations. Returns their share of the penalty before the update.
+    Parameters that are `free`, which are biases and the learned parameters of activations, have no
+    penalty, and only the optimiser's own decay. Returns the share of the penalty before the update.
     """
     l2, l1, decay = step.l2, step.l1, step.decay
     if free:
         l2 = l1 = type(step.scale)(0)
-        decay = type(step.scale)(1)
+        decay = step.free_decay
     work = Update(
         buffers.weights,
         buffers.gradient,

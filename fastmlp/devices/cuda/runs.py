@@ -8,7 +8,17 @@ from ..presence import is_on_gpu
 from . import position
 from .memory import BLOCK_BYTES, SHARE, in_place
 from .toolkit import cuda, free_memory, new_stream, release_memory
-from .updates import CLIP_NORM, DECAY, L1, L2, LEARNING_RATE, NUMBERS, SCALE, STEP_NUMBERS
+from .updates import (
+    CLIP_NORM,
+    DECAY,
+    FREE_DECAY,
+    L1,
+    L2,
+    LEARNING_RATE,
+    NUMBERS,
+    SCALE,
+    STEP_NUMBERS,
+)
 
 
 def batch_weights(weights, order, batch_rows) -> np.ndarray:
@@ -29,11 +39,12 @@ def step_numbers(optimizer, regularization, totals, dtype) -> np.ndarray:
         rate_at(rate, *rule.decays, step) for rate, step in zip(rates, steps, strict=True)
     ]
     numbers[:, SCALE] = 1.0 / totals
-    numbers[:, DECAY] = 1.0 - rates * regularization.weight_decay
+    numbers[:, DECAY] = 1.0 - rates * (rule.weight_decay + regularization.weight_decay)
+    numbers[:, FREE_DECAY] = 1.0 - rates * rule.weight_decay
     numbers[:, L2] = regularization.l2
     numbers[:, L1] = regularization.l1
     numbers[:, CLIP_NORM] = regularization.clip_norm
-    numbers[:, NUMBERS : NUMBERS + len(rule.numbers)] = rule.numbers
+    numbers[:, NUMBERS:] = rule.table(optimizer.step, len(totals))
     return numbers
 
 

@@ -11,7 +11,7 @@ from ...optimizers import MOST_NUMBERS, OPTIMIZERS
 from .toolkit import device
 
 #: Indices of the settings of one step, which are in the network's dtype.
-LEARNING_RATE, SCALE, DECAY, L2, L1, CLIP_NORM, NUMBERS = range(7)
+LEARNING_RATE, SCALE, DECAY, FREE_DECAY, L2, L1, CLIP_NORM, NUMBERS = range(8)
 #: The number of settings; the optimiser's own come last.
 STEP_NUMBERS = NUMBERS + MOST_NUMBERS
 
@@ -35,6 +35,7 @@ def twice_penalty_of(step, w, penalised):
 def _numbers(step):
     return (
         step[NUMBERS], step[NUMBERS + 1], step[NUMBERS + 2], step[NUMBERS + 3], step[NUMBERS + 4],
+        step[NUMBERS + 5], step[NUMBERS + 6],
     )  # fmt: skip
 
 
@@ -66,7 +67,7 @@ def updater(optimizer: str) -> Callable:
     def update(step, parameters, first, second, i, gradient, penalised, scale):
         w = parameters[i]
         slope = slope_of(step, w, gradient, penalised) * scale
-        decay = step[DECAY] if penalised else type(w)(1)
+        decay = step[DECAY] if penalised else step[FREE_DECAY]
         parameters[i] = w * decay + change_of(step, slope, first, second, i)
         return twice_penalty_of(step, w, penalised)
 

@@ -1,7 +1,7 @@
-"""Learning rate over time: at each step, after each epoch, and when training stalls."""
+"""The definition of a schedule, and scikit-learn's three."""
 
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
 
 import numpy as np
 
@@ -12,12 +12,39 @@ class Schedule:
 
     Parameters
     ----------
-    initial : float
-        η₀.
+    initial : float, default=0.0
+        η₀; 0 stands for the estimators' parameter `learning_rate_init`.
+
+    Attributes
+    ----------
+    goes_on : bool
+        Whether a warm start continues the schedule of the last fit. scikit-learn's begin again.
+    adapts : bool
+        Whether the learning rate is reduced when training stalls.
     """
 
-    initial: float
-    adapts: ClassVar[bool] = False  # whether the learning rate is reduced when training stalls
+    initial: float = 0.0
+    goes_on: ClassVar[bool] = True
+    adapts: ClassVar[bool] = False
+
+    def beginning_at(self, learning_rate: float) -> Self:
+        """Return the schedule with this η₀, unless it has its own."""
+        return self if self.initial else replace(self, initial=learning_rate)
+
+    def planned(self, batches: int, epochs: int) -> Self:
+        """Return the schedule for a fit of so many epochs of so many batches each."""
+        return self
+
+    def advanced(self, loss: float) -> Self:
+        """Return the schedule of the next epoch.
+
+        Parameters
+        ----------
+        loss : float
+            What the last epoch has reached, by which training also decides when to stop: the
+            training loss, or the negative validation score.
+        """
+        return self
 
     def rates(self, learning_rate: float, first_step: int, count: int) -> np.ndarray:
         """Return the learning rates of consecutive steps.
@@ -57,13 +84,14 @@ class InverseScaling(Schedule):
 
     Parameters
     ----------
-    initial : float
-        η₀.
-    power : float
+    initial : float, default=0.0
+        η₀; 0 stands for `learning_rate_init`.
+    power : float, default=0.5
         p, the exponent.
     """
 
-    power: float
+    power: float = 0.5
+    goes_on: ClassVar[bool] = False
 
     def after_epoch(self, learning_rate: float, rows_seen: int) -> float:
         """Return the learning rate of the next epoch, which depends only on the rows seen."""
@@ -76,8 +104,8 @@ class Adaptive(Schedule):
 
     Parameters
     ----------
-    initial : float
-        η₀.
+    initial : float, default=0.0
+        η₀; 0 stands for `learning_rate_init`.
     divisor : float, default=5.0
         Divisor of η at a stall.
     least : float, default=1e-6
@@ -86,17 +114,9 @@ class Adaptive(Schedule):
 
     divisor: float = 5.0
     least: float = 1e-6
+    goes_on: ClassVar[bool] = False
     adapts: ClassVar[bool] = True
 
     def after_stall(self, learning_rate: float) -> float | None:
         """Return a smaller learning rate, or None if it is not above `least`."""
         return learning_rate / self.divisor if learning_rate > self.least else None
-
-
-def schedule(name: str, initial: float, power: float) -> Schedule:
-    """Return the schedule called `name`: "constant", "invscaling" or "adaptive"."""
-    if name == "invscaling":
-        return InverseScaling(initial, power)
-    if name == "adaptive":
-        return Adaptive(initial)
-    return Constant(initial)
