@@ -189,7 +189,7 @@ def trained_by(device, rates):
     state = OptimizerState(SGD(), Given(0.01, rates), 0.01, np.zeros((1, network.size)))
     first = np.linspace(-0.5, 0.5, network.size)
     made = devices.load(device)(network, first, optimizer=state, batch_size=16)
-    made.train(Rows(X, Y[:, np.newaxis], None), np.arange(60))
+    made.train(Rows(X, Y.reshape(60, 1), None), np.arange(60))
     return made.parameters()
 
 
