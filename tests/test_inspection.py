@@ -11,6 +11,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.utils import compute_sample_weight
 from tasks import TASKS
 
 from fastmlp import MLPClassifier, MLPRegressor, activations, devices, inspection, losses
@@ -421,3 +422,16 @@ def test_a_range_test_of_wrong_values():
             inspection.learning_rate_range(MLPRegressor(), X, y, **wrong)
     with pytest.raises(ValueError, match="NaN"):
         inspection.learning_rate_range(MLPRegressor(), np.full_like(X, np.nan), y)
+
+
+def test_a_range_test_weighs_classes_and_averages_nothing():
+    X, y, _ = TASKS["multiclass"].data()
+    plain = MLPClassifier((5,), random_state=0)
+    weights = compute_sample_weight("balanced", y)
+    expected = inspection.learning_rate_range(plain, X, y, weights, steps=5).losses
+    for settings in (
+        {"class_weight": "balanced"},
+        {"class_weight": "balanced", "averaging": "ema"},
+    ):
+        found = inspection.learning_rate_range(clone(plain).set_params(**settings), X, y, steps=5)
+        np.testing.assert_array_equal(found.losses, expected)

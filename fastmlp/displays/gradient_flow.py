@@ -3,13 +3,11 @@
 from typing import Any, Self
 
 import numpy as np
-from sklearn.base import clone, is_classifier
-from sklearn.utils import compute_sample_weight
 
 from ..estimators.base import BaseMLP
-from ..estimators.labels import classes_of
 from ..estimators.types import LabelsLike, MatrixLike, WeightsLike
 from ..inspection import gradients
+from ..inspection._steps import for_partial_fits
 from ._axes import axes_of
 
 
@@ -75,17 +73,11 @@ class GradientFlowDisplay:
         """
         if estimator.solver == "lbfgs":
             raise ValueError("solver='lbfgs' has no epochs to show: use another solver.")
-        network = clone(estimator).set_params(early_stopping=False, warm_start=False)
-        network.set_params(averaging=None)  # gradients are those of the weights that are trained
-        known = {"classes": classes_of(y)} if is_classifier(estimator) else {}
-        if network.get_params().get("class_weight") == "balanced":  # not for partial_fit
-            network.set_params(class_weight=None)
-            balanced = compute_sample_weight("balanced", y)
-            sample_weight = balanced if sample_weight is None else balanced * sample_weight
+        network, keywords = for_partial_fits(estimator, y, sample_weight)
         norms = []
         for _ in range(epochs):
-            network.partial_fit(X, y, sample_weight, **known)
-            layers = gradients(network, X, y, sample_weight)
+            network.partial_fit(X, y, **keywords)
+            layers = gradients(network, X, y, keywords["sample_weight"])
             norms.append([np.linalg.norm(layer.coefs) for layer in layers])
         return cls(np.array(norms)).plot(ax, **kwargs)
 

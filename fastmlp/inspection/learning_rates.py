@@ -4,14 +4,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from sklearn.base import clone, is_classifier
 from sklearn.utils import check_random_state, shuffle
 
 from ..estimators.base import BaseMLP
-from ..estimators.labels import classes_of
 from ..estimators.parameters import batch_rows
 from ..estimators.types import LabelsLike, MatrixLike, WeightsLike
 from ..schedules import Schedule
+from ._steps import for_partial_fits
 
 #: Training has diverged when the loss is this many times that of the first batch.
 DIVERGED = 4.0
@@ -124,32 +123,30 @@ def learning_rate_range(
             f"Expected 0 < least < most and at least 3 steps, got least={least!r}, most={most!r}, "
             f"steps={steps!r}."
         )
-    given: tuple[Any, ...] = (X, y) if sample_weight is None else (X, y, sample_weight)
-    network = clone(estimator)
+    network, keywords = for_partial_fits(estimator, y, sample_weight)
+    weights = keywords.pop("sample_weight")
+    given: tuple[Any, ...] = (X, y) if weights is None else (X, y, weights)
     random_state = check_random_state(network.random_state)
     rows = batch_rows(network, np.shape(given[0])[0])
     network.set_params(
         learning_rate=Rising(least, most, steps),
         batch_size=rows,
-        early_stopping=False,
-        warm_start=False,
         random_state=random_state,
     )
-    known = {"classes": classes_of(y)} if is_classifier(estimator) else {}
     losses: list[float] = []
     for _ in range(steps):
         batch = shuffle(*given, random_state=random_state, n_samples=rows)
-        if not _step(network, batch, known, losses):
+        if not _step(network, batch, keywords, losses):
             break
     rates = Rising(least, most, steps).rates(least, 0, len(losses))
     return LearningRateRange(rates, np.array(losses), _centred_means(np.array(losses)))
 
 
-def _step(network, batch, known, losses):
+def _step(network, batch, keywords, losses):
     """Train on one batch and append its loss; return whether training has not diverged."""
     try:
         with np.errstate(over="ignore", invalid="ignore"):
-            network.partial_fit(*batch, **known)
+            network.partial_fit(*batch, **keywords)
     except ValueError:
         # The first batch may be rejected for any reason. Later ones are like it: the parameters are
         # no longer finite.

@@ -19,13 +19,15 @@ class Schedule:
     ----------
     goes_on : bool
         Whether a warm start continues the schedule of the last fit. scikit-learn's begin again.
-    adapts : bool
-        Whether the learning rate is reduced when training stalls.
     """
 
     initial: float = 0.0
     goes_on: ClassVar[bool] = True
-    adapts: ClassVar[bool] = False
+
+    @property
+    def adapts(self) -> bool:
+        """Whether the learning rate is reduced when training stalls."""
+        return False
 
     def beginning_at(self, learning_rate: float) -> Self:
         """Return the schedule with this η₀, unless it has its own."""
@@ -115,7 +117,11 @@ class Adaptive(Schedule):
     divisor: float = 5.0
     least: float = 1e-6
     goes_on: ClassVar[bool] = False
-    adapts: ClassVar[bool] = True
+
+    @property
+    def adapts(self) -> bool:
+        """Whether the learning rate is reduced when training stalls."""
+        return True
 
     def after_stall(self, learning_rate: float) -> float | None:
         """Return a smaller learning rate, or None if it is not above `least`."""

@@ -50,6 +50,11 @@ class WarmUp(Schedule):
         check_number(self, "epochs", 0, math.inf)
         check_number(self, "start", 0, 1, closed=True)
 
+    @property
+    def adapts(self) -> bool:
+        """Whether the learning rate is reduced when training stalls."""
+        return self.then.adapts
+
     def planned(self, batches: int, epochs: int) -> Self:
         """Return the schedule with its number of steps."""
         left = max(1, round(epochs - self.epochs))
