@@ -17,7 +17,7 @@ from sklearn.metrics import (
     mean_squared_error,
 )
 from sklearn.model_selection import cross_val_score
-from tasks import DEVICES, TASKS, named
+from tasks import DEVICES, DEVICES_FOR_LONG_FITS, TASKS, named
 
 from fastmlp import MLPClassifier, MLPRegressor
 from fastmlp.losses import (
@@ -152,7 +152,7 @@ def test_value_of_a_classifiers_loss(loss, task, device):
     assert estimator.loss_ == pytest.approx(expected, rel=1e-10)
 
 
-@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("device", DEVICES_FOR_LONG_FITS)
 @pytest.mark.parametrize(
     ("loss", "statistic"),
     [
@@ -198,7 +198,7 @@ def test_custom(loss, solver, device):
 # ---- quantiles ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("device", DEVICES_FOR_LONG_FITS)
 @pytest.mark.parametrize("task", ["squared_error", "several_outputs"])
 def test_several_quantiles(task, device):
     """Of each target all quantiles, one after the other, and as many rows below as they say."""
@@ -221,7 +221,7 @@ def test_several_quantiles(task, device):
     assert estimator.score(X, y) > 0.4
 
 
-@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("device", DEVICES_FOR_LONG_FITS)
 @pytest.mark.parametrize("loss", [Quantile(0.9), QUANTILES], ids=str)
 def test_scores_of_quantiles(loss, device):
     """Early stopping and cross-validation go by D²."""
@@ -239,7 +239,7 @@ def test_scores_of_quantiles(loss, device):
 # ---- classifiers --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("device", DEVICES_FOR_LONG_FITS)
 @pytest.mark.parametrize(
     ("task", "output"),
     [
