@@ -8,6 +8,7 @@ import warnings
 from typing import NamedTuple
 
 import numpy as np
+import pytest
 import sklearn.neural_network as sk
 from sklearn.exceptions import ConvergenceWarning
 
@@ -16,6 +17,10 @@ from fastmlp._jit import JIT_DISABLED
 
 #: Where the compiled kernels would run as plain Python, the laws of devices alone try them.
 DEVICES = ["reference"] if JIT_DISABLED else fastmlp.devices.present()
+#: The same for long fits, which are slow in NumPy and show little about the reference.
+DEVICES_FOR_LONG_FITS = [
+    pytest.param(name, marks=pytest.mark.slow if name == "reference" else []) for name in DEVICES
+]
 #: Those that take a sparse X.
 SPARSE_DEVICES = [name for name in DEVICES if name != "cuda"]
 

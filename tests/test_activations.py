@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 from sklearn.base import clone
-from tasks import DEVICES, SPARSE_DEVICES, TASKS, outputs
+from tasks import DEVICES, DEVICES_FOR_LONG_FITS, SPARSE_DEVICES, TASKS, outputs
 
 from fastmlp import MLPClassifier, MLPRegressor
 from fastmlp.activations import (
@@ -213,7 +213,7 @@ def test_one_for_each_layer(device):
 # ---- in a fit -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("device", DEVICES_FOR_LONG_FITS)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(
     "solver", ["adam", *(pytest.param(name, marks=pytest.mark.slow) for name in ("sgd", "lbfgs"))]
@@ -300,7 +300,7 @@ def test_step_learns_what_is_not_linear(device):
     assert estimator.score(X, y) > 0.9
 
 
-@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("device", DEVICES_FOR_LONG_FITS)
 @pytest.mark.parametrize("name", [*OUTPUT, CUSTOM], ids=named)
 def test_outputs(name, device):
     """An output activation shapes the outputs, and training goes through its slope."""

@@ -36,12 +36,34 @@ from fastmlp.regularization import Regularization
 from fastmlp.training import Rows, loss_and_gradient
 
 #: The table that the laws below go through.
-TABLE = list(itertools.product(ACTIVATIONS, LOSSES))
+TABLE = EVERY_PAIR = list(itertools.product(ACTIVATIONS, LOSSES))
 if JIT_DISABLED:  # the whole of it takes half an hour then: each activation and each loss once
     TABLE = [(a, LOSSES[2]) for a in ACTIVATIONS] + [(ACTIVATIONS[2], loss) for loss in LOSSES]
 # A step's slope is a stand-in for one that is 0: it has a test of its own.
 SMOOTH = [pair for pair in TABLE if pair[0].name != "step"]
-every_activation = pytest.mark.parametrize("activation", ACTIVATIONS, ids=str)
+
+
+def with_each(names, table, *columns):
+    """Run a test on every pair of the table with every combination of the columns' values.
+
+    Of each pair, one combination in turn is quick and the others are slow, so that the quick ones
+    have every pair and every value, though not together.
+    """
+    combinations = list(itertools.product(*columns))
+    turns = itertools.cycle(range(len(combinations)))
+    cases = []
+    for pair in table:
+        quick = next(turns, None)
+        for number, combination in enumerate(combinations):
+            marks = [] if number == quick else pytest.mark.slow
+            cases.append(pytest.param(*pair, *combination, marks=marks))
+    return pytest.mark.parametrize(names, cases, ids=named)
+
+
+def named(value):
+    return value.__name__ if isinstance(value, type) else str(value)
+
+
 every_loss = pytest.mark.parametrize("loss", LOSSES, ids=str)
 # For laws that need thousands of evaluations: where the JIT is off, the others show the same.
 QUICK = [] if JIT_DISABLED else FAST
@@ -68,10 +90,7 @@ if JIT_DISABLED:  # a kernel in plain Python takes a microsecond for what is a n
     SHAPES, BATCHES = [(1, 1), (3, 2, 1), (4, ROWS, 3), (3, WIDE + 1, 2, 2)], [1, ROWS + 2]
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
-@pytest.mark.parametrize(("activation", "loss"), TABLE, ids=str)
-@pytest.mark.parametrize("device", FAST)
+@with_each("activation, loss, device, optimizer, dtype", TABLE, FAST, OPTIMIZERS, DTYPES)
 def test_training_equals_reference(device, activation, loss, optimizer, dtype):
     network = Network((5, 7, 4, 3), activation, loss)
     data = make_data(network, FEW, dtype)
@@ -132,8 +151,7 @@ def assert_gradient_is_numerical(device, network, weighted):
     np.testing.assert_allclose(gradient, numerical, rtol=1e-6, atol=1e-8)
 
 
-@pytest.mark.parametrize(("activation", "loss"), SMOOTH, ids=str)
-@pytest.mark.parametrize("device", ["reference", *QUICK])
+@with_each("activation, loss, device", SMOOTH, ["reference", *QUICK])
 def test_gradient_equals_central_difference(device, activation, loss):
     outputs = 1 if loss.name == "squared_error" else 3
     network = Network((3, 4, 2, outputs), activation, loss if outputs == 3 else "squared_error")
@@ -245,10 +263,7 @@ def test_batch_of_zero_weight(device):
         loss_and_gradient(made, parameters, Rows(X[:4], targets[:4], weights[:4]))
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@every_loss
-@every_activation
-@pytest.mark.parametrize("device", devices.present())
+@with_each("activation, loss, device, dtype", EVERY_PAIR, devices.present(), DTYPES)
 def test_saturated_units_stay_finite(device, activation, loss, dtype):
     overflows = loss.output_activation == "exp" and activation.most == np.inf
     scale = 1.0 if overflows else 1e4

@@ -94,6 +94,7 @@ def test_without_matplotlib(rows, monkeypatch, make):
         make(*rows, None)
 
 
+@pytest.mark.slow
 def test_importing_does_not_import_matplotlib():
     program = (
         "import fastmlp.displays, fastmlp.cli.gallery, sys; print('matplotlib' in sys.modules)"

@@ -132,6 +132,7 @@ def samples(dtype):
     )
 
 
+@pytest.mark.slow
 @every_dtype
 @every_function
 def test_accurate_over_the_whole_range(name, dtype):

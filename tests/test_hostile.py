@@ -483,6 +483,7 @@ def test_no_number_beyond_any_array_is_touched():
     assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr
 
 
+@pytest.mark.slow
 @posix
 def test_touching_one_would_be_noticed():
     assert run_guarded("beyond").returncode < 0

@@ -19,7 +19,7 @@ from sklearn.metrics import (
     mean_tweedie_deviance,
 )
 from sklearn.model_selection import cross_val_score
-from tasks import DEVICES, TASKS, named
+from tasks import DEVICES, DEVICES_FOR_LONG_FITS, TASKS, named
 
 from fastmlp import MLPClassifier, MLPRegressor, devices
 from fastmlp.losses import (
@@ -174,7 +174,7 @@ def test_value_of_a_classifiers_loss(loss, task, device):
     assert estimator.loss_ == pytest.approx(expected, rel=1e-10)
 
 
-@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("device", DEVICES_FOR_LONG_FITS)
 @pytest.mark.parametrize(
     ("loss", "statistic"),
     [
@@ -259,7 +259,7 @@ def test_focal_loss_trains(task, device):
 # ---- quantiles ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("device", DEVICES_FOR_LONG_FITS)
 @pytest.mark.parametrize("task", ["squared_error", "several_outputs"])
 def test_several_quantiles(task, device):
     """Of each target all quantiles, one after the other, and as many rows below as they say."""
@@ -282,7 +282,7 @@ def test_several_quantiles(task, device):
     assert estimator.score(X, y) > 0.4
 
 
-@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("device", DEVICES_FOR_LONG_FITS)
 @pytest.mark.parametrize("loss", [Quantile(0.9), QUANTILES], ids=str)
 def test_scores_of_quantiles(loss, device):
     """Early stopping and cross-validation go by D²."""
@@ -300,7 +300,7 @@ def test_scores_of_quantiles(loss, device):
 # ---- classifiers --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("device", DEVICES_FOR_LONG_FITS)
 @pytest.mark.parametrize(
     ("task", "output"),
     [

@@ -237,6 +237,7 @@ def run(program, *arguments):
     )
 
 
+@pytest.mark.slow
 def test_names_are_imported_when_they_are_used():
     done = run(
         """

@@ -92,5 +92,6 @@ assert not [name for name in sys.modules if name.startswith(("numba.cuda", "cuda
 """
 
 
+@pytest.mark.slow
 def test_cuda_is_not_imported_unless_asked_for():
     subprocess.run([sys.executable, "-W", "ignore", "-c", IMPORTS], check=True)

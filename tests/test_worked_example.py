@@ -139,6 +139,7 @@ def test_ten_thousand_steps_with_biases_held(device):
     np.testing.assert_allclose(network.predict(X), [[0.015914, 0.984064]], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_ten_thousand_steps_in_one_fit(device):
     network = example(device)
     with pytest.warns(UserWarning, match="hasn't converged"):
