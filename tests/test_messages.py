@@ -11,14 +11,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import get_tags
+from sklearn.utils._param_validation import InvalidParameterError
 from tasks import DEVICES, TASKS
 
 import fastmlp
-from fastmlp import MLPClassifier, MLPRegressor, activations, losses
+from fastmlp import MLPClassifier, MLPRegressor, activations, losses, optimizers, schedules
 from fastmlp.devices.reference import ReferenceDevice
 from fastmlp.training import lbfgs
 
@@ -98,6 +100,83 @@ def test_allowed_names_are_sorted(parameter):
     names = re.findall(r"'(\w+)'", re.search(r"\{(.*)\}", str(error.value)).group(1))
     assert len(names) > 2
     assert names == sorted(names)
+
+
+@pytest.mark.parametrize("rate", [0.01, 1, np.float64(0.01), np.float32(0.5)], ids=repr)
+def test_a_number_in_the_place_of_a_schedule(rate):
+    with pytest.raises(InvalidParameterError, match=r"^The 'learning_rate' parameter of") as error:
+        MLPClassifier(learning_rate=rate).fit(X, LABELS)
+    assert str(error.value).endswith(f"For a number, write learning_rate_init={rate}.")
+
+
+# ---- names ---------------------------------------------------------------------------------------
+
+MISSPELT = {
+    "activation": ("rleu", "relu"),
+    "output_activation": ("Softmx", "softmax"),
+    "solver": ("adm", "adam"),
+    "loss": ("Log Loss", "log_loss"),
+    "learning_rate": ("cosin", "cosine"),
+    "weight_init": ("golrot", "glorot"),
+    "class_weight": ("balance", "balanced"),
+    "averaging": ("sva", "swa"),
+    "scoring": ("acuracy", "accuracy"),
+    "device": ("cud", "cuda"),
+}
+
+
+@pytest.mark.parametrize("parameter", MISSPELT)
+def test_a_misspelt_name(parameter):
+    name, meant = MISSPELT[parameter]
+    with pytest.raises(ValueError, match=f"^The '{parameter}' parameter of") as error:
+        MLPClassifier(**{parameter: name}, early_stopping=True).fit(X, LABELS)
+    assert str(error.value).endswith(f"Got {name!r} instead. Did you mean {meant!r}?")
+
+
+def test_a_name_like_no_other():
+    with pytest.raises(ValueError, match=r"Got 'xyz' instead\.$"):
+        MLPRegressor(activation="xyz").fit(X, Y)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "meant"),
+    [
+        (lambda: activations.resolve_layers(["relu", "tnh"], 2), "tanh"),
+        (lambda: losses.resolve("hubert"), "huber"),
+        (lambda: optimizers.resolve("adamW2"), "adamw"),
+        (lambda: schedules.schedule("plato", 0.1), "plateau"),
+    ],
+    ids=["activation", "loss", "optimizer", "schedule"],
+)
+def test_a_misspelt_name_outside_of_an_estimator(wrong, meant):
+    with pytest.raises(ValueError, match=f"Did you mean '{meant}'\\?$"):
+        wrong()
+
+
+@both
+def test_a_misspelt_parameter(make):
+    with pytest.raises(ValueError, match=r"^Invalid parameter 'hiden_layer_sizes'") as error:
+        make().set_params(alpha=1, hiden_layer_sizes=(5,))
+    with pytest.raises(ValueError, match=r"^Invalid parameter") as theirs:
+        BaseEstimator.set_params(make(), hiden_layer_sizes=(5,))
+    ours, theirs = str(error.value), str(theirs.value)
+    assert ours == theirs.replace("()", "(alpha=1)") + " Did you mean 'hidden_layer_sizes'?"
+
+
+def test_a_misspelt_parameter_in_a_pipeline():
+    model = make_pipeline(StandardScaler(), MLPClassifier())
+    with pytest.raises(ValueError, match=r"Did you mean 'max_iter'\?$"):
+        model.set_params(mlpclassifier__maxiter=3)
+    with pytest.raises(ValueError, match=r"^Invalid parameter 'xyz'.*]\.$"):
+        model.set_params(mlpclassifier__xyz__alpha=3)
+
+
+@both
+def test_parameters_are_set_as_in_scikit_learn(make):
+    estimator = make()
+    assert estimator.set_params() is estimator
+    assert estimator.set_params(alpha=3, max_iter=7) is estimator
+    assert (estimator.alpha, estimator.max_iter) == (3, 7)
 
 
 # ---- warnings ------------------------------------------------------------------------------------
