@@ -10,7 +10,9 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+from scipy import sparse
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.pipeline import make_pipeline
@@ -177,6 +179,88 @@ def test_parameters_are_set_as_in_scikit_learn(make):
     assert estimator.set_params() is estimator
     assert estimator.set_params(alpha=3, max_iter=7) is estimator
     assert (estimator.alpha, estimator.max_iter) == (3, 7)
+
+
+# ---- missing values ------------------------------------------------------------------------------
+
+NAMES = np.array([f"feature {i}" for i in range(X.shape[1])], dtype=object)
+
+
+def holed(columns):
+    """X with a missing value in each of these columns."""
+    table = X.copy()
+    table[7, columns] = np.nan
+    return table
+
+
+CLASSES = {MLPClassifier: {"classes": [False, True]}, MLPRegressor: {}}
+FORMS = {
+    "array": np.asarray,
+    "single": np.float32,
+    "list": np.ndarray.tolist,
+    "object": lambda table: np.where(np.isnan(table), None, table),
+    "csr": sparse.csr_array,
+    "csc": sparse.csc_matrix,
+    "frame": lambda table: pd.DataFrame(table, columns=NAMES),
+    "nullable": lambda table: pd.DataFrame(table, columns=NAMES).convert_dtypes(),
+}
+
+
+@both
+@pytest.mark.parametrize("form", FORMS)
+def test_columns_with_missing_values_are_named(make, form):
+    convert = FORMS[form]
+    names = NAMES if form in ("frame", "nullable") else range(len(NAMES))
+    fitted = make(max_iter=1, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        fitted.fit(convert(X), LABELS)
+    table = convert(holed([6, 2]))
+    for attempt in (
+        lambda: make().fit(table, LABELS),
+        lambda: make().partial_fit(table, LABELS, **CLASSES[make]),
+        lambda: fitted.predict(table),
+    ):
+        with pytest.raises(ValueError, match=r"^Input X contains NaN\.\n") as error:
+            attempt()
+        last = str(error.value).splitlines()[-1]
+        assert last.startswith(f"Columns with NaN: {names[2]!r}, {names[6]!r}. Put an imputer")
+        assert f"make_pipeline(sklearn.impute.SimpleImputer(), {make.__name__}(" in last
+        assert type(error.value) is ValueError
+
+
+def test_many_columns_with_missing_values_are_counted():
+    with pytest.raises(ValueError, match=r"with NaN: 0, 1, 2, 3, 4 and 2 more\. Put an imputer"):
+        MLPRegressor().fit(holed(range(7)), Y)
+    with pytest.raises(ValueError, match=r"with NaN: 0, 1, 2, 3, 4\. Put an imputer"):
+        MLPRegressor().fit(holed(range(5)), Y)
+
+
+def test_columns_that_the_fit_did_not_know_are_numbers():
+    fitted = MLPRegressor(solver="lbfgs", max_iter=1)
+    with pytest.warns(ConvergenceWarning):
+        fitted.fit(FORMS["frame"](X), Y)
+    wider = np.column_stack([X, np.full(len(X), np.nan)])
+    with (
+        pytest.warns(UserWarning, match="does not have valid feature names"),
+        pytest.raises(ValueError, match=f"with NaN: {X.shape[1]}\\. Put an imputer"),
+    ):
+        fitted.predict(wider)
+
+
+def test_no_other_error_speaks_of_columns():
+    y = Y.astype(float)
+    y[0] = np.nan
+    infinite = np.where(np.isnan(holed([2])), np.inf, X)
+    for data in ((X, y), (infinite, Y), (X[:, 0], Y)):
+        with pytest.raises(ValueError, match=r"Input (y|X) contains|Expected 2D array") as error:
+            MLPRegressor().fit(*data)
+        assert "Columns" not in str(error.value)
+
+
+def test_validation_rows_with_missing_values():
+    with pytest.raises(ValueError, match=r"X_val(?s:.)*Columns with NaN: 4\."):
+        MLPRegressor().fit(X, Y, X_val=holed([4]), y_val=Y)
 
 
 # ---- warnings ------------------------------------------------------------------------------------
