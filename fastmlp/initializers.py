@@ -12,6 +12,7 @@ from numpy.typing import DTypeLike
 
 from .activations import Activation, resolve
 from .network import Network
+from .notices import did_you_mean
 
 
 def glorot_uniform(fan_in: int, fan_out: int, random_state: np.random.RandomState) -> np.ndarray:
@@ -135,7 +136,7 @@ def first_parameters(
     if weight_init not in NAMES:
         raise ValueError(
             f"Unknown weight_init: {weight_init!r}. Expected one of {sorted(NAMES)}, or a pair "
-            "(coefs, intercepts)."
+            f"(coefs, intercepts).{did_you_mean(weight_init, sorted(NAMES))}"
         )
     if weight_init == "glorot":
         weights, biases = _scikit_learns(network, random_state, activation)

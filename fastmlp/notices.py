@@ -1,7 +1,9 @@
-"""Warnings that point to the line of the user's own code."""
+"""Helpers for messages: the line of the user's own code, and the name that was probably meant."""
 
 import sys
 import warnings
+from collections.abc import Iterable
+from difflib import get_close_matches
 
 
 def warn(message: str, category: type[Warning] = UserWarning) -> None:
@@ -14,6 +16,23 @@ def warn(message: str, category: type[Warning] = UserWarning) -> None:
     while frame.f_back is not None and _is_ours(frame):
         level, frame = level + 1, frame.f_back
     warnings.warn(message, category, stacklevel=level)
+
+
+def did_you_mean(name: object, names: Iterable[str]) -> str:
+    """Return " Did you mean 'relu'?" for the nearest of `names`, or "" if none is near.
+
+    Examples
+    --------
+    >>> did_you_mean("ReLu", ["relu", "tanh"])
+    " Did you mean 'relu'?"
+    >>> did_you_mean("sine", ["relu", "tanh"])
+    ''
+    """
+    if not isinstance(name, str):
+        return ""
+    # All names are in lower case, with underscores.
+    near = get_close_matches(name.lower().replace(" ", "_").replace("-", "_"), list(names), n=1)
+    return f" Did you mean {near[0]!r}?" if near else ""
 
 
 def _is_ours(frame):

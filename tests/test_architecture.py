@@ -23,7 +23,7 @@ FLOORS = [
     {"estimators"},
     {"predictor", "training"},
     {"initializers", "schedules"},
-    {"model", "notices"},
+    {"model"},
     {"network"},
     {"devices"},
     {"activations", "losses", "optimizers", "regularization"},
@@ -31,6 +31,7 @@ FLOORS = [
     {"_jit"},
     {"_binding"},
     {"_cache"},
+    {"notices"},
 ]
 
 

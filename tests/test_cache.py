@@ -2,10 +2,13 @@
 
 import ctypes
 import errno
+import io
 import itertools
+import logging
 import os
 import shutil
 import stat
+import sys
 import tempfile
 import threading
 import time
@@ -16,13 +19,13 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from numba.core import codegen, compiler, dispatcher
+from numba.core import codegen, compiler, dispatcher, event
 from numba.core.caching import NullCache
 from numba.core.errors import TypingError
 from tiny import FULL, LIMIT, OWNER, ROOT, STRANGER, THIEF, Installation, outcome, public_folder
 
 from fastmlp import _binding, _cache, _jit
-from fastmlp._cache import DiskCache, folder, installation, keep, lock
+from fastmlp._cache import DiskCache, folder, installation, keep, lock, stopwatch, telling
 from fastmlp._cache.folder import Folder
 from fastmlp._cache.installation import PRIVATE, SHARED, Place
 from fastmlp._jit import kernel
@@ -569,6 +572,156 @@ def test_without_owners_descriptors_and_locks_paths_will_do(fresh):
     assert fresh.run(before=windows)[:3] == (16, 1, 0)
 
 
+# What is said
+
+
+@pytest.fixture
+def untold(monkeypatch):
+    """A process that has said nothing yet, and whose logging nobody has configured."""
+    monkeypatch.setattr(telling, "_told", set())
+    monkeypatch.setattr(logging.getLogger("fastmlp"), "propagate", False)  # pytest has handlers
+    monkeypatch.setattr(stopwatch.Stopwatch, "spent", 0.0)
+
+
+def seconds_of_patience(monkeypatch, seconds):
+    monkeypatch.setattr(stopwatch, "PATIENCE", seconds)
+
+
+@compiled
+def test_compiling_that_takes_long_is_announced_once(cache, untold, monkeypatch, capsys):
+    seconds_of_patience(monkeypatch, 0)
+    kept()(X), kept(largest)(X)
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    (line,) = printed.err.splitlines()
+    for part in ("half a minute", "once on this machine", "python -m fastmlp warmup"):
+        assert part in line
+
+
+@compiled
+def test_what_is_quick_or_compiled_already_is_not_announced(cache, untold, monkeypatch, capsys):
+    seconds_of_patience(monkeypatch, np.inf)
+    kept()(X)
+    seconds_of_patience(monkeypatch, 0)
+    function = kept()
+    function(X)
+    assert hits_and_misses(function) == (1, 0)
+    assert capsys.readouterr().err == ""
+
+
+@compiled
+def test_the_seconds_of_all_functions_are_added(cache, untold, monkeypatch, capsys):
+    """By a clock that advances by one second a function, and stands still outside of them."""
+    seconds_of_patience(monkeypatch, 3)
+    clock = SimpleNamespace(now=0)
+    monkeypatch.setattr(stopwatch, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    reached = []
+    for function in (total, largest, lambda x: x[0], lambda x: x[1]):
+        compiling = kernel(function)
+        keep(compiling, DiskCache, f"function{len(reached)}")
+        compile_all = compiling._compiler.compile
+
+        def slowly(*args, compile_all=compile_all):
+            clock.now += 1
+            return compile_all(*args)
+
+        monkeypatch.setattr(compiling._compiler, "compile", slowly)
+        compiling(X)
+        reached.append(bool(capsys.readouterr().err))
+    assert reached == [False, False, True, False]
+
+
+@compiled
+def test_where_nothing_is_kept_the_line_says_so(untold, monkeypatch, capsys):
+    monkeypatch.setattr(_cache, "places", list)
+    monkeypatch.setattr(_cache, "CACHE", _cache.CacheFolders())
+    seconds_of_patience(monkeypatch, 0)
+    kept()(X)
+    line = capsys.readouterr().err
+    assert "again in every process" in line
+    assert "FASTMLP_CACHE_DIR" in line
+
+
+@compiled
+def test_nothing_is_announced_of_the_functions_of_a_gpu(cache, untold, monkeypatch, capsys):
+    seconds_of_patience(monkeypatch, 0)
+    monkeypatch.setattr(DiskCache, "is_announced", False)
+    kept()(X)
+    assert capsys.readouterr().err == ""
+
+
+@compiled
+def test_threads_announce_once_and_leave_nothing_behind(cache, untold, monkeypatch, capsys):
+    seconds_of_patience(monkeypatch, 0)
+    functions = [kept(), kept(), kept(largest)]
+    threads = [threading.Thread(target=function, args=(X,)) for function in functions]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(capsys.readouterr().err.splitlines()) == 1
+    assert not event._registered["numba:run_pass"]
+
+
+@compiled
+def test_a_function_that_fails_to_compile_is_not_measured_for_ever(cache, untold):
+    with pytest.raises(TypingError):
+        kept(lambda x: x.nonsense)(X)
+    assert not event._registered["numba:run_pass"]
+
+
+@compiled
+def test_a_numba_that_does_not_tell_its_passes_compiles_in_silence(
+    cache, untold, monkeypatch, capsys
+):
+    seconds_of_patience(monkeypatch, 0)
+    monkeypatch.setattr(stopwatch, "event", None)
+    for hits in (0, 1):
+        function = kept()
+        assert function(X) == 10
+        assert hits_and_misses(function) == (hits, 1 - hits)
+    assert capsys.readouterr().err == ""
+
+
+def closed():
+    stream = io.StringIO()
+    stream.close()
+    return stream
+
+
+@pytest.mark.parametrize("stderr", [None, closed()], ids=["none", "closed"])
+def test_without_stderr_nothing_is_said(untold, monkeypatch, stderr):
+    monkeypatch.setattr(sys, "stderr", stderr)
+    telling.tell_once("a subject", "a message")
+
+
+@pytest.mark.parametrize(
+    ("level", "expected"), [("INFO", "log: a message\n"), ("WARNING", "a message\n")]
+)
+def test_who_shows_the_log_gets_the_message_there(untold, monkeypatch, level, expected):
+    """Not a second time on stderr, where the log may be shown."""
+    stderr, logger = io.StringIO(), logging.getLogger("fastmlp")
+    monkeypatch.setattr(sys, "stderr", stderr)
+    handler = logging.StreamHandler(stderr)
+    handler.setFormatter(logging.Formatter("log: %(message)s"))
+    monkeypatch.setattr(logger, "handlers", [handler])
+    before = logger.level
+    logger.setLevel(level)
+    try:
+        for _ in range(2):
+            telling.tell_once("a subject", "a message")
+    finally:
+        logger.setLevel(before)
+    assert stderr.getvalue() == expected
+
+
+def test_a_subject_can_be_silenced(untold, capsys):
+    telling.silence("a subject")
+    telling.tell_once("a subject", "a message")
+    telling.tell_once("another", "another message")
+    assert capsys.readouterr().err == "another message\n"
+
+
 # Who compiles, and who waits
 
 # The first function that is compiled waits for a line; what that says may also be to fail.
@@ -624,16 +777,11 @@ def leftovers(cache):
 def test_who_waits_says_so_and_takes_the_others_code(race, fresh):
     log = """
 import logging
-records, handler = [], logging.Handler()
-handler.emit = records.append
-logging.getLogger("fastmlp").addHandler(handler)
-logging.getLogger("fastmlp").setLevel("INFO")
-kernels.total(x, 4)
-(record,) = records
-assert "tiny.devices.total" in record.getMessage()
+logging.basicConfig(level="INFO", format="log: %(message)s")
 """
     processes = race(waiter=log)
-    assert "waiting for another process that is compiling tiny.devices.total" in processes.said
+    expected = "log: fastmlp: waiting for another process that is compiling tiny.devices.total"
+    assert processes.said.startswith(expected)
     assert "FASTMLP_CACHE_DIR" in processes.said
     processes.tell("go")
     assert outcome(processes.holder)[:3] == (16, 0, 1)

@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 import warnings
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import pytest
 import fastmlp
 from fastmlp import _cache
 from fastmlp.__main__ import main
+from fastmlp._cache import telling
 from fastmlp.cli import demo, gallery, info, warmup
 
 
@@ -151,6 +153,17 @@ def test_nothing_compiles_after_warmup():
         for estimator in demo._estimators(example, settings):
             warmup.fit_or_interrupt(estimator, data.X, data.y).predict(data.X)
     assert info.cache_files() == before
+
+
+@pytest.mark.compiled
+def test_warmup_prints_nothing_but_its_own_lines(capsys, monkeypatch):
+    monkeypatch.setattr(telling, "_told", set())
+    monkeypatch.setattr(warmup, "_check_kept", lambda: None)
+    for subject in ("compiling", "waiting"):
+        say = partial(telling.tell_once, subject, f"{subject} ...")
+        monkeypatch.setattr(warmup, "compile_for", lambda dtype, say=say: say())
+        assert main(["warmup"]) == 0
+        assert ("waiting ..." in capsys.readouterr().err) == (subject == "waiting")
 
 
 @pytest.mark.compiled

@@ -10,15 +10,19 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+from scipy import sparse
+from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import get_tags
+from sklearn.utils._param_validation import InvalidParameterError
 from tasks import DEVICES, TASKS
 
 import fastmlp
-from fastmlp import MLPClassifier, MLPRegressor, activations, losses
+from fastmlp import MLPClassifier, MLPRegressor, activations, losses, optimizers, schedules
 from fastmlp.devices.reference import ReferenceDevice
 from fastmlp.training import lbfgs
 
@@ -98,6 +102,165 @@ def test_allowed_names_are_sorted(parameter):
     names = re.findall(r"'(\w+)'", re.search(r"\{(.*)\}", str(error.value)).group(1))
     assert len(names) > 2
     assert names == sorted(names)
+
+
+@pytest.mark.parametrize("rate", [0.01, 1, np.float64(0.01), np.float32(0.5)], ids=repr)
+def test_a_number_in_the_place_of_a_schedule(rate):
+    with pytest.raises(InvalidParameterError, match=r"^The 'learning_rate' parameter of") as error:
+        MLPClassifier(learning_rate=rate).fit(X, LABELS)
+    assert str(error.value).endswith(f"For a number, write learning_rate_init={rate}.")
+
+
+# ---- names ---------------------------------------------------------------------------------------
+
+MISSPELT = {
+    "activation": ("rleu", "relu"),
+    "output_activation": ("Softmx", "softmax"),
+    "solver": ("adm", "adam"),
+    "loss": ("Log Loss", "log_loss"),
+    "learning_rate": ("cosin", "cosine"),
+    "weight_init": ("golrot", "glorot"),
+    "class_weight": ("balance", "balanced"),
+    "averaging": ("sva", "swa"),
+    "scoring": ("acuracy", "accuracy"),
+    "device": ("cud", "cuda"),
+}
+
+
+@pytest.mark.parametrize("parameter", MISSPELT)
+def test_a_misspelt_name(parameter):
+    name, meant = MISSPELT[parameter]
+    with pytest.raises(ValueError, match=f"^The '{parameter}' parameter of") as error:
+        MLPClassifier(**{parameter: name}, early_stopping=True).fit(X, LABELS)
+    assert str(error.value).endswith(f"Got {name!r} instead. Did you mean {meant!r}?")
+
+
+def test_a_name_like_no_other():
+    with pytest.raises(ValueError, match=r"Got 'xyz' instead\.$"):
+        MLPRegressor(activation="xyz").fit(X, Y)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "meant"),
+    [
+        (lambda: activations.resolve_layers(["relu", "tnh"], 2), "tanh"),
+        (lambda: losses.resolve("hubert"), "huber"),
+        (lambda: optimizers.resolve("adamW2"), "adamw"),
+        (lambda: schedules.schedule("plato", 0.1), "plateau"),
+    ],
+    ids=["activation", "loss", "optimizer", "schedule"],
+)
+def test_a_misspelt_name_outside_of_an_estimator(wrong, meant):
+    with pytest.raises(ValueError, match=f"Did you mean '{meant}'\\?$"):
+        wrong()
+
+
+@both
+def test_a_misspelt_parameter(make):
+    with pytest.raises(ValueError, match=r"^Invalid parameter 'hiden_layer_sizes'") as error:
+        make().set_params(alpha=1, hiden_layer_sizes=(5,))
+    with pytest.raises(ValueError, match=r"^Invalid parameter") as theirs:
+        BaseEstimator.set_params(make(), hiden_layer_sizes=(5,))
+    ours, theirs = str(error.value), str(theirs.value)
+    assert ours == theirs.replace("()", "(alpha=1)") + " Did you mean 'hidden_layer_sizes'?"
+
+
+def test_a_misspelt_parameter_in_a_pipeline():
+    model = make_pipeline(StandardScaler(), MLPClassifier())
+    with pytest.raises(ValueError, match=r"Did you mean 'max_iter'\?$"):
+        model.set_params(mlpclassifier__maxiter=3)
+    with pytest.raises(ValueError, match=r"^Invalid parameter 'xyz'.*]\.$"):
+        model.set_params(mlpclassifier__xyz__alpha=3)
+
+
+@both
+def test_parameters_are_set_as_in_scikit_learn(make):
+    estimator = make()
+    assert estimator.set_params() is estimator
+    assert estimator.set_params(alpha=3, max_iter=7) is estimator
+    assert (estimator.alpha, estimator.max_iter) == (3, 7)
+
+
+# ---- missing values ------------------------------------------------------------------------------
+
+NAMES = np.array([f"feature {i}" for i in range(X.shape[1])], dtype=object)
+
+
+def holed(columns):
+    """X with a missing value in each of these columns."""
+    table = X.copy()
+    table[7, columns] = np.nan
+    return table
+
+
+CLASSES = {MLPClassifier: {"classes": [False, True]}, MLPRegressor: {}}
+FORMS = {
+    "array": np.asarray,
+    "single": np.float32,
+    "list": np.ndarray.tolist,
+    "object": lambda table: np.where(np.isnan(table), None, table),
+    "csr": sparse.csr_array,
+    "csc": sparse.csc_matrix,
+    "frame": lambda table: pd.DataFrame(table, columns=NAMES),
+    "nullable": lambda table: pd.DataFrame(table, columns=NAMES).convert_dtypes(),
+}
+
+
+@both
+@pytest.mark.parametrize("form", FORMS)
+def test_columns_with_missing_values_are_named(make, form):
+    convert = FORMS[form]
+    names = NAMES if form in ("frame", "nullable") else range(len(NAMES))
+    fitted = make(max_iter=1, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        fitted.fit(convert(X), LABELS)
+    table = convert(holed([6, 2]))
+    for attempt in (
+        lambda: make().fit(table, LABELS),
+        lambda: make().partial_fit(table, LABELS, **CLASSES[make]),
+        lambda: fitted.predict(table),
+    ):
+        with pytest.raises(ValueError, match=r"^Input X contains NaN\.\n") as error:
+            attempt()
+        last = str(error.value).splitlines()[-1]
+        assert last.startswith(f"Columns with NaN: {names[2]!r}, {names[6]!r}. Put an imputer")
+        assert f"make_pipeline(sklearn.impute.SimpleImputer(), {make.__name__}(" in last
+        assert type(error.value) is ValueError
+
+
+def test_many_columns_with_missing_values_are_counted():
+    with pytest.raises(ValueError, match=r"with NaN: 0, 1, 2, 3, 4 and 2 more\. Put an imputer"):
+        MLPRegressor().fit(holed(range(7)), Y)
+    with pytest.raises(ValueError, match=r"with NaN: 0, 1, 2, 3, 4\. Put an imputer"):
+        MLPRegressor().fit(holed(range(5)), Y)
+
+
+def test_columns_that_the_fit_did_not_know_are_numbers():
+    fitted = MLPRegressor(solver="lbfgs", max_iter=1)
+    with pytest.warns(ConvergenceWarning):
+        fitted.fit(FORMS["frame"](X), Y)
+    wider = np.column_stack([X, np.full(len(X), np.nan)])
+    with (
+        pytest.warns(UserWarning, match="does not have valid feature names"),
+        pytest.raises(ValueError, match=f"with NaN: {X.shape[1]}\\. Put an imputer"),
+    ):
+        fitted.predict(wider)
+
+
+def test_no_other_error_speaks_of_columns():
+    y = Y.astype(float)
+    y[0] = np.nan
+    infinite = np.where(np.isnan(holed([2])), np.inf, X)
+    for data in ((X, y), (infinite, Y), (X[:, 0], Y)):
+        with pytest.raises(ValueError, match=r"Input (y|X) contains|Expected 2D array") as error:
+            MLPRegressor().fit(*data)
+        assert "Columns" not in str(error.value)
+
+
+def test_validation_rows_with_missing_values():
+    with pytest.raises(ValueError, match=r"X_val(?s:.)*Columns with NaN: 4\."):
+        MLPRegressor().fit(X, Y, X_val=holed([4]), y_val=Y)
 
 
 # ---- warnings ------------------------------------------------------------------------------------

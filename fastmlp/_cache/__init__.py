@@ -1,7 +1,8 @@
 """The disk cache: one process compiles, later ones load the code.
 
 `DiskCache` is the interface to Numba; `installation` identifies the version of the code and the
-places for a cache, `folder` reads and writes there, and `lock` makes processes wait for each other.
+places for a cache, `folder` reads and writes there, `lock` makes processes wait for each other, and
+`stopwatch` tells the user why the first fit takes long.
 
 A cache must never cause a crash. Numba's interface is private, files may contain anything, and
 disks may fail in any way: any error while reading is a cache miss, and after any error while
@@ -19,6 +20,7 @@ from numba.core import compiler, config
 
 from .folder import Folder
 from .installation import fingerprint, places
+from .stopwatch import Stopwatch
 
 try:
     from numba.core.caching import _Cache
@@ -89,6 +91,7 @@ class Turn(threading.local):
     """The turn of a thread to compile a function, while other processes wait."""
 
     _lock = None
+    _stopwatch = None
 
     def begin(self, folder: Folder, file: str, name: str):
         """Wait while another process compiles the same function, then make others wait."""
@@ -96,11 +99,18 @@ class Turn(threading.local):
             lock = folder.lock(file)
             self._lock = lock if lock.take(name) else None
 
+    def measure(self, is_kept: bool):
+        """Measure how long the turn takes from now on."""
+        self._stopwatch = Stopwatch(is_kept)
+
     def end(self):
         """Let the others continue."""
         lock, self._lock = self._lock, None
+        stopwatch, self._stopwatch = self._stopwatch, None
         if lock is not None:
             lock.release()
+        if stopwatch is not None:
+            stopwatch.stop()
 
 
 class DiskCache(_Cache or object):
@@ -114,6 +124,9 @@ class DiskCache(_Cache or object):
     name : str
         The function's name, unique in the package.
     """
+
+    #: Whether users are told that compiling takes long.
+    is_announced = True
 
     def __init__(self, name: str):
         self._name = name
@@ -141,6 +154,8 @@ class DiskCache(_Cache or object):
                 found = self._load(purpose, target_context)
                 if found is not None:
                     self.turn.end()
+            if found is None and self.is_announced:
+                self.turn.measure(is_kept=CACHE.writable is not None)
             return found
         return None
 

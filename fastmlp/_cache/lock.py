@@ -6,11 +6,11 @@ systems, each process compiles.
 """
 
 import contextlib
-import logging
 import os
-import sys
 import time
 from collections.abc import Callable
+
+from .telling import tell_once
 
 try:
     import fcntl
@@ -25,8 +25,6 @@ except ImportError:
 #: compiling takes seconds, so the other process is then probably suspended, or hangs.
 PATIENCE, LIMIT = 2, 300
 _PAUSE = 0.02
-
-_said = False
 
 
 class Lock:
@@ -101,20 +99,13 @@ class Lock:
 
 
 def _say(name):
-    """Tell the user, once, why the program waits."""
-    global _said
-    if _said:
-        return
-    _said = True
-    message = (
+    """Tell the user why the program waits."""
+    tell_once(
+        "waiting",
         f"fastmlp: waiting for another process that is compiling {name}; continues when that is "
         "done, or when that process ends. To compile without waiting, set FASTMLP_CACHE_DIR to "
-        "another folder."
+        "another folder.",
     )
-    logging.getLogger("fastmlp").info(message)
-    if sys.stderr is not None:  # None in a program without a console
-        with contextlib.suppress(OSError, ValueError):
-            print(message, file=sys.stderr, flush=True)
 
 
 def _lock(descriptor) -> bool:

@@ -11,6 +11,7 @@ The formulas are in `fastmlp.formulas.activations`, and in NumPy in `fastmlp.dev
 
 from collections.abc import Iterable
 
+from ..notices import did_you_mean
 from .custom import Custom
 from .kinds import (
     ELU,
@@ -81,7 +82,8 @@ def resolve(
     where = "of hidden layers" if among is HIDDEN else "of outputs"
     raise ValueError(
         f"Unknown activation {where}: {activation!r}. Expected one of {sorted(among)}, or an "
-        f"object from fastmlp.activations. {hint(activation)}".rstrip()
+        f"object from fastmlp.activations.{did_you_mean(activation, sorted(among))} "
+        f"{hint(activation)}".rstrip()
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from contextlib import contextmanager
+from typing import Any, Self
 
 import numpy as np
 from scipy import sparse
@@ -20,7 +21,7 @@ from ..regularization import Regularization
 from ..training import Rows
 from .fitted import Latest, model_of, network_to_go_on_with, take_weights
 from .holdout import Given, Labelled, given_rows
-from .parameters import check_parameters, defaults, hidden_units, per_layer
+from .parameters import check_parameters, defaults, hidden_units, name_the_nearest, per_layer
 from .solvers import descend, minimise
 from .state import (
     begin,
@@ -100,6 +101,32 @@ class BaseMLP(BaseEstimator, ABC):
         self, outputs: np.ndarray, targets: np.ndarray, weights: np.ndarray | None
     ) -> float:
         """Return the score that early stopping uses."""
+
+    # ---- parameters -----------------------------------------------------------------------------
+
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters of the estimator, as in scikit-learn.
+
+        Parameters
+        ----------
+        **params : dict
+            New values of parameters of the constructor.
+
+        Returns
+        -------
+        self : estimator
+            The estimator itself.
+
+        Raises
+        ------
+        ValueError
+            If there is no such parameter. The message names the most similar one.
+        """
+        try:
+            return super().set_params(**params)
+        except ValueError as error:
+            name_the_nearest(error, self, params)
+            raise
 
     # ---- fit ------------------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ from sklearn.metrics import get_scorer_names
 from .. import activations, devices, initializers
 from ..activations import Activation
 from ..losses import Loss
-from ..notices import warn
+from ..notices import did_you_mean, warn
 from ..optimizers import OPTIMIZERS, Optimizer
 from ..schedules import SCHEDULES, SCIKIT_LEARNS, Schedule
 from .types import SharesLike, SizesLike
@@ -99,7 +99,7 @@ def _check_name(estimator, parameter, names):
         choices = ", ".join(map(repr, sorted(names)))
         raise ValueError(
             f"The {parameter!r} parameter of {type(estimator).__name__} must be a str among "
-            f"{{{choices}}}. Got {value!r} instead."
+            f"{{{choices}}}. Got {value!r} instead.{did_you_mean(value, sorted(names))}"
         )
 
 
@@ -112,7 +112,18 @@ def _hint(estimator):
     for value in (estimator.activation, estimator.output_activation):
         if hint := activations.hint(value):
             return hint
+    rate = estimator.learning_rate
+    if isinstance(rate, Real):
+        return f"It is the schedule of the rate. For a number, write learning_rate_init={rate}."
     return ""
+
+
+def name_the_nearest(error: ValueError, estimator: BaseMLP, names: Iterable[str]) -> None:
+    """Append to an error of `set_params` the parameter that the first unknown name resembles."""
+    known = estimator.get_params(deep=False)
+    heads = (name.partition("__")[0] for name in names)
+    unknown = next((head for head in heads if head not in known), None)
+    error.args = (f"{error}{did_you_mean(unknown, known)}",)
 
 
 def is_scikit_learns(estimator: BaseMLP) -> bool:

@@ -15,6 +15,7 @@ from sklearn.utils.validation import validate_data
 
 from ..devices import is_on_gpu, load
 from ..devices.compressed import check_indices
+from .missing import add_advice
 
 FLOATS = (np.float64, np.float32)
 _FLOATS = tuple(np.dtype(kind) for kind in FLOATS)
@@ -32,7 +33,11 @@ def validated(estimator, X, *y, reset, **checks):
         return (X, *y) if y else X
     if issparse(X):  # scikit-learn's validation may use its indices unchecked
         check_indices(X)
-    return validate_data(estimator, X, *y, accept_sparse=["csr", "csc"], reset=reset, **checks)
+    try:
+        return validate_data(estimator, X, *y, accept_sparse=["csr", "csc"], reset=reset, **checks)
+    except ValueError as error:
+        add_advice(error, estimator, X)
+        raise
 
 
 def on_host(array):

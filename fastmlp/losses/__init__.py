@@ -8,6 +8,7 @@ scikit-learn's definition. The formulas are in `fastmlp.formulas.losses`, and in
 
 from collections.abc import Iterable
 
+from ..notices import did_you_mean
 from .base import Loss
 from .classification import BinaryFocal, BinaryLogLoss, Focal, LogLoss
 from .custom import Custom
@@ -69,5 +70,5 @@ def resolve(loss: str | Loss, among: Iterable[str] = tuple(LOSSES)) -> Loss:
         return loss
     raise ValueError(
         f"Unknown loss: {loss!r}. Expected one of {sorted(among)}, or an object from "
-        "fastmlp.losses."
+        f"fastmlp.losses.{did_you_mean(loss, sorted(among))}"
     )

@@ -10,6 +10,7 @@ The estimators' parameter `solver` takes a name or an object::
     GridSearchCV(MLPClassifier(), {"solver": ["adam", SGD(momentum=0.5), SGD(nesterov=False)]})
 """
 
+from ..notices import did_you_mean
 from .kinds import (
     MOST_NUMBERS,
     SGD,
@@ -74,5 +75,5 @@ def resolve(optimizer: str | Optimizer, **parameters: object) -> Optimizer:
         return optimizer
     raise ValueError(
         f"Unknown optimizer: {optimizer!r}. Expected one of {sorted(OPTIMIZERS)}, or an object "
-        "from fastmlp.optimizers."
+        f"from fastmlp.optimizers.{did_you_mean(optimizer, OPTIMIZERS)}"
     )

@@ -19,6 +19,7 @@ A schedule of your own is a frozen dataclass derived from `Schedule`, with a met
             return self.initial * (1 - (first_step + np.arange(count)) % 10 / 10)
 """
 
+from ..notices import did_you_mean
 from .base import Adaptive, Constant, InverseScaling, Schedule
 from .by_epoch import ByEpoch, Exponential, Plateau, StepDecay
 from .by_step import ByStep, Cosine, CosLog, OneCycle
@@ -87,6 +88,6 @@ def schedule(kind: str | Schedule, initial: float, power: float = 0.5) -> Schedu
     if not isinstance(kind, Schedule):
         raise ValueError(
             f"Unknown schedule: {kind!r}. Expected one of {sorted(SCHEDULES)}, or an object from "
-            "fastmlp.schedules."
+            f"fastmlp.schedules.{did_you_mean(kind, SCHEDULES)}"
         )
     return kind.beginning_at(initial)

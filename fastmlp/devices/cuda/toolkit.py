@@ -55,6 +55,8 @@ class KernelCache(DiskCache):
     new ones in every process; here, a name identifies them.
     """
 
+    is_announced = False  # what is said is about the CPU: other times, and `warmup`
+
     def _key(self, signature, codegen):
         return signature, version("numba-cuda"), driver_version(), gpu().compute_capability
 
