@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import numpy as np
 from scipy import sparse
 from sklearn.base import BaseEstimator
-from sklearn.callback import CallbackSupportMixin, with_callbacks
+from sklearn.callback import CallbackSupportMixin
 from sklearn.utils.validation import check_is_fitted
 
 from .. import devices, initializers
@@ -21,7 +21,7 @@ from ..regularization import Regularization
 from ..training import Rows
 from .fitted import Latest, model_of, network_to_go_on_with, take_weights
 from .holdout import Given, Labelled, given_rows
-from .hooks import Hooks, finite
+from .hooks import Hooks, finite, torn_down
 from .parameters import check_parameters, defaults, hidden_units, per_layer
 from .solvers import descend, minimise
 from .state import begin, warn_of_unused
@@ -104,41 +104,37 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
 
     def _fit(self, X, y, sample_weight, given=NOTHING, *, incremental=False):
         """Fit from the start, from the last fit (warm start), or for one epoch (incremental)."""
-        with all_or_nothing(self):
-            return self._fit_with_callbacks(X, y, sample_weight, given, incremental)
-
-    @with_callbacks  # within `all_or_nothing`, which restores what this looks for
-    def _fit_with_callbacks(self, X, y, sample_weight, given, incremental):
-        if not (incremental and hasattr(self, "coefs_")):
-            check_parameters(self)
-        y = on_host(y)
-        hidden = hidden_units(self.hidden_layer_sizes)
-        fresh = not hasattr(self, "coefs_") or not (self.warm_start or incremental)
-        if fresh:
-            begin(self)
-        else:
-            warn_of_unused(self, incremental)
-        data = X, y, sample_weight
-        X, y = self._validated(X, y, reset=fresh)
-        self._meet(y, incremental)
-        weights = self._row_weights(sample_weight, X, y)
-        rows = Rows(row_access(X), self._targets(y, X.dtype), weights)
-        self.n_outputs_ = rows.targets.shape[1]
-        validation = given_rows(self, given, like=rows)
-        followed = hasattr(self, "_skl_callbacks") and not incremental
-        hooks = Hooks(self, *data) if followed else None
-        with seeded(self.random_state) as random_state:
-            if hooks is not None:
-                hooks.draws_begin(random_state)
-            network, parameters = self._start(fresh, rows.X, hidden, random_state)
-            start = network, parameters, Labelled(rows, y), validation, fresh, hooks
-            if self.solver == "lbfgs":
-                parameters = minimise(self, *start)
+        with all_or_nothing(self), torn_down(self):
+            if not (incremental and hasattr(self, "coefs_")):
+                check_parameters(self)
+            y = on_host(y)
+            hidden = hidden_units(self.hidden_layer_sizes)
+            fresh = not hasattr(self, "coefs_") or not (self.warm_start or incremental)
+            if fresh:
+                begin(self)
             else:
-                parameters = descend(self, *start, incremental, random_state)
-        take_weights(self, network, finite(parameters))
-        if hooks is not None:
-            hooks.finish()
+                warn_of_unused(self, incremental)
+            data = X, y, sample_weight
+            X, y = self._validated(X, y, reset=fresh)
+            self._meet(y, incremental)
+            weights = self._row_weights(sample_weight, X, y)
+            rows = Rows(row_access(X), self._targets(y, X.dtype), weights)
+            self.n_outputs_ = rows.targets.shape[1]
+            validation = given_rows(self, given, like=rows)
+            followed = hasattr(self, "_skl_callbacks") and not incremental
+            hooks = Hooks(self, *data) if followed else None
+            with seeded(self.random_state) as random_state:
+                if hooks is not None:
+                    hooks.draws_begin(random_state)
+                network, parameters = self._start(fresh, rows.X, hidden, random_state)
+                start = network, parameters, Labelled(rows, y), validation, fresh, hooks
+                if self.solver == "lbfgs":
+                    parameters = minimise(self, *start)
+                else:
+                    parameters = descend(self, *start, incremental, random_state)
+            take_weights(self, network, finite(parameters))
+            if hooks is not None:
+                hooks.finish()
         return self
 
     def _start(self, fresh, X, hidden, random_state):

@@ -5,12 +5,14 @@ The root task is the fit; its subtasks are epochs, or iterations of L-BFGS.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from sklearn.callback import with_callbacks
 
 from ..network import Network
 from ..notices import warn
@@ -126,6 +128,24 @@ class Hooks(Observer):
         except KeyboardInterrupt:
             warn("Training interrupted by user.")
         del self._data["estimator"]._running
+
+
+@contextmanager
+def torn_down(estimator: BaseMLP) -> Iterator[None]:
+    """Call the `teardown` of all callbacks whose `setup` was called in the block, also if it fails.
+
+    A `fit` decorated with `with_callbacks` would be called by scikit-learn's code, and the warnings
+    of a fit would point there instead of to the user's line.
+    """
+    try:
+        yield
+    finally:
+        _tear_down(estimator)
+
+
+@with_callbacks
+def _tear_down(estimator):
+    """Do nothing but what the decorator does afterwards."""
 
 
 def finite(parameters: np.ndarray) -> np.ndarray:
