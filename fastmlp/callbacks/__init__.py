@@ -12,7 +12,8 @@ had converged. X, y and sample weights are passed as they were passed to `fit`. 
 no callbacks: the loop around it can do what belongs between epochs.
 
 If a callback raises an exception, so does the fit, and leaves the estimator unchanged. Ctrl-C in a
-callback ends training with a warning, and what was reached is kept.
+callback ends training with a warning, and what was reached is kept; before the first epoch, nothing
+was.
 """
 
 from .base import Callback

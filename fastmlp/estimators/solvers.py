@@ -137,7 +137,6 @@ def descend(
     dropout_seed = 0
     if regularization.dropout:
         dropout_seed = next_dropout_seed(estimator, fresh, optimizer, random_state)
-        estimator._dropout_seed = dropout_seed
     first = last_weights(estimator, parameters, fresh)
     progress = next_progress(estimator, fresh, validation is not None)
     state = EpochState(order, progress, next_averaging(estimator, first))
@@ -147,7 +146,10 @@ def descend(
         name = estimator._device_name(network, rows.X, epochs, batch_size)
         hooks.saved.check(description(estimator, name, rows, fresh))
         start, optimizer, state = hooks.saved.parameters, hooks.saved.optimizer, hooks.saved.state
+        dropout_seed = hooks.saved.dropout_seed
         random_state.set_state(hooks.saved.draws)
+    if regularization.dropout:
+        estimator._dropout_seed = dropout_seed
     device = estimator._device(
         network,
         start,
@@ -158,13 +160,6 @@ def descend(
         dropout_seed=dropout_seed,
         batch_size=batch_size,
     )
-    plan = Plan(
-        estimator.max_iter,
-        estimator.tol,
-        estimator.n_iter_no_change,
-        shuffle=bool(estimator.shuffle),
-        one_epoch=incremental,
-    )
     # Without a score that is a number and better than the last fit's, scikit-learn keeps the
     # initial weights of a new fit, and the final weights of a warm start. It fails if all
     # validation rows have weight 0; here the final weights are kept.
@@ -174,9 +169,15 @@ def descend(
         snapshot = Snapshots(estimator, device, state, rows, fresh, random_state, hooks.first_draws)
         hooks.follow(network, state.progress, descent.keep, snapshot)
     validate = validation and measurement(estimator, device, validation)
-    printer = Printer(every=int(estimator.verbose))
     exhausted = fit_epochs(
-        device, rows, state, plan, random_state, validate, printer, hooks or UNOBSERVED
+        device,
+        rows,
+        state,
+        _plan(estimator, incremental),
+        random_state,
+        validate,
+        printer=Printer(every=int(estimator.verbose)),
+        observer=hooks or UNOBSERVED,
     )
     if exhausted:
         warn(
@@ -185,6 +186,16 @@ def descend(
             ConvergenceWarning,
         )
     return descent.keep(estimator, device.parameters())
+
+
+def _plan(estimator, incremental):
+    return Plan(
+        estimator.max_iter,
+        estimator.tol,
+        estimator.n_iter_no_change,
+        shuffle=bool(estimator.shuffle),
+        one_epoch=incremental,
+    )
 
 
 def _have_weight(rows):
