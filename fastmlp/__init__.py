@@ -19,9 +19,9 @@ _PLACES = {
     "show_versions": ".cli.info",
 }
 _MODULES = {
-    "activations", "cli", "devices", "displays", "estimators", "formulas", "initializers",
-    "inspect", "inspection", "losses", "model", "network", "predictor", "regularization",
-    "schedules", "training",
+    "activations", "callbacks", "cli", "devices", "displays", "estimators", "formulas",
+    "initializers", "inspect", "inspection", "losses", "model", "network", "predictor",
+    "regularization", "schedules", "training",
 }  # fmt: skip
 #: Former names of modules, which still work as attributes: ``fastmlp.info``.
 _FORMER = {name: f".cli.{name}" for name in ("demo", "gallery", "info", "warmup")}

@@ -19,7 +19,7 @@ FLOORS = [
     {"__init__"},
     {"cli"},
     {"displays", "inspect"},
-    {"inspection"},
+    {"callbacks", "inspection"},
     {"estimators"},
     {"predictor", "training"},
     {"initializers", "schedules"},
@@ -241,7 +241,7 @@ def test_a_question_for_a_kind_is_seen():
 
 
 #: Rooms that use only public names of other objects, estimators above all.
-GUESTS = ("cli", "displays", "inspect", "inspection", "predictor")
+GUESTS = ("callbacks", "cli", "displays", "inspect", "inspection", "predictor")
 
 
 def private(name):

@@ -4,6 +4,7 @@
 threads are Python's. On a GPU, the laws of test_devices.py hold the device too.
 """
 
+import warnings
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -24,8 +25,10 @@ from laws import (
 )
 from numba.core import config
 from scipy import sparse
+from sklearn.exceptions import ConvergenceWarning
 
 from fastmlp import MLPClassifier, MLPRegressor, activations, devices, losses, optimizers
+from fastmlp.callbacks import Callback, Checkpoint
 from fastmlp.network import Network
 from fastmlp.regularization import Regularization
 
@@ -405,6 +408,31 @@ def test_partial_fits_go_on():
     ours, expected = fits
     assert ours.t_ == expected.t_
     np.testing.assert_allclose(ours.predict_proba(X), expected.predict_proba(X), rtol=1e-9)
+
+
+def test_a_killed_fit_goes_on_from_its_checkpoint(tmp_path):
+    X, y = small_data()
+
+    class Kill(Callback):
+        def on_fit_task_end(self, estimator, context, *, fitted_estimator=None):
+            if context.task_id == 1:
+                raise ZeroDivisionError(fitted_estimator.score(X, y))
+
+    def make(resume):
+        fit = MLPClassifier((4,), device="cuda", max_iter=3, random_state=0, dropout=0.1)
+        return fit.set_callbacks(Checkpoint(tmp_path / "fit", resume=resume))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        expected = make(resume=False).set_callbacks().fit(X, y)
+        killed = make(resume=False)
+        killed.set_callbacks(*killed._skl_callbacks, Kill())
+        with pytest.raises(ZeroDivisionError):
+            killed.fit(X, y)
+        resumed = make(resume=True).fit(X, y)
+    assert resumed.loss_curve_ == expected.loss_curve_
+    np.testing.assert_array_equal(resumed.predict_proba(X), expected.predict_proba(X))
+    np.testing.assert_array_equal(resumed._optimizer.moments, expected._optimizer.moments)
 
 
 def test_float32_stays():

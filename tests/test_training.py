@@ -9,6 +9,7 @@ from fastmlp.regularization import Regularization
 from fastmlp.schedules import schedule
 from fastmlp.training import (
     Averaging,
+    EpochState,
     OptimizerState,
     Plan,
     Printer,
@@ -52,9 +53,9 @@ def fit(device, plan=PLAN, rows=DATA, validate=None, early_stopping=True):
     if validate is not None:
         progress = Progress(validation_losses=[], scores=[], best_score=-np.inf)
         progress.best_loss = None if early_stopping else np.inf
-    random_state = np.random.RandomState(0)
-    best, exhausted = fit_epochs(device, rows, ALL, plan, progress, random_state, validate)
-    return progress, best, exhausted
+    state = EpochState(ALL, progress)
+    exhausted = fit_epochs(device, rows, state, plan, np.random.RandomState(0), validate)
+    return progress, state.best, exhausted
 
 
 # ---- how long ------------------------------------------------------------------------------------
@@ -107,12 +108,10 @@ def test_the_average_is_validated():
         return 0.5, len(seen)
 
     progress = Progress(validation_losses=[], scores=[], best_score=-np.inf)
-    best, _ = fit_epochs(
-        Losses(4, 3, 2), DATA, ALL, Plan(3, 0.1, 2), progress, np.random.RandomState(0), validate,
-        averaging,
-    )  # fmt: skip
+    state = EpochState(ALL, progress, averaging)
+    fit_epochs(Losses(4, 3, 2), DATA, state, Plan(3, 0.1, 2), np.random.RandomState(0), validate)
     assert seen == [1, 1.5, 2]  # means of the numbers of epochs, which stand for parameters
-    assert best == averaging.weights == Weights(trained=3, averaged=2, total=3)
+    assert state.best == averaging.weights == Weights(trained=3, averaged=2, total=3)
 
 
 def test_with_a_score_that_is_only_recorded():
@@ -141,7 +140,8 @@ def test_progress_goes_on_from_fit_to_fit():
     for losses in ([3, 2], [1.95, 1.94, 9]):
         device = Losses(*losses)
         plan = Plan(max_iter=len(losses), tol=0.1, n_iter_no_change=2)
-        fit_epochs(device, DATA, ALL, plan, progress, np.random.RandomState(0))
+        progress.epochs = 0
+        fit_epochs(device, DATA, EpochState(ALL, progress), plan, np.random.RandomState(0))
     assert progress.epochs == 3  # of the last fit
     assert progress.loss_curve == pytest.approx([3, 2, 1.95, 1.94, 9])
     assert progress.rows_seen == 5 * 12
@@ -155,8 +155,8 @@ def test_a_single_epoch_is_no_failure_to_converge():
 
 @pytest.mark.parametrize(("every", "epochs"), [(0, []), (1, [1, 2, 3, 4]), (3, [1, 3])])
 def test_a_printer_tells_of_epochs_and_stalls(every, epochs, capsys):
-    device, progress = Losses(*[1.0] * 9), Progress()
-    fit_epochs(device, DATA, ALL, PLAN, progress, np.random.RandomState(0), printer=Printer(every))
+    device, state = Losses(*[1.0] * 9), EpochState(ALL, Progress())
+    fit_epochs(device, DATA, state, PLAN, np.random.RandomState(0), printer=Printer(every))
     lines = [f"Iteration {epoch}, loss = 1.00000000" for epoch in epochs]
     if every:
         stall = "did not improve more than tol=0.100000 for 2 consecutive epochs. Stopping."

@@ -9,6 +9,7 @@ from typing import Any, Self
 import numpy as np
 from scipy import sparse
 from sklearn.base import BaseEstimator
+from sklearn.callback import CallbackSupportMixin
 from sklearn.utils.validation import check_is_fitted
 
 from .. import devices, initializers
@@ -21,19 +22,17 @@ from ..regularization import Regularization
 from ..training import Rows
 from .fitted import Latest, model_of, network_to_go_on_with, take_weights
 from .holdout import Given, Labelled, given_rows
+from .hooks import Hooks, finite, torn_down
 from .parameters import check_parameters, defaults, hidden_units, name_the_nearest, per_layer
 from .solvers import descend, minimise
-from .state import (
-    begin,
-    warn_of_unused,
-)
+from .state import begin, warn_of_unused
 from .types import MatrixLike
 from .validation import FLOATS, checked_weights, on_host, row_access, seeded, validated
 
 NOTHING = Given()  # no validation rows
 
 
-class BaseMLP(BaseEstimator, ABC):
+class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
     """A multi-layer perceptron behind scikit-learn's interface; see the two subclasses."""
 
     # The HTML representation links to the page of the scikit-learn class that this one replaces,
@@ -132,7 +131,7 @@ class BaseMLP(BaseEstimator, ABC):
 
     def _fit(self, X, y, sample_weight, given=NOTHING, *, incremental=False):
         """Fit from the start, from the last fit (warm start), or for one epoch (incremental)."""
-        with all_or_nothing(self):
+        with all_or_nothing(self), torn_down(self):
             if not (incremental and hasattr(self, "coefs_")):
                 check_parameters(self)
             y = on_host(y)
@@ -142,25 +141,27 @@ class BaseMLP(BaseEstimator, ABC):
                 begin(self)
             else:
                 warn_of_unused(self, incremental)
+            data = X, y, sample_weight
             X, y = self._validated(X, y, reset=fresh)
             self._meet(y, incremental)
             weights = self._row_weights(sample_weight, X, y)
             rows = Rows(row_access(X), self._targets(y, X.dtype), weights)
             self.n_outputs_ = rows.targets.shape[1]
             validation = given_rows(self, given, like=rows)
+            followed = hasattr(self, "_skl_callbacks") and not incremental
+            hooks = Hooks(self, *data) if followed else None
             with seeded(self.random_state) as random_state:
+                if hooks is not None:
+                    hooks.draws_begin(random_state)
                 network, parameters = self._start(fresh, rows.X, hidden, random_state)
-                start = network, parameters, Labelled(rows, y), validation, fresh
+                start = network, parameters, Labelled(rows, y), validation, fresh, hooks
                 if self.solver == "lbfgs":
                     parameters = minimise(self, *start)
                 else:
                     parameters = descend(self, *start, incremental, random_state)
-            if not np.isfinite(parameters).all():
-                raise ValueError(
-                    "Solver produced non-finite parameter weights. The input data may"
-                    " contain large values and need to be preprocessed."
-                )
-            take_weights(self, network, parameters)
+            take_weights(self, network, finite(parameters))
+            if hooks is not None:
+                hooks.finish()
         return self
 
     def _start(self, fresh, X, hidden, random_state):
@@ -288,6 +289,7 @@ class BaseMLP(BaseEstimator, ABC):
     def __getstate__(self):
         state = dict(super().__getstate__())  # which may be the estimator's own dict
         state.pop("_latest", None)  # which is made again from the attributes
+        state.pop("_running", None)  # a copy is not the estimator that is being fitted
         return state
 
     def __setstate__(self, state):

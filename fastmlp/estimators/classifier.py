@@ -241,6 +241,8 @@ class MLPClassifier(BaseClassifier):
     ) -> Self:
         """Train for one epoch on the given rows, from the weights and moments of the last call.
 
+        Callbacks are not called.
+
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)

@@ -213,6 +213,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     ) -> Self:
         """Train for one epoch on the given rows, from the weights and moments of the last call.
 
+        Callbacks are not called.
+
         As in scikit-learn, with solver "lbfgs" each call is a whole fit from the current weights.
 
         Parameters

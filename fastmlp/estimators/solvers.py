@@ -1,12 +1,19 @@
 """The two ways to train an estimator's network."""
 
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
 from sklearn.exceptions import ConvergenceWarning
 
+from ..devices.device import Device
 from ..notices import warn
-from ..training import Plan, Printer, Weights, fit_epochs, fit_lbfgs
+from ..training import UNOBSERVED, EpochState, Plan, Printer, Weights, fit_epochs, fit_lbfgs
 from .holdout import divided
 from .parameters import batch_rows, check_schedule_of_lbfgs
 from .scoring import measurement
+from .snapshots import Snapshots, description, with_moments
 from .state import (
     keep_progress,
     keep_validation,
@@ -19,8 +26,11 @@ from .state import (
     no_progress,
 )
 
+if TYPE_CHECKING:
+    from .base import BaseMLP
 
-def minimise(estimator, network, parameters, training, validation, fresh):
+
+def minimise(estimator, network, parameters, training, validation, fresh, hooks):
     """Fit by L-BFGS; return the parameters. Validation rows are measured, but decide nothing."""
     check_schedule_of_lbfgs(estimator)
     if estimator.averaging is not None:
@@ -39,6 +49,18 @@ def minimise(estimator, network, parameters, training, validation, fresh):
         batch_size=min(n, 1024),
     )
     progress = no_progress(validation is not None)
+
+    def keep(target, parameters):
+        keep_validation(target, progress.copied())
+        target.device_ = device.name
+        target.n_iter_ = min(progress.epochs, estimator.max_iter)
+        target.loss_ = progress.loss
+        if fresh:
+            target.t_ = 0
+        return parameters
+
+    if hooks is not None:
+        hooks.follow(network, progress, keep, snapshot=lambda: None)  # the rest is SciPy's
     result = fit_lbfgs(
         device,
         parameters,
@@ -48,19 +70,61 @@ def minimise(estimator, network, parameters, training, validation, fresh):
         tol=estimator.tol,
         validate=validation and measurement(estimator, device, validation),
         progress=progress,
+        observer=hooks or UNOBSERVED,
     )
-    keep_validation(estimator, progress)
-    estimator.device_ = device.name
-    estimator.n_iter_ = min(result.nit, estimator.max_iter)
-    estimator.loss_ = result.fun
-    if fresh:
-        estimator.t_ = 0
+    progress.epochs, progress.loss = result.nit, result.fun
+    keep(estimator, result.x)
     if result.status != 0:
         warn(_lbfgs_message(result, estimator.n_iter_, estimator.max_iter), ConvergenceWarning)
     return result.x
 
 
-def descend(estimator, network, parameters, training, validation, fresh, incremental, random_state):
+@dataclass
+class Descent:
+    """A fit by epochs.
+
+    Parameters
+    ----------
+    estimator : MLPClassifier or MLPRegressor
+    device : Device
+        The device that trains.
+    state : EpochState
+        Where training stands.
+    unscored : Weights or None
+        What to keep if there is no best score; None for the last weights.
+    """
+
+    estimator: BaseMLP
+    device: Device
+    state: EpochState
+    unscored: Weights | None
+
+    def keep(self, target, trained):
+        """Set the attributes of a fit that ends here; return the parameters to predict with.
+
+        Parameters
+        ----------
+        target : object
+            The estimator, or another object for attributes.
+        trained : ndarray of shape (network.size,)
+            Packed parameters after the last step.
+        """
+        state = self.state
+        target.device_ = self.device.name
+        target._optimizer = with_moments(self.device)
+        keep_progress(target, state.progress.copied())
+        kept = Weights(trained, trained)
+        if state.averaging is not None:
+            kept = state.averaging.weights._replace(trained=trained)
+        if self.estimator.early_stopping:
+            kept = state.best or self.unscored or kept
+        keep_weights(target, kept if state.averaging is not None else None)
+        return kept.averaged
+
+
+def descend(
+    estimator, network, parameters, training, validation, fresh, hooks, incremental, random_state
+):
     """Fit by epochs of a stochastic optimiser; return the parameters."""
     if estimator.early_stopping and incremental:
         raise ValueError("partial_fit does not support early_stopping=True")
@@ -73,31 +137,47 @@ def descend(estimator, network, parameters, training, validation, fresh, increme
     dropout_seed = 0
     if regularization.dropout:
         dropout_seed = next_dropout_seed(estimator, fresh, optimizer, random_state)
-        estimator._dropout_seed = dropout_seed
-    progress = next_progress(estimator, fresh, validation is not None)
     first = last_weights(estimator, parameters, fresh)
-    averaging = next_averaging(estimator, first)
+    progress = next_progress(estimator, fresh, validation is not None)
+    state = EpochState(order, progress, next_averaging(estimator, first))
+    start = first.trained
+    epochs = 1 if incremental else estimator.max_iter
+    if hooks is not None and hooks.saved is not None:
+        name = estimator._device_name(network, rows.X, epochs, batch_size)
+        hooks.saved.check(description(estimator, name, rows, fresh))
+        start, optimizer, state = hooks.saved.parameters, hooks.saved.optimizer, hooks.saved.state
+        dropout_seed = hooks.saved.dropout_seed
+        random_state.set_state(hooks.saved.draws)
+    if regularization.dropout:
+        estimator._dropout_seed = dropout_seed
     device = estimator._device(
         network,
-        first.trained,
+        start,
         rows.X,
-        epochs=1 if incremental else estimator.max_iter,
+        epochs=epochs,
         optimizer=optimizer,
         regularization=regularization,
         dropout_seed=dropout_seed,
         batch_size=batch_size,
     )
-    plan = Plan(
-        estimator.max_iter,
-        estimator.tol,
-        estimator.n_iter_no_change,
-        shuffle=bool(estimator.shuffle),
-        one_epoch=incremental,
-    )
+    # Without a score that is a number and better than the last fit's, scikit-learn keeps the
+    # initial weights of a new fit, and the final weights of a warm start. It fails if all
+    # validation rows have weight 0; here the final weights are kept.
+    unscored = first if estimator.early_stopping and fresh and _have_weight(validation) else None
+    descent = Descent(estimator, device, state, unscored)
+    if hooks is not None:
+        snapshot = Snapshots(estimator, device, state, rows, fresh, random_state, hooks.first_draws)
+        hooks.follow(network, state.progress, descent.keep, snapshot)
     validate = validation and measurement(estimator, device, validation)
-    printer = Printer(every=int(estimator.verbose))
-    best, exhausted = fit_epochs(
-        device, rows, order, plan, progress, random_state, validate, averaging, printer
+    exhausted = fit_epochs(
+        device,
+        rows,
+        state,
+        _plan(estimator, incremental),
+        random_state,
+        validate,
+        printer=Printer(every=int(estimator.verbose)),
+        observer=hooks or UNOBSERVED,
     )
     if exhausted:
         warn(
@@ -105,21 +185,22 @@ def descend(estimator, network, parameters, training, validation, fresh, increme
             "reached and the optimization hasn't converged yet.",
             ConvergenceWarning,
         )
-    estimator.device_ = device.name
-    optimizer.moments = device.moments()
-    estimator._optimizer = optimizer
-    keep_progress(estimator, progress)
-    trained = device.parameters()
-    kept = averaging.weights._replace(trained=trained) if averaging else Weights(trained, trained)
-    if estimator.early_stopping:
-        # Without a score that is a number and better than the last fit's, scikit-learn keeps the
-        # initial weights of a new fit, and the final weights of a warm start. It fails if all
-        # validation rows have weight 0; here the final weights are kept.
-        weights = validation.rows.weights
-        weightless = weights is not None and not weights.any()
-        kept = best or (first if fresh and not weightless else kept)
-    keep_weights(estimator, kept)
-    return kept.averaged
+    return descent.keep(estimator, device.parameters())
+
+
+def _plan(estimator, incremental):
+    return Plan(
+        estimator.max_iter,
+        estimator.tol,
+        estimator.n_iter_no_change,
+        shuffle=bool(estimator.shuffle),
+        one_epoch=incremental,
+    )
+
+
+def _have_weight(rows):
+    weights = rows.rows.weights
+    return weights is None or weights.any()
 
 
 def _lbfgs_message(result, n_iter, max_iter):

@@ -193,13 +193,12 @@ def next_averaging(estimator: BaseMLP, weights: Weights) -> Averaging | None:
     return Averaging(weights, decay=1.0, first=first)
 
 
-def keep_weights(estimator: BaseMLP, weights: Weights) -> None:
-    """Keep the weights to go on from, if those of `coefs_` are an average.
+def keep_weights(estimator: BaseMLP, weights: Weights | None) -> None:
+    """Keep the weights to go on from, if those of `coefs_` are an average; otherwise None.
 
     The average is copied: `coefs_` may be edited in place.
     """
-    on = estimator.averaging is not None
-    estimator._last_weights = weights._replace(averaged=weights.averaged.copy()) if on else None
+    estimator._last_weights = weights and weights._replace(averaged=weights.averaged.copy())
 
 
 def next_dropout_seed(

@@ -8,6 +8,7 @@ import numpy as np
 from ..devices.device import Device, Rows
 from ..notices import warn
 from .averaging import Averaging, Weights
+from .observer import UNOBSERVED, Observer
 from .optimizer import OptimizerState
 from .printer import Printer
 from .progress import Progress
@@ -26,6 +27,34 @@ class Plan:
     one_epoch: bool = False
 
 
+@dataclass
+class EpochState:
+    """Where training stands between two epochs, besides what is on the device.
+
+    Parameters
+    ----------
+    order : ndarray of int64
+        The rows to train on, in the order of the last epoch: each shuffle permutes the one before.
+    progress : Progress
+        The progress so far.
+    averaging : Averaging, optional
+        The average of the parameters. It is what is validated.
+    best : Weights or None, default=None
+        Parameters at the best validation score, if there was one in this fit.
+    ended : bool, default=False
+        Whether no epoch follows, because training converged or was asked to stop.
+    interrupted : bool, default=False
+        Whether Ctrl-C ended training, perhaps within an epoch: then no later fit can go on here.
+    """
+
+    order: np.ndarray
+    progress: Progress
+    averaging: Averaging | None = None
+    best: Weights | None = None
+    ended: bool = False
+    interrupted: bool = False
+
+
 def batches_with_weight(order: np.ndarray, weights: np.ndarray, batch_size: int) -> np.ndarray:
     """Return the rows of `order` without the batches in which every row has weight 0.
 
@@ -39,14 +68,13 @@ def batches_with_weight(order: np.ndarray, weights: np.ndarray, batch_size: int)
 def fit_epochs(
     device: Device,
     rows: Rows,
-    order: np.ndarray,
+    state: EpochState,
     plan: Plan,
-    progress: Progress,
     random_state: np.random.RandomState,
     validate: Callable[[np.ndarray], tuple[float, float]] | None = None,
-    averaging: Averaging | None = None,
     printer: Printer = SILENT,
-) -> tuple[Weights | None, bool]:
+    observer: Observer = UNOBSERVED,
+) -> bool:
     """Train epoch by epoch until there is no more improvement.
 
     Parameters
@@ -55,36 +83,33 @@ def fit_epochs(
         Holds the parameters and updates them; its optimizer's learning rate follows the schedule.
     rows : Rows
         The data.
-    order : ndarray of int64
-        The rows to train on. Each epoch's shuffle permutes the order of the epoch before.
+    state : EpochState
+        Where training stands, updated in place.
     plan : Plan
         How long to train.
-    progress : Progress
-        The progress so far, updated in place.
     random_state : RandomState
         Draws one permutation per epoch.
     validate : callable, optional
         Returns loss and score of packed parameters on validation rows, which are recorded after
-        each epoch. Whether they decide when to stop, `progress` says.
-    averaging : Averaging, optional
-        The average of the parameters, updated in place. It is what is validated.
+        each epoch. Whether they decide when to stop, `state.progress` says.
     printer : Printer, optional
         Prints the messages about epochs and stalls; by default nothing is printed.
+    observer : Observer, optional
+        Learns when each epoch begins and ends, and may end training.
 
     Returns
     -------
-    best : Weights or None
-        Parameters at the best validation score, if there was one.
     exhausted : bool
         Whether `max_iter` epochs ended before training converged.
     """
-    best = None
-    progress.epochs = 0
+    progress = state.progress
     weights = rows.weights
     if weights is not None and weights.all():
         weights = None  # every batch has some weight
     try:
-        for _ in range(plan.max_iter):
+        while progress.epochs < plan.max_iter and not state.ended:
+            observer.begins()
+            order = state.order
             if plan.shuffle:
                 order = order[random_state.permutation(len(order))]
             visited = order
@@ -92,26 +117,40 @@ def fit_epochs(
                 assert device.batch_size is not None  # None only in a device for prediction
                 visited = batches_with_weight(order, weights, device.batch_size)
             loss = device.train(rows, visited) / len(visited)
-            kept = measured = None
-            if validate is not None or averaging is not None:
-                kept = _weights_of(device, averaging, len(progress.loss_curve) + 1)
-            if validate is not None and kept is not None:
-                measured = validate(kept.averaged)
-            progress.record_loss(loss, len(order), plan.tol)
-            progress.learning_rates.append(device.optimizer.last_rate)
-            printer.loss(progress.epochs, loss)
-            if measured is not None:  # recorded only now: an interrupt leaves curves of one length
-                if progress.record_validation(*measured, plan.tol, len(progress.loss_curve)):
-                    best = kept
-                printer.score(progress.epochs, measured[1])
-            if not _go_on(device.optimizer, plan, progress, printer):
-                return best, False
-            if plan.one_epoch:
-                return best, False
-        return best, True
+            state.order = order
+            _record(device, state, loss, plan, validate, printer)
+            improving = _go_on(device.optimizer, plan, progress, printer)
+            state.ended = plan.one_epoch or not improving
+            state.ended |= observer.ended(device.parameters)
+        return not state.ended
     except KeyboardInterrupt:
+        state.interrupted = True
         warn("Training interrupted by user.")
-        return best, False
+        return False
+
+
+def _record(
+    device: Device,
+    state: EpochState,
+    loss: float,
+    plan: Plan,
+    validate: Callable[[np.ndarray], tuple[float, float]] | None,
+    printer: Printer,
+) -> None:
+    """Record the loss of an epoch, and what its parameters reach on validation rows."""
+    progress = state.progress
+    kept = measured = None
+    if validate is not None or state.averaging is not None:
+        kept = _weights_of(device, state.averaging, len(progress.loss_curve) + 1)
+    if validate is not None and kept is not None:
+        measured = validate(kept.averaged)
+    progress.record_loss(loss, len(state.order), plan.tol)
+    progress.learning_rates.append(device.optimizer.last_rate)
+    printer.loss(progress.epochs, loss)
+    if measured is not None:  # recorded only now: an interrupt leaves curves of one length
+        if progress.record_validation(*measured, plan.tol, len(progress.loss_curve)):
+            state.best = kept
+        printer.score(progress.epochs, measured[1])
 
 
 def _weights_of(device: Device, averaging: Averaging | None, epoch: int) -> Weights:

@@ -1,5 +1,8 @@
 """The progress of a fit."""
 
+from __future__ import annotations
+
+from copy import copy
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -29,6 +32,13 @@ class Progress:
     def early_stopping(self) -> bool:
         """Whether training stops by the score on validation rows."""
         return self.best_loss is None
+
+    def copied(self) -> Progress:
+        """Return a copy that later epochs do not change."""
+        new = copy(self)
+        lists = {name: list(value) for name, value in vars(self).items() if type(value) is list}
+        vars(new).update(lists)
+        return new
 
     def record_loss(self, loss: float, rows: int, tol: float) -> None:
         """Count an epoch; without early stopping, record whether the loss still decreases."""

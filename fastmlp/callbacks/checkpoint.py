@@ -1,0 +1,142 @@
+"""A file from which a fit that was killed goes on."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import tempfile
+from numbers import Integral
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..estimators.hooks import running_fit
+from ..estimators.snapshots import Snapshot
+from .base import Callback
+
+if TYPE_CHECKING:
+    from sklearn.callback import CallbackContext
+
+#: The beginning of a file, with the number of its format.
+_HEAD = b"fastmlp checkpoint 1\n"
+
+
+class Checkpoint(Callback):
+    """Keeps the state of a fit in a file, from which a later fit of the same goes on.
+
+    With ``resume=True``, a script that was killed is simply run again: if the file exists, the fit
+    goes on from its epoch, otherwise it begins from the start. It ends with the same bits as a fit
+    that was never killed. A fit that had ended already ends at once, with the same result. To
+    begin from the start, delete the file.
+
+    The file has everything that the rest of the fit depends on, besides the data: weights, the
+    optimiser's moments and step, the schedule's state, the state of the random generator, the
+    order of the rows, loss curves and best weights, the average, and the key of dropout. These must
+    be as before: parameters of the estimator, except `n_jobs`, `verbose` and `random_state`; the
+    targets and weights of the rows; shape and dtype of X; the device. The values of X and the
+    validation rows are not compared, and functions are compared by their names.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file, for one fit: in a search, every fit would write to it. It is written whole or not
+        at all: first under a temporary name in the same folder, which may remain if the process is
+        killed meanwhile, and only its user may read it.
+    every : int, default=1
+        After how many epochs it is written. It is also written when the fit ends, but never with
+        weights that are not finite.
+    resume : bool, default=False
+        Whether to go on from the file, if it exists. Otherwise it is replaced.
+
+    Raises
+    ------
+    ValueError
+        In `fit`: if the file is not a checkpoint or is one of another fit, or for "lbfgs", whose
+        state SciPy does not give away.
+    FileNotFoundError
+        In `fit`, if the folder does not exist.
+
+    Warnings
+    --------
+    A checkpoint is a pickle, and reading it can run any code: resume only from files that nobody
+    else could have written. It is meant for the version of fastmlp that wrote it.
+
+    Notes
+    -----
+    `fit` is the only method that it is for. Between calls of `partial_fit`, pickle the estimator.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from fastmlp import MLPRegressor
+    >>> X, y = [[0.0], [1.0], [2.0]], [0.0, 1.0, 2.0]
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     checkpoint = Checkpoint(f"{folder}/fit.checkpoint", every=10, resume=True)
+    ...     network = MLPRegressor(solver="sgd", random_state=0).set_callbacks(checkpoint)
+    ...     once = network.fit(X, y).loss_curve_
+    ...     network.fit(X, y).loss_curve_ == once  # at once, as the file has the end
+    True
+    """
+
+    path: Path
+    every: int
+    resume: bool
+
+    def __init__(self, path: str | os.PathLike[str], *, every: int = 1, resume: bool = False):
+        if not isinstance(every, Integral) or every < 1:
+            raise ValueError(f"every must be a number of epochs of at least 1, got {every!r}.")
+        self.path = Path(path)
+        self.every = int(every)
+        self.resume = resume
+
+    def setup(self, estimator: Any, context: CallbackContext) -> None:
+        """Check whether the fit can be kept, and read what it is to go on from."""
+        fit = running_fit(estimator)
+        if estimator.solver == "lbfgs":
+            raise ValueError(
+                "Checkpoint cannot keep a fit by 'lbfgs', whose state is SciPy's own: use a "
+                "stochastic solver, such as 'adam'."
+            )
+        if not self.path.parent.is_dir():
+            raise FileNotFoundError(f"There is no folder {self.path.parent} for the checkpoint.")
+        if self.resume and self.path.exists():
+            fit.saved = _read(self.path)
+
+    def on_fit_task_end(self, estimator: Any, context: CallbackContext) -> None:
+        """Write the file after every `every`-th epoch, and at the end of the fit."""
+        fit = running_fit(estimator)
+        within = context.max_subtasks == 0
+        if within and fit.progress.epochs % self.every:
+            return
+        snapshot = fit.snapshot()
+        if snapshot is not None and np.isfinite(snapshot.parameters).all():
+            _write(self.path, snapshot)
+
+
+def _write(path, snapshot):
+    """Write a file that is complete whenever it can be seen, also after a power cut."""
+    handle, name = tempfile.mkstemp(".part", f".{path.name}.", path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(_HEAD)
+            pickle.dump(snapshot, file, protocol=5)
+            file.flush()
+            os.fsync(handle)
+        os.replace(name, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name)
+        raise
+
+
+def _read(path):
+    with open(path, "rb") as file:
+        snapshot = pickle.load(file) if file.read(len(_HEAD)) == _HEAD else None
+    if not isinstance(snapshot, Snapshot):
+        raise ValueError(
+            f"{path} is not a checkpoint of this version of fastmlp. Delete it to begin from the "
+            "start."
+        )
+    return snapshot
