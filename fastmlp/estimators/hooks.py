@@ -140,7 +140,8 @@ def torn_down(estimator: BaseMLP) -> Iterator[None]:
     try:
         yield
     finally:
-        _tear_down(estimator)
+        if hasattr(estimator, "_skl_callbacks"):
+            _tear_down(estimator)
 
 
 @with_callbacks

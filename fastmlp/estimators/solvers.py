@@ -112,7 +112,9 @@ class Descent:
         state = self.state
         target.device_ = self.device.name
         target._optimizer = with_moments(self.device)
-        keep_progress(target, state.progress.copied())
+        # What a callback gets of a fit that goes on is not changed by later epochs.
+        ended = target is self.estimator
+        keep_progress(target, state.progress if ended else state.progress.copied())
         kept = Weights(trained, trained)
         if state.averaging is not None:
             kept = state.averaging.weights._replace(trained=trained)

@@ -20,13 +20,17 @@ if TYPE_CHECKING:
 
 
 @lru_cache(maxsize=64)
+def _follows_schedule(solver):
+    return optimizers.resolve(solver).follows_schedule
+
+
+@lru_cache(maxsize=64)
 def made_from(solver: str | optimizers.Optimizer | None) -> tuple[str, ...]:
     """Return the names of the parameters that this solver's optimiser is made from."""
     if solver == "lbfgs" or solver is None:
         return ()
-    rule = optimizers.resolve(solver)
-    scheduled = ("power_t",) if rule.follows_schedule else ()
-    named = rule.parameters.values() if isinstance(solver, str) else ()
+    scheduled = ("power_t",) if _follows_schedule(solver) else ()
+    named = optimizers.resolve(solver).parameters.values() if isinstance(solver, str) else ()
     return "solver", "learning_rate_init", "learning_rate", *scheduled, *named
 
 
@@ -36,7 +40,7 @@ def _used(estimator, solver):
     scikit-learn's three schedules are constant for "adam", as they are there.
     """
     used = {name: getattr(estimator, name) for name in made_from(solver)}
-    if used and not optimizers.resolve(solver).follows_schedule and is_scikit_learns(estimator):
+    if used and not _follows_schedule(solver) and is_scikit_learns(estimator):
         used["learning_rate"] = "constant"
     return used
 
