@@ -70,7 +70,7 @@ def same(one, other):
 
 @every_option
 @pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("dtype", [pytest.param(np.float32, marks=pytest.mark.slow), np.float64])
 def test_it_changes_the_result(dtype, device, task, settings, along):
     plain, _ = fitted(task, dtype, device=device, **along)
     changed, _ = fitted(task, dtype, device=device, **along, **settings)
@@ -90,6 +90,7 @@ def test_at_its_default_it_changes_nothing(task, settings, along):
 
 
 @every_option
+@pytest.mark.slow
 @pytest.mark.compiled
 def test_threads_change_no_bit(task, settings, along, monkeypatch):
     monkeypatch.setattr(cpu, "TEAM_WORK", 0)
