@@ -175,7 +175,7 @@ def test_left_alone_it_changes_nothing(own):
 
 
 def test_gradients_flow_at_the_weights():
-    pytest.importorskip("matplotlib").use("Agg")
+    pytest.importorskip("matplotlib", reason="displays need matplotlib").use("Agg")
     X, y, _ = TASKS["binary"].data()
     draw = GradientFlowDisplay.from_estimator
     flows = [draw(MLPClassifier(**NUMPY, **own), X, y, epochs=3).norms for own in ({}, EMA)]

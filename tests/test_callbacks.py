@@ -252,7 +252,7 @@ def test_a_search_scores_every_epoch_of_every_candidate():
 
 def test_names_of_features_are_kept():
     """Scorers get the data as `fit` did: warnings, which are errors here, would tell of others."""
-    pandas = pytest.importorskip("pandas")
+    pandas = pytest.importorskip("pandas", reason="makes a data frame")
     frame = pandas.DataFrame(X, columns=[f"x{i}" for i in range(X.shape[1])])
     monitor = ScoringMonitor(scoring="r2")
     fitted = regressor().set_callbacks(monitor).fit(frame, Y)

@@ -161,7 +161,7 @@ def test_inspection_and_its_displays_weigh_classes():
     own = gradients(estimator, X, y, weights)
     expected = gradients(estimator.set_params(class_weight=None), X, y, product)
     np.testing.assert_array_equal(own[0].coefs, expected[0].coefs)
-    pytest.importorskip("matplotlib").use("Agg")
+    pytest.importorskip("matplotlib", reason="displays need matplotlib").use("Agg")
     draw = GradientFlowDisplay.from_estimator
     flow = draw(estimator.set_params(class_weight="balanced"), X, y, weights, epochs=2)
     plain = draw(estimator.set_params(class_weight=None), X, y, product, epochs=2)

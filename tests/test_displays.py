@@ -309,7 +309,7 @@ def test_network_of_maxout_shows_the_pieces_that_win(rows):
 
 
 def test_network_names_its_features(rows):
-    pd = pytest.importorskip("pandas")
+    pd = pytest.importorskip("pandas", reason="makes a data frame")
     X = pd.DataFrame(rows[0], columns=["height", "width", "weight"])
     network = classifier().fit(X, rows[1])
     written = texts(NetworkDisplay.from_estimator(network, X.iloc[[0]], rows[1][0]).ax_)

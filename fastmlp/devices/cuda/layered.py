@@ -91,10 +91,9 @@ class Layered:
         """Return the gradients' tile, the blocks for one copy of them, and the number of copies."""
         layers = self._layers[1:]
         shapes = [(layer.fan_in, layer.fan_out) for layer in layers]
-        *tiles, smallest = TILES[self._kind.dtype.itemsize]
         parts = max(1, self.block_rows // LEAST_LONG)
         size = sum(rows * columns for rows, columns in shapes)
-        for tile in [*tiles, smallest]:
+        for tile in TILES[self._kind.dtype.itemsize]:  # the smallest one, if none will do
             count = sum(tile.count(*shape) for shape in shapes)
             busy = count * parts >= multiprocessors()
             if busy and count * tile.rows * tile.columns <= MOST_PADDED * size:

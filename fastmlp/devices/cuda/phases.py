@@ -193,7 +193,7 @@ def forward_kernel(kind: Kind, tile: Tile):
     """Return a layer's forward kernel: product, bias, activation and slope; one tile per block."""
     real, own = from_dtype(kind.dtype), elements(kind)
     multiply = product(tile, kind.dtype, True, False)
-    shape, (height, width) = (tile.rows, tile.columns), (tile.rows, tile.columns)
+    shape = height, width = tile.rows, tile.columns
     shift, step = _columns_first(tile)
     lanes = 1 << shift
 
@@ -223,7 +223,7 @@ def backward_kernel(kind: Kind, tile: Tile):
     """Return a layer's backward kernel: deltas times weights, times the previous layer's slopes."""
     real, own = from_dtype(kind.dtype), elements(kind)
     multiply = product(tile, kind.dtype, True, True)
-    shape, (height, width) = (tile.rows, tile.columns), (tile.rows, tile.columns)
+    shape = height, width = tile.rows, tile.columns
     shift, step = _columns_first(tile)
     lanes, at_once = 1 << shift, min(IN_FLIGHT, height // step)
 
