@@ -197,6 +197,9 @@ def test_loss_and_gradient(rows, weighted):
         results.append(loss_and_gradient(device, parameters, Rows(*arguments)))
         sums, alone = (device.sums(Rows(*arguments), gradient=wanted) for wanted in (True, False))
         assert alone == (sums.loss, sums.weight, None)
+        out = np.empty((len(X), network.units[-1]))
+        assert device.sums(Rows(*arguments), gradient=False, out=out) == alone
+        np.testing.assert_array_equal(out, device.forward(X, np.empty_like(out)))
     np.testing.assert_allclose(results[0][0], results[1][0], rtol=1e-12)
     np.testing.assert_allclose(results[0][1], results[1][1], rtol=1e-10, atol=1e-14)
 

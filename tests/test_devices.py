@@ -331,6 +331,11 @@ def test_sums(device, weighted, dtype):
     alone = made.sums(rows, gradient=False)
     assert alone.gradient is None
     assert (alone.loss, alone.weight) == (whole.loss, whole.weight)
+    out = np.empty((len(X), 3), dtype)
+    assert made.sums(rows, gradient=False, out=out) == alone
+    np.testing.assert_array_equal(out, made.forward(X, np.empty_like(out)))
+    with pytest.raises(ValueError, match="shape"):
+        made.sums(rows, out=out[1:])
     parts = []
     for part in (slice(0, ROWS + 1), slice(ROWS + 1, None)):
         own = Rows(X[part], targets[part], weights[part] if weighted else None)

@@ -81,10 +81,17 @@ class Device(Protocol):
             If the weights of a batch sum to zero.
         """
 
-    def sums(self, rows: Rows, parameters: np.ndarray | None = None, gradient: bool = True) -> Sums:
+    def sums(
+        self,
+        rows: Rows,
+        parameters: np.ndarray | None = None,
+        gradient: bool = True,
+        out: np.ndarray | None = None,
+    ) -> Sums:
         """Return the sums over all rows, at the given parameters or at the current ones.
 
-        Given parameters replace the current ones. Without `gradient` only losses are computed.
+        Given parameters replace the current ones. Without `gradient` only losses are computed. The
+        network's outputs, (n, outputs), are also written to `out` if it is given.
         """
 
     def forward(self, X: Any, out: np.ndarray, order: np.ndarray | None = None) -> np.ndarray:

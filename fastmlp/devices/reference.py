@@ -330,11 +330,13 @@ class ReferenceDevice(Configured):
             self._update(gradient / self.dtype.type(sums.weight), rate)
         return total
 
-    def sums(self, rows, parameters=None, gradient=True):
+    def sums(self, rows, parameters=None, gradient=True, out=None):
         """Return the sums over all rows; see `Device`."""
         if parameters is not None:
             self._packed = self.network.checked(parameters, self.dtype).copy()
         sums = self.backprop(self._packed, rows)
+        if out is not None:
+            self.forward(rows.X, out)
         return sums if gradient else sums._replace(gradient=None)
 
     def forward(self, X, out, order=None):

@@ -125,7 +125,8 @@ def held_out(
             np.arange(len(rows.targets)),
             random_state=random_state,
             test_size=estimator.validation_fraction,
-            stratify=rows.targets if binary else None,
+            # A vector: of a matrix, scikit-learn would make a text of each row.
+            stratify=rows.targets.ravel() if binary else None,
         )
     except ValueError as error:
         reason = str(error).replace("test_size", "validation_fraction")

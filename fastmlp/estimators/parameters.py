@@ -13,6 +13,7 @@ import sklearn
 import sklearn.neural_network
 from sklearn.base import is_regressor
 from sklearn.metrics import get_scorer_names
+from sklearn.utils._param_validation import validate_parameter_constraints
 
 from .. import activations, devices, initializers
 from ..activations import Activation
@@ -58,6 +59,38 @@ def defaults(kind: type[BaseMLP]) -> dict[str, Any]:
     return {name: each.default for name, each in signature(kind).parameters.items()}
 
 
+def _satisfied(kind, parameters):
+    validate_parameter_constraints(kind._parameter_constraints, parameters, kind.__name__)
+
+
+@lru_cache
+def _valid_defaults(kind):
+    """Return each parameter's default value; for one that is invalid, something that is no value.
+
+    The names are in scikit-learn's order.
+    """
+    valid = {}
+    for name in kind._get_param_names():
+        valid[name] = defaults(kind)[name]
+        try:
+            _satisfied(kind, {name: valid[name]})
+        except ValueError:  # a subclass may have it, for others to replace
+            valid[name] = object()
+    return valid
+
+
+def _changed(estimator, kind):
+    """Return the parameters that are not at valid defaults.
+
+    scikit-learn's check of all of them takes longer than an epoch of a small network.
+    """
+    return {
+        name: value
+        for name, default in _valid_defaults(kind).items()
+        if (value := getattr(estimator, name)) is not default
+    }
+
+
 def check_parameters(estimator: BaseMLP) -> None:
     """Run scikit-learn's own validation, and check the parameters that it does not have.
 
@@ -69,7 +102,8 @@ def check_parameters(estimator: BaseMLP) -> None:
     if sklearn.get_config()["skip_parameter_validation"]:
         return
     try:
-        estimator._validate_params()
+        kind: Any = type(estimator)
+        _satisfied(kind, _changed(estimator, kind))
     except ValueError as error:
         if hint := _hint(estimator):
             raise type(error)(f"{error} {hint}") from None

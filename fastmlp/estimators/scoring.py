@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from copy import copy
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -62,10 +63,18 @@ def measurement(
         sparse=issparse(rows.X),
         n_jobs=estimator.n_jobs,
     )
-    score = _score(estimator, device, validation)
+    scoring, outputs = estimator.scoring, None
+    score: Callable[[np.ndarray, float], float]
+    if scoring is None:  # from the same pass over the rows as the loss
+        outputs = np.empty(rows.targets.shape, device.dtype)
+        score = partial(_own_score, estimator, rows, outputs)
+    elif isinstance(scoring, str) and scoring == "loss":
+        score = _by_loss
+    else:
+        score = _scorer(estimator, device, validation)
 
     def measure(parameters):
-        sums = device.sums(rows, parameters, gradient=False)
+        sums = device.sums(rows, parameters, gradient=False, out=outputs)
         if sums.weight == 0:
             raise ZeroDivisionError(ZERO_WEIGHT)
         loss = sums.loss / sums.weight
@@ -74,24 +83,15 @@ def measurement(
     return measure
 
 
-def _score(estimator, device, validation):
-    """Return a function of parameters, which the device holds already, and their loss."""
-    scoring = estimator.scoring
-    if scoring is None:
-        return _own_score(estimator, device, validation.rows)
-    if isinstance(scoring, str) and scoring == "loss":
-        return lambda parameters, loss: -loss
-    return _scorer(estimator, device, validation)
+# Each score is a function of parameters, which the device holds already, and their loss.
 
 
-def _own_score(estimator, device, rows):
-    outputs = np.empty(rows.targets.shape, device.dtype)
+def _own_score(estimator, rows, outputs, parameters, loss):
+    return estimator._score_outputs(outputs, rows.targets, rows.weights)
 
-    def score(parameters, loss):
-        predicted = device.forward(rows.X, outputs)
-        return estimator._score_outputs(predicted, rows.targets, rows.weights)
 
-    return score
+def _by_loss(parameters, loss):
+    return -loss
 
 
 def _scorer(estimator, device, validation):

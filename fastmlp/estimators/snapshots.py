@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
@@ -122,7 +121,7 @@ class Snapshots:
 
 def with_moments(device: Device) -> OptimizerState:
     """Return a copy of the optimiser's state with its moments, which the device has."""
-    optimizer = copy(device.optimizer)
+    optimizer = device.optimizer.copied()
     optimizer.moments = device.moments()
     return optimizer
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from copy import copy
 from functools import lru_cache
 from numbers import Integral
 from typing import TYPE_CHECKING
@@ -60,7 +59,7 @@ def next_optimizer(
     """
     last = getattr(estimator, "_optimizer", None)
     if incremental and last is not None and not _weights_were_replaced(estimator, parameters):
-        return copy(last)
+        return last.copied()
     used = _used(estimator, estimator.solver)
     estimator._in_use = getattr(estimator, "_in_use", {}) | used
     rule = optimizers.resolve(estimator.solver, **used)
@@ -89,6 +88,8 @@ def warn_of_unused(estimator: BaseMLP, incremental: bool) -> None:
     scikit-learn also ignores them, but without a warning.
     """
     in_use = getattr(estimator, "_in_use", {})
+    if all(getattr(estimator, name) is value for name, value in in_use.items()):
+        return
     used = {"hidden_layer_sizes": estimator.hidden_layer_sizes}
     if incremental and estimator.solver != "lbfgs":
         used |= _used(estimator, in_use.get("solver"))

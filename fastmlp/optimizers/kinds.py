@@ -79,7 +79,10 @@ class Optimizer:
             In float64; unused places are 0.
         """
         steps = np.arange(first_step + 1, first_step + 1 + (count if self.by_step else 1))
-        table = np.zeros((len(steps), MOST_NUMBERS))
+        if not self.by_step:
+            numbers = self.numbers_at(steps)
+            return np.array([(*numbers, *[0.0] * (MOST_NUMBERS - len(numbers)))])
+        table = np.zeros((count, MOST_NUMBERS))
         for column, number in enumerate(self.numbers_at(steps)):
             table[:, column] = number
         return table

@@ -1,5 +1,7 @@
 """The state of an optimiser during training."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass, replace
 from numbers import Integral
 
@@ -44,6 +46,12 @@ class OptimizerState:
     def __post_init__(self):
         self.rule = optimizers.resolve(self.rule)
 
+    def copied(self) -> OptimizerState:
+        """Return a copy that later steps do not change; both have the same moments."""
+        new = object.__new__(OptimizerState)
+        vars(new).update(vars(self))
+        return new
+
     def rates(self, count: int) -> np.ndarray:
         """Return the learning rates of the next `count` steps, as compiled code reads them.
 
@@ -52,13 +60,14 @@ class OptimizerState:
         ValueError
             If the schedule gives another number of rates: compiled code would read beyond them.
         """
-        rates = self.schedule.rates(self.learning_rate, self.earlier + self.step, count)
+        rates = np.asarray(self.schedule.rates(self.learning_rate, self.earlier + self.step, count))
         if np.shape(rates) != (count,):
             raise ValueError(
                 f"{self.schedule!r} gives learning rates of shape {np.shape(rates)}, expected "
                 f"{(count,)}: one for each step."
             )
-        rates = np.require(rates, np.float64, ["C", "A", "W"])
+        if rates.dtype != np.float64 or not rates.flags.carray:
+            rates = np.require(rates, np.float64, ["C", "A", "W"])
         if count:
             self.last_rate = float(rates[-1])
         return rates

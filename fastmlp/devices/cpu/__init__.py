@@ -220,13 +220,20 @@ class CpuDevice(Configured):
         return float(sums[0]["loss_sum"]), float(sums[0]["weight_sum"])
 
     @present
-    def sums(self, rows, parameters=None, gradient=True):
+    def sums(self, rows, parameters=None, gradient=True, out=None):
         """Return the sums over all rows; see `Device`."""
         if parameters is not None:
             self._fill(self._buffers.weights, self.network.checked(parameters, self.dtype))
-        transpose(self._layout.layers, self._buffers)  # predictions do not need it
         settings = self._settings()
         settings["backward"] = gradient
+        if gradient:
+            transpose(self._layout.layers, self._buffers)  # which nothing else here needs
+        if out is not None:
+            self._check_place(out, len(rows.targets))
+            if out.dtype != self.dtype or not out.flags.carray:
+                raise ValueError(f"The place of outputs must be a C-ordered array of {self.dtype}.")
+            settings["keeps"] = True
+            self._buffers = self._buffers._replace(kept=out.ravel())
         sources = self._sources_of(rows)
         loss, weight = self._sum_gradient(sources, settings, 0, len(rows.targets))
         return Sums(loss, weight, self._packed(self._gradient) if gradient else None)
@@ -235,9 +242,7 @@ class CpuDevice(Configured):
     def forward(self, X, out, order=None):
         """Write the network's outputs to `out`, for the rows in `order` or for all rows."""
         sources = Sources(self.network, X, order=order)
-        expected = (X.shape[0] if order is None else len(order)), self.network.units[-1]
-        if out.shape != expected:
-            raise ValueError(f"The outputs have shape {expected}, but their place {out.shape}.")
+        self._check_place(out, X.shape[0] if order is None else len(order))
         threads = self._predicting_team(len(out))
         most = max(1, PREDICTION_CALL_WORK // (CHUNK * self._size))
 
@@ -251,6 +256,11 @@ class CpuDevice(Configured):
 
         threads.run(work, threads.size, meets=False)
         return out
+
+    def _check_place(self, out, rows):
+        expected = rows, self.network.units[-1]
+        if out.shape != expected:
+            raise ValueError(f"The outputs have shape {expected}, but their place {out.shape}.")
 
     def _predicting_team(self, rows):
         """Return the threads for predicting this many rows; new ones end with the call."""
@@ -266,4 +276,7 @@ class CpuDevice(Configured):
     @present
     def moments(self):
         """Return the optimiser's current moments, each packed."""
-        return np.stack([self._packed(buffer) for buffer in self._moments])
+        packed = np.empty((len(self._moments), self._size), self.dtype)
+        for row, buffer in zip(packed, self._moments, strict=True):
+            exchange(self._layout.layers, buffer, row, True)
+        return packed

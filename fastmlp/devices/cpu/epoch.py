@@ -63,6 +63,7 @@ SETTINGS = np.dtype(
         # Of one call, or of its current position.
         ("batch_size", np.int64),  # if a batch is summed block by block: the size of a block
         ("backward", np.int64),  # 0 if only losses are summed, and no gradient
+        ("keeps", np.int64),  # 1 if the outputs of all rows are kept
         ("batch_begin", np.int64),  # position in the order where the batch begins
         ("step", np.int64),  # the optimiser's step count; each update increments it
         # Results.
@@ -124,6 +125,15 @@ def gather_targets(sources, buffers, position, first, rows, outputs):
         w[first + r] = one if weights["kind"] == ABSENT else value(weights, row, 0, one)
 
 
+@kernel
+def keep_outputs(buffers, first, place, rows, outputs):
+    """Keep the outputs of the batch's rows from `first` on, from position `place` on."""
+    p, kept, start = buffers.outputs, buffers.kept, first * outputs
+    for r in range(rows):
+        for k in range(outputs):
+            kept[(place + r) * outputs + k] = p[start + k * rows + r]
+
+
 @glue
 def rows_phase(layers, buffers, sources, settings, position, rows, member):
     """Compute activations and deltas of all layers for `rows` rows from `position` on.
@@ -142,6 +152,8 @@ def rows_phase(layers, buffers, sources, settings, position, rows, member):
         dropping = dropping_at(settings, position + first)
         forward(layers, buffers, sources, position + first, dropping, first, count)
         gather_targets(sources, buffers, position + first, first, count, outputs)
+        if settings["keeps"]:
+            keep_outputs(buffers, first, position + first, count, outputs)
         D = deltas_of(last, buffers, first, count)
         buffers.partial[sums + 2 * chunk] = output_backward(last, settings, D, buffers, first, clip)
         for index in range(layers.size - 1 if settings["backward"] else 0, 0, -1):

@@ -98,6 +98,7 @@ class Buffers(NamedTuple):
     dropout: np.ndarray  # float64: the share of each layer's inputs that is left out
     rates: np.ndarray  # float64: the learning rate of each of an epoch's steps
     numbers: np.ndarray  # float64: the optimiser's other numbers, of each step or of all
+    kept: np.ndarray  # the outputs of all rows, row by row, if they are wanted
 
 
 @formula
@@ -123,6 +124,7 @@ def pointers(buffers):
         pointer(buffers.dropout),
         pointer(buffers.rates),
         pointer(buffers.numbers),
+        pointer(buffers.kept),
     )
 
 
@@ -232,6 +234,7 @@ class Layout:
             dropout=np.array(dropout or self._no_dropout),
             rates=np.empty(0),
             numbers=np.empty(0),
+            kept=np.empty(0, self.dtype),
         )
         for column in self._ones:
             buffers.inputs[column] = 1

@@ -138,7 +138,7 @@ class CudaDevice(Configured):
             )  # fmt: skip
         return self._rows
 
-    def sums(self, rows, parameters=None, gradient=True):
+    def sums(self, rows, parameters=None, gradient=True, out=None):
         """Return the sums over all rows; see `Device`."""
         memory, n = self._memory, len(rows.targets)
         if parameters is not None:
@@ -162,6 +162,8 @@ class CudaDevice(Configured):
             run.launched()
         total += sum(self._finished(run) for run in sent.runs)
         summed = memory.download(self._whole.collect()) if gradient else None
+        if out is not None:
+            self.forward(rows.X, out)
         return Sums(float(total) * loss_share(self.network), float(weight), summed)
 
     def _finished(self, run):
