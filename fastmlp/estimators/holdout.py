@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -125,12 +126,13 @@ def held_out(
             np.arange(len(rows.targets)),
             random_state=random_state,
             test_size=estimator.validation_fraction,
-            # A vector: of a matrix, scikit-learn would make a text of each row.
-            stratify=rows.targets.ravel() if binary else None,
+            # Not the matrix: scikit-learn would make a text of each row, which takes long.
+            stratify=rows.targets.ravel() > 0.5 if binary else None,
         )
     except ValueError as error:
         reason = str(error).replace("test_size", "validation_fraction")
         reason = reason.replace(" and train_size=None", "")
+        reason = re.sub(r"\[(True|False)\]", r"['\1']", reason)  # as it names the texts
         raise ValueError(f"No rows can be held out for early stopping: {reason}") from error
     if len(validation) < 2:
         raise ValueError(
