@@ -9,7 +9,7 @@ Python between two products either.
 import numpy as np
 
 from fastmlp import optimizers
-from fastmlp._jit import kernel
+from fastmlp._jit import called
 from fastmlp.devices.cpu import CpuDevice
 from fastmlp.devices.cpu.block_sizes import CHUNK
 from fastmlp.devices.cpu.dropout import Dropping
@@ -108,7 +108,7 @@ class Products:
         return self._network.views(packed)[0][1]
 
 
-@kernel
+@called
 def _forward(layers, buffers, sources, rows, times):
     buffers = pointers(buffers)
     layer, nothing = layers[1], Dropping(0, 0, 0, 0)
@@ -119,7 +119,7 @@ def _forward(layers, buffers, sources, rows, times):
             multiply(layer, buffers, sources, 0, nothing, first, Z, Z, False)
 
 
-@kernel
+@called
 def _write_slopes(A, D):
     """relu'(A) where the deltas will be, as the forward pass leaves it."""
     full = panel_width(A.data)
@@ -129,7 +129,7 @@ def _write_slopes(A, D):
             D.data[d + i] = 1 if A.data[a + i] > 0 else 0
 
 
-@kernel
+@called
 def _delta(layers, buffers, rows, times):
     buffers = pointers(buffers)
     for _ in range(times):
@@ -140,7 +140,7 @@ def _delta(layers, buffers, rows, times):
             backward(layers[1], layers[0], buffers, first, count)
 
 
-@kernel
+@called
 def _gradient(layers, buffers, sources, rows, times):
     buffers = pointers(buffers)
     layer, nothing = layers[1], Dropping(0, 0, 0, 0)
@@ -150,7 +150,7 @@ def _gradient(layers, buffers, sources, rows, times):
 
 
 def _elementwise(function):
-    @kernel
+    @called
     def loop(x, y, times):
         for _ in range(times):
             for i in range(x.size):
@@ -189,7 +189,7 @@ class Update:
         _update(self._step, self._buffers, times)
 
 
-@kernel
+@called
 def _update(step, buffers, times):
     size = buffers.weights.size
     for _ in range(times):
@@ -209,7 +209,7 @@ class Gather:
         _gather(self._sources.table, self._order, self.out.reshape(-1), times)
 
 
-@kernel
+@called
 def _gather(sources, order, out, times):
     source = sources[FEATURES]
     for _ in range(times):
@@ -250,7 +250,7 @@ class LossAndGradient:
         return loss / self._rows, packed / packed.dtype.type(self._rows)
 
 
-@kernel
+@called
 def _loss_and_gradient(layers, buffers, sources, settings, member, rows, times):
     for _ in range(times):
         buffers.gradient[:] = 0

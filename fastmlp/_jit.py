@@ -5,7 +5,7 @@ Four decorators mark the kinds of compiled functions:
 ``formula``
     Scalar maths, inlined into every kernel that calls it.
 ``kernel``
-    A loop nest over arrays, called from other compiled code.
+    A loop nest over arrays, called from other compiled code. Python cannot call it.
 ``glue``
     A sequence of calls to kernels, inlined into its caller.
 ``entry``
@@ -44,12 +44,21 @@ _OPTIONS = {
     "fastmath": FASTMATH,
 }
 
-# A formula is compiled once, then LLVM inlines it. With ``inline="always"``, Numba would copy and
-# type it at each call, which increased the compile time of an epoch by half.
-formula = njit(forceinline=True, **_OPTIONS)
-kernel = njit(**_OPTIONS)
-# LLVM optimises every function together with everything that it calls, so each level of calls
-# optimises the same loops again. Glue adds no level, which saves another third.
+# Guarded, because it relies on Numba internals that may change.
+try:
+    from ._linking import EntryCompiler, PartCompiler
+except (ImportError, AttributeError):
+    _ENTRY_OPTIONS = _PART_OPTIONS = _OPTIONS
+else:
+    _ENTRY_OPTIONS = _OPTIONS | {"pipeline_class": EntryCompiler}
+    _PART_OPTIONS = _OPTIONS | {
+        "pipeline_class": PartCompiler, "no_cpython_wrapper": True, "no_cfunc_wrapper": True,
+    }  # fmt: skip
+
+# A formula is typed once, then LLVM inlines it. With ``inline="always"``, Numba would copy and type
+# it at each call, which increased the compile time of an epoch by half.
+formula = njit(forceinline=True, **_PART_OPTIONS)
+kernel = njit(**_PART_OPTIONS)
 glue = njit(inline="always", **_OPTIONS)
 
 
@@ -58,18 +67,13 @@ def plain(function: Callable) -> Callable:
     return getattr(function, "py_func", function)
 
 
-# Guarded, because it relies on Numba internals that may change.
-try:
-    from ._binding import EntryCompiler
-except (ImportError, AttributeError):
-    _ENTRY_OPTIONS = _OPTIONS
-else:
-    _ENTRY_OPTIONS = _OPTIONS | {"pipeline_class": EntryCompiler}
+# Like an entry, but not kept: for tests and benchmarks.
+called = njit(**_ENTRY_OPTIONS)
 
 
 def entry(function: Callable) -> Callable:
     """Compile `function` as a kernel that Python calls, kept in the disk cache."""
-    dispatcher = njit(**_ENTRY_OPTIONS)(function)
+    dispatcher = called(function)
     if not JIT_DISABLED:
         keep(dispatcher, DiskCache, f"{function.__module__}.{function.__qualname__}")
     return dispatcher
@@ -79,7 +83,7 @@ def entry(function: Callable) -> Callable:
 # until the process ends: 3.6 MB per activation, and a seventh of that without the wrappers for
 # calls from Python and C.
 _UNCALLED = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-own_formula = njit(forceinline=True, **_OPTIONS, **_UNCALLED)
+own_formula = njit(forceinline=True, **_PART_OPTIONS | _UNCALLED)
 own_entry = njit(**_ENTRY_OPTIONS, **_UNCALLED)
 
 

@@ -11,7 +11,7 @@ from numba.core import config
 from scipy import sparse
 
 from fastmlp import activations, devices, losses, optimizers
-from fastmlp._jit import JIT_DISABLED, kernel
+from fastmlp._jit import JIT_DISABLED, called
 from fastmlp.devices.cpu.vectors import VECTORS, lanes
 from fastmlp.formulas import elementary
 from fastmlp.regularization import Regularization
@@ -201,7 +201,7 @@ FUSED = JIT_DISABLED or not X86 or "+fma" in _FEATURES
 
 
 def _loop(function):
-    @kernel
+    @called
     def loop(x, y):
         for i in range(x.size):
             y[i] = function(x[i])

@@ -29,7 +29,7 @@ FLOORS = [
     {"activations", "losses", "optimizers", "regularization"},
     {"formulas"},
     {"_jit"},
-    {"_binding"},
+    {"_linking"},
     {"_cache"},
     {"notices"},
 ]

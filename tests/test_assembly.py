@@ -15,7 +15,7 @@ from laws import DTYPES, FUSED, LOOPS, X86, computed
 from numba import from_dtype, types
 from tasks import weights_after_a_fit
 
-from fastmlp._jit import kernel
+from fastmlp._jit import called
 from fastmlp.devices.cpu import loops
 from fastmlp.devices.cpu.calls import Loop
 from fastmlp.devices.cpu.microkernel import ROWS, STORE, UNROLL
@@ -125,7 +125,7 @@ def compiled_for(loop, dtype):
 
 def updates(name, dtype):
     """The assembly of an optimiser's update loop."""
-    function = updating(name, kernel)
+    function = updating(name, called)
     Loop(function, Update, np.dtype(dtype), returns=types.float64)
     return function.inspect_asm(function.signatures[0])
 
@@ -171,7 +171,7 @@ def test_elementary_functions_are_vectors_of_their_own_dtype(name, dtype):
 @pytest.mark.parametrize("name", sorted(PAIRS.keys() - {"step"}))  # which only compares
 def test_activations_fill_the_registers(name, dtype):
     # Compiled here: what comes from the cache on disk cannot be looked into.
-    function = loops.elementwise(PAIRS[name], kernel)
+    function = loops.elementwise(PAIRS[name], called)
     Loop(function, loops.Units, np.dtype(dtype))
     text = function.inspect_asm(function.signatures[0])
     word = words(dtype)
@@ -184,7 +184,7 @@ def test_activations_fill_the_registers(name, dtype):
 # The register tile
 
 
-@kernel
+@called
 def multiply(C, X, Y, flip):
     """C = X Y or Xᵀ Y on flat arrays, one panel each."""
     rows, full = X.size // panel_width(X), panel_width(X)

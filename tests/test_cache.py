@@ -24,11 +24,11 @@ from numba.core.caching import NullCache
 from numba.core.errors import TypingError
 from tiny import FULL, LIMIT, OWNER, ROOT, STRANGER, THIEF, Installation, outcome, public_folder
 
-from fastmlp import _binding, _cache, _jit
+from fastmlp import _cache, _jit, _linking
 from fastmlp._cache import DiskCache, folder, installation, keep, lock, stopwatch, telling
 from fastmlp._cache.folder import Folder
 from fastmlp._cache.installation import PRIVATE, SHARED, Place
-from fastmlp._jit import kernel
+from fastmlp._jit import called
 
 if os.name == "posix":
     import fcntl
@@ -99,7 +99,7 @@ X = np.arange(5.0)
 
 def kept(function=total):
     """A function as a process sees it that has not compiled it yet."""
-    compiling = kernel(function)
+    compiling = called(function)
     keep(compiling, DiskCache, function.__name__)
     return compiling
 
@@ -523,9 +523,9 @@ def test_a_numba_that_has_changed_inside_compiles_without_the_cache(
 
 
 @compiled
-@pytest.mark.parametrize("name", ["Linkage", "_OwnCopies"])
+@pytest.mark.parametrize("name", ["Linkage", "_Part", "_Whole"])
 def test_a_numba_that_links_otherwise_compiles(monkeypatch, name):
-    monkeypatch.setattr(_binding, name, property(gone))  # neither called, nor has attributes
+    monkeypatch.setattr(_linking, name, property(gone))  # neither called, nor has attributes
     assert _jit.entry(largest)(X) == 4
 
 
@@ -617,7 +617,7 @@ def test_the_seconds_of_all_functions_are_added(cache, untold, monkeypatch, caps
     monkeypatch.setattr(stopwatch, "time", SimpleNamespace(monotonic=lambda: clock.now))
     reached = []
     for function in (total, largest, lambda x: x[0], lambda x: x[1]):
-        compiling = kernel(function)
+        compiling = called(function)
         keep(compiling, DiskCache, f"function{len(reached)}")
         compile_all = compiling._compiler.compile
 

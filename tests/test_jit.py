@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fastmlp import _jit
-from fastmlp._jit import FASTMATH, kernel
+from fastmlp._jit import FASTMATH, called
 
 LIMIT = 60  # seconds a process may take: far more than it does, for a machine that is busy
 
@@ -50,7 +50,7 @@ def test_fastmath_leaves_out_what_would_harm():
     assert FASTMATH.isdisjoint({"fast", "nnan", "ninf", "arcp", "afn"})
 
 
-@kernel
+@called
 def has_nan(x):
     found = False
     for i in range(x.size):
@@ -58,13 +58,13 @@ def has_nan(x):
     return found
 
 
-@kernel
+@called
 def quotients(x, y, z):
     for i in range(x.size):
         z[i] = x[i] / y[i]
 
 
-@kernel
+@called
 def inverse_roots(x, y, z):
     for i in range(x.size):
         z[i] = x[i] / np.sqrt(y[i])

@@ -26,7 +26,7 @@ from sklearn.base import clone
 from tasks import named
 
 from fastmlp import MLPRegressor, activations, devices, losses
-from fastmlp._jit import kernel
+from fastmlp._jit import called
 from fastmlp.devices import cpu
 from fastmlp.devices.cpu import loops
 from fastmlp.devices.cpu.calls import call_loop
@@ -443,7 +443,7 @@ def test_what_functions_are_made_of():
 def test_a_loop_is_not_called_with_numbers_of_other_types():
     """It would read other memory than is meant."""
 
-    @kernel
+    @called
     def call(address, data, wrong):
         call_loop(address, Outputs(data, data, 0, 1, wrong, wrong))
 
@@ -460,7 +460,7 @@ WORDS = [
 ]
 
 
-@kernel
+@called
 def is_at_least(threshold, key, step, row, unit):
     return at_least(threshold, key, step, row, unit)
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fastmlp._jit import JIT_DISABLED, kernel
+from fastmlp._jit import JIT_DISABLED, called
 from fastmlp.devices.cpu.block_sizes import DEPTH
 from fastmlp.devices.cpu.microkernel import ADD, FEW_ROWS, MULTIPLY, ROWS, STORE, dot
 from fastmlp.devices.cpu.panels import Panels, padded, panel_width, transposed
@@ -26,7 +26,7 @@ QUICK = settings(
 )
 
 
-@kernel
+@called
 def on_panels(C, X, Y, shape, distance, flip, how):
     """C and X Y, or Xᵀ Y, on flat arrays of panels; shape is (M, K, N), Y's are compact."""
     m, k, n = shape
@@ -39,7 +39,7 @@ def on_panels(C, X, Y, shape, distance, flip, how):
         product(C, Panels(pointer(X), 0, m, k, full, distance), Y, how)
 
 
-@kernel
+@called
 def of_few_rows(C, X, Y, shape, distance, how):
     """C = Xᵀ Y for a C of a few plain rows."""
     m, k, n = shape
@@ -49,7 +49,7 @@ def of_few_rows(C, X, Y, shape, distance, how):
     few_rows_product(C, X, Panels(pointer(Y), 0, k, n, full, distance), how)
 
 
-@kernel
+@called
 def on_one_panel(C, X, Y, shape, first, how):
     """Rows from `first` on of C = X Y, for one panel Y."""
     m, k, n = shape
@@ -58,7 +58,7 @@ def on_one_panel(C, X, Y, shape, first, how):
     panel_product(Panels(pointer(C), 0, m, n, n, 0), X, Y, first, how)
 
 
-@kernel
+@called
 def rows_dot(A, B, columns, distance, i, j):
     full = panel_width(A)
     return dot(

@@ -13,7 +13,7 @@ from pathlib import Path
 from textwrap import dedent
 from typing import NamedTuple
 
-from fastmlp import _binding, _jit
+from fastmlp import _jit, _linking
 
 ROOT = hasattr(os, "getuid") and os.getuid() == 0
 # Users of whom no machine knows a name or a home, as in a container that runs under any number.
@@ -107,7 +107,7 @@ class Installation:
         """Write the sources, and nothing else that could be imported."""
         shutil.rmtree(self.package, ignore_errors=True)
         self.package.mkdir(parents=True)
-        for module in (_jit, _binding):
+        for module in (_jit, _linking):
             shutil.copy(module.__file__, self.package)
         ours, theirs = Path(_jit.__file__).with_name("_cache"), self.package / "_cache"
         shutil.copytree(ours, theirs, ignore=shutil.ignore_patterns("__pycache__"))

@@ -29,7 +29,7 @@ INSTALLED = Path(sys.executable) if FROZEN and sys.executable else PACKAGE
 
 #: The modules and packages that determine the machine code, or the files of the cache. An edit of
 #: any other one, say of a docstring of the estimators, does not invalidate the compiled code.
-COMPILED = ("_binding", "_cache", "_jit", "devices", "formulas", "optimizers")
+COMPILED = ("_linking", "_cache", "_jit", "devices", "formulas", "optimizers")
 
 
 def fingerprint() -> str:

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 from llvmlite.binding import Linkage
-from numba import types
+from numba import njit, types
 
 from fastmlp._jit import entry, intrinsic, kernel
 
@@ -51,6 +51,25 @@ def test_nothing_that_an_entry_calls_can_be_another_copy():
         assert function.linkage == Linkage.internal or "twice" in function.name
     kernels = [f for f in total.overloads.values() for f in f.library._final_module.functions]
     assert any(f.linkage == Linkage.external for f in kernels)  # which others link
+
+
+@njit
+def users_own(x):
+    return twice_over(x) + total(x)
+
+
+@kernel
+def twice_over(x):
+    return 2 * total(x)
+
+
+def test_a_users_own_function_may_call_a_part_that_calls_another():
+    assert users_own(np.ones(3)) == 9
+
+
+def test_python_cannot_call_a_part():
+    with pytest.raises(TypeError):
+        total(np.ones(3))
 
 
 PROGRAM = """
