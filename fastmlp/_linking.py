@@ -71,7 +71,7 @@ class _Whole(JITCodeLibrary):
 
 
 def _linked(library):
-    """Return the libraries that one links, and those that its parts link, once each, and their code."""
+    """Return the libraries that one links, and those that its parts link, and the code of each."""
     found, ahead = {}, list(library._linking_libraries)
     while ahead:
         linked = ahead.pop()
