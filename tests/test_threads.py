@@ -16,17 +16,20 @@ import pytest
 from laws import make_data, make_optimizer, make_parameters
 from scipy import sparse
 
+from fastmlp._jit import called, plain
 from fastmlp.activations import Maxout, Swish
 from fastmlp.devices import cpu
 from fastmlp.devices.cpu import team
 from fastmlp.devices.cpu.microkernel import ROWS
 from fastmlp.devices.cpu.pace import Pace
-from fastmlp.devices.cpu.team import Team, meet, take, usable_threads
+from fastmlp.devices.cpu.team import Team, usable_threads
 from fastmlp.network import Network
 from fastmlp.regularization import Regularization
 from fastmlp.training import Rows, loss_and_gradient
 
 pytestmark = pytest.mark.compiled
+
+meet, take = called(plain(team.meet)), called(plain(team.take))
 
 NETWORKS = [
     Network((20, 100, 1), "relu", "binary_log_loss"),
@@ -495,13 +498,15 @@ if child == 0:
 assert os.waitpid(child, 0)[1] == 0
 """,
     "a_team_of_before_the_fork": """
+from fastmlp._jit import called, plain
+meet = called(plain(team.meet))
 crew = team.Team(2)
-assert crew.run(team.meet, 2)
+assert crew.run(meet, 2)
 child = os.fork()
 if child == 0:
-    os._exit(0 if crew.run(team.meet, 2) and team._RESERVED.busy() == 0 else 1)
+    os._exit(0 if crew.run(meet, 2) and team._RESERVED.busy() == 0 else 1)
 assert os.waitpid(child, 0)[1] == 0
-assert crew.run(team.meet, 2)
+assert crew.run(meet, 2)
 """,
     "a_fit_in_a_daemon_thread_at_exit": """
 began = threading.Event()
