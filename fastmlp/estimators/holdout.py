@@ -120,12 +120,14 @@ def held_out(
         If too few rows would be left to train or to validate on.
     """
     binary = hasattr(estimator, "classes_") and estimator.n_outputs_ == 1
+    # As text, into which scikit-learn converts each row of a column: that took longer than a fit.
+    strata = rows.targets[:, 0].astype(str) if binary else None
     try:
         train, validation = train_test_split(
             np.arange(len(rows.targets)),
             random_state=random_state,
             test_size=estimator.validation_fraction,
-            stratify=rows.targets if binary else None,
+            stratify=strata,
         )
     except ValueError as error:
         reason = str(error).replace("test_size", "validation_fraction")
