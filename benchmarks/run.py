@@ -21,6 +21,7 @@ import parts
 import predict
 import published
 import scaling
+import search
 import startup
 from grid import LIBRARIES, PYTORCH
 from machine import record
@@ -33,6 +34,7 @@ PARTS = {
     "predict": predict,
     "parts": parts,
     "scaling": scaling,
+    "search": search,
     "memory": memory,
     "startup": startup,
     "published": published,

@@ -57,6 +57,7 @@ DEVICES = [
     "cpu/gradients",
     "cpu/output_layer",
     "cpu/ending",
+    "cpu/permutation",
     "cpu/team",
     "cpu/pace",
     "cpu/epoch",

@@ -11,6 +11,7 @@ from typing import Any
 from . import costs, presence
 from .costs import Work
 from .cpu import CpuDevice, compile_ahead, count_compiled
+from .cpu.permutation import shuffler
 from .cpu.single_rows import PAIR, PLAIN, SHARES, SingleRows
 from .cpu.vectors import VECTOR_BYTES
 from .presence import is_on_gpu
@@ -19,7 +20,7 @@ from .reference import ReferenceDevice, activate
 __all__ = [
     "DEVICES", "PAIR", "PLAIN", "SHARES", "VECTOR_BYTES", "ReferenceDevice", "SingleRows", "Work",
     "activate", "choose", "compile_ahead", "count_compiled", "describe", "is_on_gpu", "lacking",
-    "load", "present",
+    "load", "present", "shuffler",
 ]  # fmt: skip
 
 #: Names of the devices.

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..devices import shuffler
 from ..devices.device import Device, Rows
 from ..notices import warn
 from .averaging import Averaging, Weights
@@ -103,15 +104,14 @@ def fit_epochs(
         Whether `max_iter` epochs ended before training converged.
     """
     progress = state.progress
+    shuffled = shuffler(random_state)
     weights = rows.weights
     if weights is not None and weights.all():
         weights = None  # every batch has some weight
     try:
         while progress.epochs < plan.max_iter and not state.ended:
             observer.begins()
-            order = state.order
-            if plan.shuffle:
-                order = order[random_state.permutation(len(order))]
+            order = shuffled(state.order) if plan.shuffle else state.order
             visited = order
             if weights is not None:
                 assert device.batch_size is not None  # None only in a device for prediction

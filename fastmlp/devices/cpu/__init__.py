@@ -13,6 +13,7 @@ from .epoch import SETTINGS, add_gradient, apply_gradient, train, transpose
 from .layout import Layout, exchange, layout
 from .optimizer import update_loop
 from .pace import Pace
+from .permutation import shuffle
 from .prediction import predict
 from .single_rows import predict_rows, predict_sources
 from .sources import Sources
@@ -21,7 +22,7 @@ from .team import ALONE, Team
 #: Every entry that Python calls; compiled by `warmup`.
 ENTRIES = (
     exchange, transpose, train, add_gradient, apply_gradient, predict, predict_rows,
-    predict_sources, *loops.ENTRIES, *optimizer.ENTRIES, *team.ENTRIES,
+    predict_sources, shuffle, *loops.ENTRIES, *optimizer.ENTRIES, *team.ENTRIES,
 )  # fmt: skip
 # Larger batches are cut into blocks, to bound their work memory and to react to Ctrl-C.
 LONGEST_BATCH = 4096
