@@ -29,7 +29,7 @@ def same_state(a, b):
 def test_order_and_state_are_those_of_numpy():
     """In a row, between other draws: the words are renewed at any place in a shuffle."""
     ours, numpys = np.random.RandomState(5), np.random.RandomState(5)
-    shuffled = shuffler(ours)
+    shuffled = shuffler(ours, 100)  # of any length then
     for n in SIZES * 3:
         order = np.arange(n)[::-1] + 7
         expected = order[numpys.permutation(n)]
@@ -65,7 +65,7 @@ def test_other_generators_draw_themselves(make, request, monkeypatch):
         monkeypatch.setattr(module, "_layout_is_known", lambda: False)
     monkeypatch.setattr(module, "shuffle", None)
     ours, numpys = make(2), make(2)
-    assert np.array_equal(shuffler(ours)(np.arange(50)), numpys.permutation(50))
+    assert np.array_equal(shuffler(ours, 100)(np.arange(100)), numpys.permutation(100))
     assert same_state(ours, numpys)
 
 
@@ -82,5 +82,5 @@ def test_threads_that_share_a_generator_draw_different_orders():
     numpys, shared = np.random.RandomState(1), np.random.RandomState(1)
     expected = {tuple(numpys.permutation(300)) for _ in range(40)}
     with ThreadPoolExecutor(2) as threads:
-        drawn = threads.map(lambda _: tuple(shuffler(shared)(order)), range(40))
+        drawn = threads.map(lambda _: tuple(shuffler(shared, 300)(order)), range(40))
         assert set(drawn) == expected

@@ -104,7 +104,7 @@ def fit_epochs(
         Whether `max_iter` epochs ended before training converged.
     """
     progress = state.progress
-    shuffled = shuffler(random_state)
+    shuffled = shuffler(random_state, len(state.order))
     weights = rows.weights
     if weights is not None and weights.all():
         weights = None  # every batch has some weight

@@ -19,7 +19,9 @@ from .ending import present
 from .vectors import pointer
 
 WORDS, FAR = 624, 397
-#: Above this number of rows, NumPy draws 64 bits for each.
+#: Below this number of rows, reaching the generator's state takes longer than NumPy's draws.
+FEWEST_ROWS = 64
+#: Above this number, NumPy draws 64 bits for each row.
 MOST_ROWS = 2**32
 _U = np.uint32
 _HIGH, _LOW, _TWIST = _U(0x80000000), _U(0x7FFFFFFF), _U(0x9908B0DF)
@@ -83,32 +85,33 @@ def shuffle(state, order):
     words[WORDS] = used
 
 
-def shuffler(random_state: np.random.RandomState) -> Callable[[np.ndarray], np.ndarray]:
+def shuffler(random_state: np.random.RandomState, rows: int) -> Callable[[np.ndarray], np.ndarray]:
     """Return a function that permutes an order of rows, with the draws of this generator.
 
     Parameters
     ----------
     random_state : RandomState
         It is used in place: afterwards it is as if NumPy had drawn.
+    rows : int
+        Length of the orders.
 
     Returns
     -------
     shuffled : callable
         ``shuffled(order)``, of an array of int64, is a new array, and equals
         ``order[random_state.permutation(len(order))]``. It is that itself where the compiled
-        shuffle does not apply: for a generator of another kind, or if the JIT is off.
+        shuffle does not apply: for few rows, a generator of another kind, or if the JIT is off.
     """
     bit_generator = getattr(random_state, "_bit_generator", None)
     known = type(random_state) is np.random.RandomState
     known = known and type(bit_generator) is np.random.MT19937
-    if JIT_DISABLED or not known or not _layout_is_known():
+    sized = FEWEST_ROWS <= rows < MOST_ROWS
+    if JIT_DISABLED or not sized or not known or not _layout_is_known():
         return lambda order: order[random_state.permutation(len(order))]
     state, lock = _state_of(bit_generator), bit_generator.lock
 
     @present
     def shuffled(order):
-        if len(order) >= MOST_ROWS:
-            return order[random_state.permutation(len(order))]
         order = np.array(order, np.int64)
         with lock:  # as NumPy does: other threads may draw from the same generator
             shuffle(state, order)
