@@ -149,7 +149,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
             self.n_outputs_ = rows.targets.shape[1]
             validation = given_rows(self, given, like=rows)
             followed = hasattr(self, "_skl_callbacks") and not incremental
-            hooks = Hooks(self, *data) if followed else None
+            hooks = Hooks(self, *data, rows, fresh) if followed else None
             with seeded(self.random_state) as random_state:
                 if hooks is not None:
                     hooks.draws_begin(random_state)
