@@ -171,6 +171,18 @@ def test_nobody_reaches_into_a_device(path):
         assert not inside_of_devices(module, names), f"{module} {names}"
 
 
+@pytest.mark.parametrize(
+    "path",
+    [path for path in FILES if room(path) not in ("devices", "model", "cli", "__main__")],
+    ids=lambda path: str(path.relative_to(PACKAGE)),
+)
+def test_nobody_asks_for_a_device_by_name(path):
+    """Except commands; and a fitted network that is used by itself computes on the CPU."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        named = getattr(node, "value", None) in fastmlp.devices.DEVICES
+        assert not named, f"line {node.lineno}: {node.value!r}"
+
+
 def test_reaching_into_a_device_is_seen():
     for module, names, reaches in (
         (".devices.cpu.vectors", ["VECTOR_BYTES"], True),

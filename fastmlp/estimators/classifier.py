@@ -10,6 +10,7 @@ import sklearn.neural_network
 from sklearn.utils.metaestimators import available_if
 
 from ..activations import Activation
+from ..devices import on_host
 from ..losses import Loss
 from ..optimizers import Optimizer
 from ..schedules import Schedule
@@ -20,7 +21,6 @@ from .labels import know_classes, refuse_balanced
 from .paragraphs import documented
 from .parameters import OWN_CONSTRAINTS, SHARE, check_parameters
 from .types import LabelsLike, MatrixLike, SharesLike, SizesLike, WeightsLike
-from .validation import on_host
 
 
 def _is_stochastic(estimator):

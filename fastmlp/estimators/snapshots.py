@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.sparse import issparse
 
+from ..devices import on_host
 from ..devices.device import Device
 from ..devices.functions import contents
 from ..training import EpochState, OptimizerState, Rows
-from .validation import on_host
 
 if TYPE_CHECKING:
     from .base import BaseMLP
