@@ -80,7 +80,8 @@ class Cosine(ByStep):
 class OneCycle(ByStep):
     """The factor rises along a cosine from 1 / d to 1, then falls to 1 / (d e).
 
-    So η₀ is the largest η. Momentum stays as it is. Smith and Topin, "Super-convergence: very fast
+    So η₀ is the largest η. The paper also lowers the momentum while η rises; here it stays as it
+    is, as with PyTorch's ``cycle_momentum=False``. Smith and Topin, "Super-convergence: very fast
     training of neural networks using large learning rates", 2018, with cosines instead of lines as
     in PyTorch.
 
