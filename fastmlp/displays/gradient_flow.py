@@ -50,8 +50,8 @@ class GradientFlowDisplay:
         Parameters
         ----------
         estimator : MLPClassifier or MLPRegressor
-            The estimator to clone; it need not be fitted and is not changed. Its solver must be
-            "adam" or "sgd"; the clone is trained on all rows, without early stopping.
+            The estimator to clone, with a stochastic solver; it need not be fitted and is not
+            changed. The clone is trained on all rows, without early stopping.
         X, y, sample_weight
             Data to train on, as in `fit`. Gradients are computed over all of these rows.
         epochs : int, default=50

@@ -65,7 +65,7 @@ class LossCurveDisplay:
         Parameters
         ----------
         estimator : MLPClassifier or MLPRegressor
-            Fitted with "adam" or "sgd"; L-BFGS keeps no curve.
+            Fitted by epochs; L-BFGS keeps no curve.
         ax : Axes, default=None
             The axes to draw on; new axes by default.
         **kwargs : dict
