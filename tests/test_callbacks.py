@@ -172,6 +172,13 @@ def test_a_callback_that_returns_true_stops_the_fit(solver):
     np.testing.assert_array_equal(stopped.predict(X), shorter.predict(X))
 
 
+def test_an_iterator_that_ends_in_a_callback_stops_no_lbfgs():
+    """SciPy takes a StopIteration for a wish to stop."""
+    ended = regressor(solver="lbfgs").set_callbacks(InterruptAt("end", 2, StopIteration))
+    with pytest.raises(RuntimeError, match="raised StopIteration"):
+        ended.fit(X, Y)
+
+
 def test_callbacks_that_want_less_and_those_that_are_none():
     regressor().set_callbacks(NotRequiredKwargsCallback()).fit(X, Y)
     with pytest.raises(TypeError, match="FitCallback protocol"):
@@ -436,10 +443,12 @@ def test_what_only_looks_the_same_is_another_fit(name, values, tmp_path):
 
 def test_what_is_no_checkpoint_is_refused(tmp_path):
     path = tmp_path / "fit"
-    path.write_bytes(pickle.dumps(np.ones(3)))
+    regressor().set_callbacks(Checkpoint(path)).fit(X, Y)
     resuming = regressor().set_callbacks(Checkpoint(path, resume=True))
-    with pytest.raises(ValueError, match="is not a checkpoint of this version"):
-        resuming.fit(X, Y)
+    for content in (pickle.dumps(np.ones(3)), path.read_bytes()[:-9], b""):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match="is not a checkpoint of this version"):
+            resuming.fit(X, Y)
     with pytest.raises(ValueError, match="every must be a number of epochs of at least 1, got 0"):
         Checkpoint(path, every=0)
     with pytest.raises(FileNotFoundError, match="There is no folder"):
@@ -646,7 +655,7 @@ def test_a_log_serves_many_fits_and_can_be_pickled():
     assert len(lines) == 2 * (2 * 2 + 1)
     assert clone(network)._skl_callbacks[0] is log
     assert pickle.loads(pickle.dumps(EpochLog(every_seconds=3))).every_seconds == 3
-    with pytest.raises(ValueError, match="every_seconds must be at least 0, got -1"):
+    with pytest.raises(ValueError, match="every_seconds must be a number of at least 0, got -1"):
         EpochLog(every_seconds=-1)
 
 

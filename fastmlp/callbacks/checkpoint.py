@@ -147,11 +147,16 @@ def _write(path, snapshot):
 
 
 def _read(path):
+    snapshot = cause = None
     with open(path, "rb") as file:
-        snapshot = pickle.load(file) if file.read(len(_HEAD)) == _HEAD else None
+        if file.read(len(_HEAD)) == _HEAD:
+            try:
+                snapshot = pickle.load(file)
+            except Exception as error:  # of any type, if the file was cut short or is older
+                cause = error
     if not isinstance(snapshot, Snapshot):
         raise ValueError(
-            f"{path} is not a checkpoint of this version of fastmlp. Delete it to begin from the "
-            "start."
-        )
+            f"{path} is not a checkpoint of this version of fastmlp, or not all of one. Delete it "
+            "to begin from the start."
+        ) from cause
     return snapshot

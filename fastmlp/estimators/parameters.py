@@ -112,6 +112,9 @@ def _hint(estimator):
     for value in (estimator.activation, estimator.output_activation):
         if hint := activations.hint(value):
             return hint
+    for value in (loss, estimator.solver, estimator.learning_rate):
+        if isinstance(value, type) and issubclass(value, Loss | Optimizer | Schedule):
+            return f"That is a class: write {value.__name__}()."
     return hint_of_rate(estimator.learning_rate)
 
 
