@@ -13,7 +13,7 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 from tasks import DEVICES
 
-from fastmlp import MLPRegressor
+from fastmlp import MLPRegressor, schedules
 from fastmlp.optimizers import OPTIMIZERS
 from fastmlp.schedules import (
     SCHEDULES,
@@ -234,6 +234,7 @@ def test_few_steps_are_enough(plan):
 def test_objects_are_values(name):
     plan = schedule(name, 0.1)
     assert pickle.loads(pickle.dumps(plan)) == plan == schedule(plan, 0.3) != schedule(name, 0.2)
+    assert eval(repr(plan), vars(schedules)) == plan
     network = MLPRegressor(learning_rate=SCHEDULES[name]())
     assert clone(network).learning_rate == SCHEDULES[name]()
     assert hash(plan) == hash(schedule(name, 0.1))

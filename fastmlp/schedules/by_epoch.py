@@ -17,10 +17,10 @@ class ByEpoch(Schedule):
     Parameters
     ----------
     factor : float
-        Of each reduction, in (0, 1].
+        Of each reduction, in [0, 1].
     """
 
-    initial: float = field(default=0.0, kw_only=True, repr=False)
+    initial: float = field(default=0.0, kw_only=True)
     #: Epochs so far.
     done: int = field(default=0, kw_only=True, repr=False, compare=False)
     factor: float = 0.1

@@ -23,7 +23,7 @@ class ByStep(Schedule):
     """
 
     epochs: int | None = field(default=None, kw_only=True)
-    initial: float = field(default=0.0, kw_only=True, repr=False)
+    initial: float = field(default=0.0, kw_only=True)
     #: T, the number of steps that are planned.
     total: int = field(default=1, kw_only=True, repr=False, compare=False)
 
@@ -88,7 +88,7 @@ class OneCycle(ByStep):
     Parameters
     ----------
     rise : float, default=0.3
-        Fraction of the steps in which it rises, in (0, 1).
+        Fraction of the steps in which it rises, in [0, 1).
     start_divisor : float, default=25.0
         d, by which η₀ is divided at the start; at least 1.
     end_divisor : float, default=1e4
