@@ -13,7 +13,9 @@ import sklearn.neural_network as sk
 from sklearn.exceptions import ConvergenceWarning
 
 import fastmlp
+from fastmlp import losses, optimizers, schedules
 from fastmlp._jit import JIT_DISABLED
+from fastmlp.activations import Maxout
 
 #: Where the compiled kernels would run as plain Python, the laws of devices alone try them.
 DEVICES = ["reference"] if JIT_DISABLED else fastmlp.devices.present()
@@ -104,6 +106,62 @@ def assert_same_fit(ours, theirs, X, **tolerance):
     assert own.dtype == expected.dtype
     assert own.shape == expected.shape
     np.testing.assert_allclose(own, expected, **tolerance)
+
+
+# ---- what is beyond scikit-learn ----------------------------------------------------------------
+
+STOPS = {"early_stopping": True, "n_iter_no_change": 1, "max_iter": 12, "learning_rate_init": 0.05}
+#: By name: the task, settings beyond scikit-learn's, and others that go along with them.
+OPTIONS = {
+    **{
+        f"solver={name}": ("multiclass", {"solver": name}, {})
+        for name in optimizers.OPTIMIZERS
+        if name != "adam"
+    },
+    **{
+        f"learning_rate={name}": ("squared_error", {"learning_rate": name}, {"max_iter": 4})
+        for name in schedules.SCHEDULES
+        if name not in (*schedules.SCIKIT_LEARNS, "step", "plateau")
+    },
+    "learning_rate=step": ("binary", {"learning_rate": schedules.StepDecay(every=1)}, {}),
+    "learning_rate=plateau": (
+        "binary",
+        {"learning_rate": schedules.Plateau(patience=0, threshold=10.0)},
+        {"max_iter": 4},
+    ),
+    "loss=focal": ("multiclass", {"loss": "focal"}, {}),
+    "loss=tweedie": ("poisson", {"loss": "tweedie"}, {}),
+    "loss=Tweedie(1.2)": ("poisson", {"loss": losses.Tweedie(1.2)}, {}),
+    "class_weight=dict": ("multiclass", {"class_weight": {10: 3.0}}, {}),
+    "class_weight=balanced": ("multiclass", {"class_weight": "balanced"}, {}),
+    "averaging=ema": ("binary", {"averaging": "ema"}, {}),
+    "averaging=swa": ("binary", {"averaging": "swa", "averaging_start": 1}, {}),
+    "averaging_decay": ("binary", {"averaging_decay": 0.5}, {"averaging": "ema"}),
+    "averaging_start": ("binary", {"averaging_start": 2}, {"averaging": "swa"}),
+    "scoring=loss": ("binary", {"scoring": "loss"}, STOPS),
+    "scoring=name": ("multiclass", {"scoring": "neg_log_loss"}, STOPS),
+    "activation": ("binary", {"activation": Maxout(2)}, {}),
+    "output_activation": ("binary", {"output_activation": "hard_sigmoid"}, {}),
+    "label_smoothing": ("multiclass", {"label_smoothing": 0.1}, {}),
+    "weight_init": ("squared_error", {"weight_init": "he_normal"}, {}),
+    "l1": ("squared_error", {"l1": 0.1}, {}),
+    "weight_decay": ("squared_error", {"weight_decay": 0.1}, {}),
+    "clip_norm": ("squared_error", {"clip_norm": 0.01}, {"solver": "sgd"}),
+    "max_norm": ("squared_error", {"max_norm": 0.1}, {}),
+    "dropout": ("squared_error", {"dropout": 0.3}, {}),
+    "input_dropout": ("squared_error", {"input_dropout": 0.3}, {}),
+}
+
+
+def left_behind(task, dtype=np.float64, fit=None, rows=60, **settings):
+    """Everything that a fit leaves behind: weights, curves, and the state of the generator."""
+    task = TASKS[task]
+    X, y, _ = task.data(dtype, rows)
+    random_state = np.random.RandomState(0)
+    settings = {"hidden_layer_sizes": (5,), "max_iter": 3, "batch_size": 16} | settings
+    estimator = task.ours(random_state=random_state, **settings).fit(X, y, **fit or {})
+    arrays = [*estimator.coefs_, *estimator.intercepts_, estimator.loss_curve_]
+    return [np.asarray(array) for array in arrays], random_state.get_state()[1:]
 
 
 # ---- fits that a test repeats in another process -------------------------------------------------

@@ -10,6 +10,7 @@ import warnings
 
 import numpy as np
 import pytest
+from joblib import parallel_config
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.callback import ProgressBar, ScoringMonitor
@@ -32,6 +33,7 @@ from tasks import DEVICES, TASKS, outputs
 
 import fastmlp
 from fastmlp import MLPClassifier, MLPRegressor
+from fastmlp.activations import Custom
 from fastmlp.callbacks import Callback, Checkpoint, EpochLog, checkpoint, epoch_log
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -168,6 +170,13 @@ def test_a_callback_that_returns_true_stops_the_fit(solver):
     shorter = regressor(solver=solver, max_iter=1).fit(X, Y)
     assert stopped.n_iter_ == 1
     np.testing.assert_array_equal(stopped.predict(X), shorter.predict(X))
+
+
+def test_an_iterator_that_ends_in_a_callback_stops_no_lbfgs():
+    """SciPy takes a StopIteration for a wish to stop."""
+    ended = regressor(solver="lbfgs").set_callbacks(InterruptAt("end", 2, StopIteration))
+    with pytest.raises(RuntimeError, match="raised StopIteration"):
+        ended.fit(X, Y)
 
 
 def test_callbacks_that_want_less_and_those_that_are_none():
@@ -362,7 +371,7 @@ def test_a_warm_start_goes_on(tmp_path):
     assert_same_bits(resumed.set_callbacks(), make().fit(X, Y))
     fresh = regressor(warm_start=True, dropout=0.1)
     fresh.set_callbacks(Checkpoint(tmp_path / "fit", resume=True))
-    with pytest.raises(ValueError, match="begins with: those of an earlier fit, now new weights"):
+    with pytest.raises(ValueError, match=r"begins with: those of an earlier .*now new weights"):
         fresh.fit(X, Y)
 
 
@@ -393,7 +402,9 @@ def test_an_interrupted_fit_can_go_on(tmp_path):
     [
         ({"alpha": 0.5}, (X, Y), "parameter alpha: 0.0001, now 0.5"),
         ({"hidden_layer_sizes": (6,)}, (X, Y), "hidden_layer_sizes"),
+        ({"random_state": 1}, (X, Y), "parameter random_state: 0, now 1"),
         ({}, (X[:, :3], Y), "X: float64"),
+        ({}, (np.vstack([X[:-1], X[:1]]), Y), "X: float64"),
         ({}, (X, Y + 1), "targets"),
         ({}, (X, Y, WEIGHTS), "weights of the rows: none, now"),
     ],
@@ -408,20 +419,126 @@ def test_a_checkpoint_of_another_fit_is_refused(settings, data, says, tmp_path):
     again.fit(X, Y)  # what changes no bits may differ
 
 
+def different_weights(last):
+    coefs = [np.zeros((7, 400)), np.zeros((400, 1))]
+    coefs[0][3, 200] = last
+    return coefs, [np.zeros(400), np.zeros(1)]
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("activation", [Custom(lambda z, b=b: z + b, lambda z: 1.0) for b in (0.0, 1.0)]),
+        ("weight_init", [different_weights(last) for last in (0.0, 1e-12)]),
+    ],
+    ids=["functions of one name", "arrays too long to print"],
+)
+def test_what_only_looks_the_same_is_another_fit(name, values, tmp_path):
+    one, other = (regressor(hidden_layer_sizes=(400,), max_iter=1) for _ in range(2))
+    one.set_params(**{name: values[0]}).set_callbacks(Checkpoint(tmp_path / "fit")).fit(X, Y)
+    other.set_params(**{name: values[1]})
+    with pytest.raises(ValueError, match=f"parameter {name}"):
+        other.set_callbacks(Checkpoint(tmp_path / "fit", resume=True)).fit(X, Y)
+
+
 def test_what_is_no_checkpoint_is_refused(tmp_path):
     path = tmp_path / "fit"
-    path.write_bytes(pickle.dumps(np.ones(3)))
+    regressor().set_callbacks(Checkpoint(path)).fit(X, Y)
     resuming = regressor().set_callbacks(Checkpoint(path, resume=True))
-    with pytest.raises(ValueError, match="is not a checkpoint of this version"):
-        resuming.fit(X, Y)
+    for content in (pickle.dumps(np.ones(3)), path.read_bytes()[:-9], b""):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match="is not a checkpoint of this version"):
+            resuming.fit(X, Y)
     with pytest.raises(ValueError, match="every must be a number of epochs of at least 1, got 0"):
         Checkpoint(path, every=0)
     with pytest.raises(FileNotFoundError, match="There is no folder"):
         regressor().set_callbacks(Checkpoint(tmp_path / "none" / "fit")).fit(X, Y)
+    with pytest.raises(FileNotFoundError, match="none/ for checkpoints: create it first"):
+        Checkpoint(f"{tmp_path}/none/")
     with pytest.raises(ValueError, match="cannot keep a fit by 'lbfgs'"):
         regressor(solver="lbfgs").set_callbacks(Checkpoint(path)).fit(X, Y)
     with pytest.raises(TypeError, match=r"pipeline\[-1\].set_callbacks"):
         make_pipeline(regressor()).set_callbacks(Checkpoint(path)).fit(X, Y)
+
+
+# ---- checkpoints of many fits --------------------------------------------------------------------
+
+# Stratified folds in order have the same labels to train on, and differ in X alone.
+ALTERNATELY = np.arange(len(X)) % 2
+GRID = {"alpha": [0.1, 1.0], "random_state": [0, 1]}
+FITS_OF_THE_SEARCH = 2 * 2 * 2 + 1
+
+
+def search(*callbacks, **settings):
+    network = MLPClassifier((4,), max_iter=3, device=DEVICE).set_callbacks(*callbacks)
+    return GridSearchCV(network, GRID, cv=2, error_score="raise", **settings)
+
+
+def test_a_search_that_was_killed_goes_on(tmp_path):
+    """With a folder, and with the results of a search that was never killed."""
+    checkpoint, killed = (
+        Checkpoint(tmp_path, resume=True),
+        InterruptAt("end", 11, ZeroDivisionError),
+    )
+    with pytest.raises(ZeroDivisionError):
+        search(checkpoint, killed).fit(X, ALTERNATELY)
+    assert len(list(tmp_path.iterdir())) == 4
+    recorders = RecordingCallback(), RecordingCallback()
+    again, at_once = (search(checkpoint, r).fit(X, ALTERNATELY) for r in recorders)
+    expected = search().fit(X, ALTERNATELY)
+    for ended in (again, at_once):
+        scores = ended.cv_results_["mean_test_score"]
+        np.testing.assert_array_equal(scores, expected.cv_results_["mean_test_score"])
+        assert_same_bits(ended.best_estimator_.set_callbacks(), expected.best_estimator_)
+    epochs = [r.count_hooks("on_fit_task_begin") - FITS_OF_THE_SEARCH for r in recorders]
+    assert epochs == [3 * FITS_OF_THE_SEARCH - 11, 0]
+    assert len(list(tmp_path.iterdir())) == FITS_OF_THE_SEARCH
+
+
+def test_a_search_with_one_file_takes_no_state_of_another_candidate(tmp_path):
+    path = tmp_path / "fit"
+    with pytest.raises(ValueError, match=r"of another fit.* let the path of the Checkpoint be a"):
+        search(Checkpoint(path, resume=True)).fit(X, ALTERNATELY)
+    scores = search(Checkpoint(path)).fit(X, ALTERNATELY).cv_results_["mean_test_score"]
+    expected = search().fit(X, ALTERNATELY).cv_results_["mean_test_score"]
+    np.testing.assert_array_equal(scores, expected)
+
+
+class ReadIt(Callback):
+    """Reads a file whenever it can be half written."""
+
+    def __init__(self, path):
+        self.path, self.seen = path, set()
+
+    def on_fit_task_end(self, estimator, context):
+        self.seen.add(checkpoint._read(self.path).of["parameter alpha"])
+
+
+def test_a_file_that_two_fits_write_at_once_is_whole(tmp_path):
+    read = ReadIt(tmp_path / "fit")
+    with parallel_config("threading", n_jobs=2):
+        search(Checkpoint(read.path), read).fit(X, ALTERNATELY)
+    assert read.seen <= {"0.1", "1.0"}
+    assert list(tmp_path.iterdir()) == [read.path]
+
+
+def test_every_generator_has_a_file_of_its_own(tmp_path):
+    """But not that of None, which differs in every process."""
+    for random_state in (0, 1, np.random.RandomState(0), np.random.RandomState(1), None, None):
+        regressor(random_state=random_state).set_callbacks(Checkpoint(tmp_path)).fit(X, Y)
+    assert len(list(tmp_path.iterdir())) == 5
+
+
+def test_warm_starts_one_after_the_other(tmp_path):
+    """Each is another fit, as it begins with other weights; a second run of all ends at once."""
+    fits = []
+    for _ in range(2):
+        recorder, fitted = RecordingCallback(), regressor(warm_start=True)
+        fitted.set_callbacks(Checkpoint(tmp_path, every=99, resume=True), recorder)
+        fits.append([fitted.fit(X, Y).loss_ for _ in range(3)])
+        assert len(set(fits[-1])) == len(list(tmp_path.iterdir())) == 3
+    assert fits[0] == fits[1]
+    assert recorder.count_hooks("on_fit_task_begin") == 3
 
 
 @pytest.mark.parametrize("failing", ["fsync", "replace"])
@@ -538,7 +655,7 @@ def test_a_log_serves_many_fits_and_can_be_pickled():
     assert len(lines) == 2 * (2 * 2 + 1)
     assert clone(network)._skl_callbacks[0] is log
     assert pickle.loads(pickle.dumps(EpochLog(every_seconds=3))).every_seconds == 3
-    with pytest.raises(ValueError, match="every_seconds must be at least 0, got -1"):
+    with pytest.raises(ValueError, match="every_seconds must be a number of at least 0, got -1"):
         EpochLog(every_seconds=-1)
 
 

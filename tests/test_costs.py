@@ -97,7 +97,7 @@ def chosen(X, **settings):
     names = []
     choose = devices.choose
 
-    def note(name, work=None):
+    def note(name, work=None, X=None):
         # As if the data were large.
         names.append(choose(name, LARGE if work else None))
         return "reference"

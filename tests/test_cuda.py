@@ -26,6 +26,7 @@ from laws import (
 from numba.core import config
 from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
+from tasks import OPTIONS, left_behind
 
 from fastmlp import MLPClassifier, MLPRegressor, activations, devices, losses, optimizers
 from fastmlp.callbacks import Callback, Checkpoint
@@ -400,6 +401,22 @@ def test_classifier(settings):
     np.testing.assert_allclose(ours.loss_, expected.loss_, rtol=1e-9)
     for own, theirs in zip(ours.coefs_, expected.coefs_, strict=True):
         np.testing.assert_allclose(own, theirs, rtol=1e-8, atol=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("task", "settings", "along"), OPTIONS.values(), ids=OPTIONS)
+def test_every_option(task, settings, along, dtype):
+    """It does what it does on the reference."""
+    few = {"rows": 15, "batch_size": 6, "hidden_layer_sizes": (3,), "validation_fraction": 0.5}
+    (ours, drawn), (expected, drawn_there) = (
+        left_behind(task, dtype, **few, **along, **settings, device=name)
+        for name in ("cuda", "reference")
+    )
+    for own, theirs in zip(ours, expected, strict=True):
+        assert own.dtype == theirs.dtype
+        np.testing.assert_allclose(own, theirs, **CLOSE[dtype])
+    assert all(map(np.array_equal, drawn, drawn_there))
 
 
 def test_partial_fits_go_on():

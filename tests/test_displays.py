@@ -1,5 +1,6 @@
 """Displays: what is drawn is what was computed, and drawn on the axes that were given."""
 
+import inspect
 import io
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import pytest
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.inspection import DecisionBoundaryDisplay
+from sklearn.pipeline import make_pipeline
 from tasks import TASKS
 
 from fastmlp import MLPClassifier, MLPRegressor, activations, inspection
@@ -356,6 +358,16 @@ def test_gradients_vanish_through_logistic_units_but_not_through_relu(rows):
 def test_gradient_flow_needs_epochs(rows):
     with pytest.raises(ValueError, match="'lbfgs' has no epochs to show"):
         GradientFlowDisplay.from_estimator(classifier(solver="lbfgs"), *rows)
+
+
+@pytest.mark.parametrize(
+    "display",
+    [ActivationDisplay, GradientFlowDisplay, LearningRateRangeDisplay, LossCurveDisplay],
+)
+def test_a_pipeline_is_no_network(display, rows):
+    data = rows if "X" in inspect.signature(display.from_estimator).parameters else ()
+    with pytest.raises(TypeError, match="of fastmlp, got Pipeline"):
+        display.from_estimator(make_pipeline(classifier()), *data)
 
 
 def test_gradient_error(rows):

@@ -95,6 +95,15 @@ def test_a_class_or_a_function_in_the_place_of_an_activation(parameter):
             MLPRegressor(**{parameter: value}).fit(X, Y)
 
 
+@pytest.mark.parametrize(
+    ("parameter", "kind"),
+    [("loss", losses.Huber), ("solver", optimizers.Lion), ("learning_rate", schedules.Cosine)],
+)
+def test_a_class_in_the_place_of_an_object(parameter, kind):
+    with pytest.raises(ValueError, match=rf"a class: write {kind.__name__}\(\)\."):
+        MLPRegressor(**{parameter: kind}).fit(X, Y)
+
+
 @pytest.mark.parametrize("parameter", ["activation", "loss", "weight_init", "device"])
 def test_allowed_names_are_sorted(parameter):
     with pytest.raises(ValueError, match=f"The '{parameter}' parameter") as error:

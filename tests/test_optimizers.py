@@ -92,7 +92,8 @@ def test_a_name_takes_the_estimators_parameters():
         (lambda: SGD(momentum=1.5), r"momentum must be a number in \[0, 1\]"),
         (lambda: Adam(beta_1=1), r"beta_1 must be a number in \[0, 1\)"),
         (lambda: Adam(beta_2="0.9"), "beta_2 must be a number"),
-        (lambda: Adam(epsilon=np.nan), r"epsilon must be a number in \[0, inf\)"),
+        (lambda: Adam(epsilon=np.nan), r"epsilon must be a number in \(0, inf\)"),
+        (lambda: Adagrad(epsilon=0), r"epsilon must be a number in \(0, inf\)"),
     ],
 )
 def test_wrong_numbers(make, message):

@@ -13,7 +13,7 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 from tasks import DEVICES
 
-from fastmlp import MLPRegressor
+from fastmlp import MLPRegressor, schedules
 from fastmlp.optimizers import OPTIMIZERS
 from fastmlp.schedules import (
     SCHEDULES,
@@ -155,6 +155,11 @@ FORMULAS = {
         Plateau(0.1, patience=0, least=0.05),
         np.repeat([1, 1, 1, 0.1, 0.05, 0.05, 0.05, 0.05], BATCHES),
     ),
+    # The third epoch is no better; the fourth and fifth cool down; nor is the sixth.
+    "plateau, cooldown": (
+        Plateau(0.5, patience=0, threshold=0.01, cooldown=2),
+        np.repeat([1, 1, 1, 0.5, 0.5, 0.5, 0.25, 0.25], BATCHES),
+    ),
     "warm_up": (WarmUp(epochs=2, start=0.1), np.minimum(0.1 + 0.9 * STEPS / 6, 1)),
     "warm_up, cosine": (
         WarmUp(Cosine(), epochs=2, start=0.1),
@@ -186,6 +191,8 @@ PYTORCH = {
         o, factor=0.5, patience=1, threshold=0.01, threshold_mode="abs")),
     "plateau, least": ("loss", lambda s, o: s.ReduceLROnPlateau(
         o, factor=0.1, patience=0, threshold_mode="abs", min_lr=0.05 * RATE)),
+    "plateau, cooldown": ("loss", lambda s, o: s.ReduceLROnPlateau(
+        o, factor=0.5, patience=0, threshold=0.01, threshold_mode="abs", cooldown=2)),
     "warm_up": ("step", lambda s, o: s.LinearLR(o, 0.1, total_iters=6)),
     "warm_up, cosine": ("step", lambda s, o: s.SequentialLR(
         o, [s.LinearLR(o, 0.1, total_iters=6), s.CosineAnnealingLR(o, T - 6)], [6])),
@@ -227,6 +234,7 @@ def test_few_steps_are_enough(plan):
 def test_objects_are_values(name):
     plan = schedule(name, 0.1)
     assert pickle.loads(pickle.dumps(plan)) == plan == schedule(plan, 0.3) != schedule(name, 0.2)
+    assert eval(repr(plan), vars(schedules)) == plan
     network = MLPRegressor(learning_rate=SCHEDULES[name]())
     assert clone(network).learning_rate == SCHEDULES[name]()
     assert hash(plan) == hash(schedule(name, 0.1))
@@ -242,6 +250,7 @@ def test_objects_are_values(name):
         (lambda: Exponential(1.5), r"factor must be a number in \[0, 1\]"),
         (lambda: StepDecay(every=0), "every must be a number"),
         (lambda: Plateau(patience=-1), "patience must be a number"),
+        (lambda: Plateau(cooldown=-1), "cooldown must be a number"),
         (lambda: WarmUp("cosine"), "then must be an object from fastmlp.schedules"),
         (lambda: WarmUp(start=2), r"start must be a number in \[0, 1\]"),
         (lambda: schedule("linear", 0.1), "Unknown schedule: 'linear'"),

@@ -46,7 +46,7 @@ def test_a_pipeline_in_a_search(n_jobs, tmp_path):
             early_stopping=True, max_iter=15, random_state=0, device="cpu",
         )  # fmt: skip
         network.set_fit_request(X_val=True, y_val=True)
-        network.set_callbacks(Checkpoint(tmp_path / "network.checkpoint", every=5))
+        network.set_callbacks(Checkpoint(tmp_path, every=5))
         pipeline = Pipeline([("columns", columns), ("network", network)], transform_input=["X_val"])
         search = GridSearchCV(
             pipeline, {"network__alpha": [1e-4, 1e-2]}, n_jobs=n_jobs, cv=3,
@@ -58,4 +58,4 @@ def test_a_pipeline_in_a_search(n_jobs, tmp_path):
     assert search.score(X_val, y_val) > 0.9
     assert len(best.validation_loss_curve_) == len(best.learning_rates_) == best.n_iter_
     assert best.learning_rates_[0] > best.learning_rates_[-1]
-    assert (tmp_path / "network.checkpoint").exists()
+    assert len(list(tmp_path.iterdir())) == 2 * 3 + 1

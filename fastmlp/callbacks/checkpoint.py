@@ -31,19 +31,25 @@ class Checkpoint(Callback):
     that was never killed. A fit that had ended already ends at once, with the same result. To
     begin from the start, delete the file.
 
+    In a search, or in anything else that fits several times, the path is a folder: each fit has a
+    file of its own there, named by what is fitted. A search that was killed is run again in the
+    same way, and goes on with the fits that it had not ended. Let `random_state` be a number: two
+    fits with None that are otherwise the same have one file.
+
     The file has everything that the rest of the fit depends on, besides the data: weights, the
     optimiser's moments and step, the schedule's state, the state of the random generator, the
     order of the rows, loss curves and best weights, the average, and the key of dropout. These must
-    be as before: parameters of the estimator, except `n_jobs`, `verbose` and `random_state`; the
-    targets and weights of the rows; shape and dtype of X; the device. The values of X and the
-    validation rows are not compared, and functions are compared by their names.
+    be as before: parameters of the estimator, except `n_jobs`, `verbose`, and a `random_state` that
+    is no number; the rows, their targets and weights; the weights that a warm start begins with;
+    the device. Custom functions are compared by what they compute, other objects by their text.
+    Validation rows are not compared.
 
     Parameters
     ----------
     path : str or Path
-        The file, for one fit: in a search, every fit would write to it. It is written whole or not
-        at all: first under a temporary name in the same folder, which may remain if the process is
-        killed meanwhile, and only its user may read it.
+        The file of a single fit, or an existing folder. A file is written whole or not at all:
+        first under a temporary name in the same folder, which may remain if the process is killed
+        meanwhile, and only its user may read it.
     every : int, default=1
         After how many epochs it is written. It is also written when the fit ends, but never with
         weights that are not finite.
@@ -56,7 +62,8 @@ class Checkpoint(Callback):
         In `fit`: if the file is not a checkpoint or is one of another fit, or for "lbfgs", whose
         state SciPy does not give away.
     FileNotFoundError
-        In `fit`, if the folder does not exist.
+        If the path ends as a folder's does, and there is none; in `fit`, if the folder of the file
+        does not exist.
 
     Warnings
     --------
@@ -66,6 +73,8 @@ class Checkpoint(Callback):
     Notes
     -----
     `fit` is the only method that it is for. Between calls of `partial_fit`, pickle the estimator.
+    To compare the rows, each fit reads them once or twice more, which takes a second or two per
+    gigabyte.
 
     Examples
     --------
@@ -88,6 +97,8 @@ class Checkpoint(Callback):
         if not isinstance(every, Integral) or every < 1:
             raise ValueError(f"every must be a number of epochs of at least 1, got {every!r}.")
         self.path = Path(path)
+        if os.fspath(path).endswith(("/", os.sep)) and not self.path.is_dir():
+            raise FileNotFoundError(f"There is no folder {path} for checkpoints: create it first.")
         self.every = int(every)
         self.resume = resume
 
@@ -101,8 +112,9 @@ class Checkpoint(Callback):
             )
         if not self.path.parent.is_dir():
             raise FileNotFoundError(f"There is no folder {self.path.parent} for the checkpoint.")
-        if self.resume and self.path.exists():
-            fit.saved = _read(self.path)
+        file = self._file(fit)
+        if self.resume and file.exists():
+            fit.saved = _read(file)
 
     def on_fit_task_end(self, estimator: Any, context: CallbackContext) -> None:
         """Write the file after every `every`-th epoch, and at the end of the fit."""
@@ -112,7 +124,10 @@ class Checkpoint(Callback):
             return
         snapshot = fit.snapshot()
         if snapshot is not None and np.isfinite(snapshot.parameters).all():
-            _write(self.path, snapshot)
+            _write(self._file(fit), snapshot)
+
+    def _file(self, fit):
+        return self.path / f"{fit.identifier}.checkpoint" if self.path.is_dir() else self.path
 
 
 def _write(path, snapshot):
@@ -132,11 +147,16 @@ def _write(path, snapshot):
 
 
 def _read(path):
+    snapshot = cause = None
     with open(path, "rb") as file:
-        snapshot = pickle.load(file) if file.read(len(_HEAD)) == _HEAD else None
+        if file.read(len(_HEAD)) == _HEAD:
+            try:
+                snapshot = pickle.load(file)
+            except Exception as error:  # of any type, if the file was cut short or is older
+                cause = error
     if not isinstance(snapshot, Snapshot):
         raise ValueError(
-            f"{path} is not a checkpoint of this version of fastmlp. Delete it to begin from the "
-            "start."
-        )
+            f"{path} is not a checkpoint of this version of fastmlp, or not all of one. Delete it "
+            "to begin from the start."
+        ) from cause
     return snapshot

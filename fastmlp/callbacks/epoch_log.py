@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from math import inf
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 from ..estimators.hooks import running_fit
@@ -89,11 +90,16 @@ class EpochLog(Callback):
     'MLPRegressor: epoch 1 of at most 1000'
     """
 
+    every_seconds: float
+    write: Callable[[str], object]
+
     def __init__(
         self, *, every_seconds: float = 10.0, write: Callable[[str], object] | None = None
     ):
-        if not every_seconds >= 0:
-            raise ValueError(f"every_seconds must be at least 0, got {every_seconds!r}.")
+        if not (isinstance(every_seconds, Real) and every_seconds >= 0):
+            raise ValueError(
+                f"every_seconds must be a number of at least 0, got {every_seconds!r}."
+            )
         self.every_seconds = every_seconds
         self.write = write or _print
         self._paces: dict[Any, _Pace] = {}  # clones share this object, also in threads

@@ -19,8 +19,8 @@ from .reference import ReferenceDevice, activate
 
 __all__ = [
     "DEVICES", "PAIR", "PLAIN", "SHARES", "VECTOR_BYTES", "ReferenceDevice", "SingleRows", "Work",
-    "activate", "choose", "compile_ahead", "count_compiled", "describe", "is_on_gpu", "lacking",
-    "load", "present", "shuffler",
+    "activate", "choose", "compile_ahead", "count_compiled", "describe", "in_place", "is_on_gpu",
+    "lacking", "load", "on_host", "present", "shuffler",
 ]  # fmt: skip
 
 #: Names of the devices.
@@ -44,11 +44,24 @@ def _run_a_kernel():
     toolkit.try_out()
 
 
-def choose(name: str, work: Work | None = None) -> str:
+def choose(name: str, work: Work | None = None, *, X: Any = None) -> str:
     """Return the device's name; for "auto", that of the device that is likely the fastest.
 
-    "auto" never fails: if a GPU would be faster but cannot be used, the CPU is chosen.
+    "auto" never fails: if a GPU would be faster but cannot be used, the CPU is chosen. If X is on a
+    GPU already, only the device there can read it.
+
+    Raises
+    ------
+    ValueError
+        If X is on a GPU, and another device is asked for.
     """
+    if is_on_gpu(X):
+        if name not in ("auto", "cuda"):
+            raise ValueError(
+                f"X lies on a GPU, where device={name!r} cannot read it: use device='cuda' or "
+                "'auto', or copy X to the host."
+            )
+        return "cuda"
     if name != "auto":
         return name
     pays = costs.GPU_RECORD is not None and work is not None and costs.gpu_pays(work)
@@ -77,6 +90,22 @@ def load(name: str) -> type[Any]:
 
         return CudaDevice
     raise ValueError(f"there is no device {name!r}")
+
+
+def on_host(array: Any) -> Any:
+    """Return the array itself, or a copy on the host if it is on a GPU."""
+    return load("cuda").to_host(array) if is_on_gpu(array) else array
+
+
+def in_place(X: Any) -> Any:
+    """Return X, which is on a GPU, in the form in which the device there reads it.
+
+    Raises
+    ------
+    ValueError
+        If it is not a matrix of floats.
+    """
+    return load("cuda").in_place(X)
 
 
 def describe(name: str) -> str:

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy as np
-from sklearn.utils.validation import check_is_fitted
 
 from ..activations import Activation, resolve
 from ..devices import activate
 from ..estimators.base import BaseMLP
 from ..estimators.fitted import model_of
+from ..estimators.problem import check_fitted
 from ._axes import BLUE, GREY, ORANGE, axes_of
 
 
@@ -102,10 +102,10 @@ class ActivationDisplay:
 
         Raises
         ------
-        NotFittedError, ValueError
-            If the estimator has not been fitted, or has no such layer.
+        TypeError, NotFittedError, ValueError
+            If it is no estimator of fastmlp, has not been fitted, or has no such layer.
         """
-        check_is_fitted(estimator)
+        check_fitted(estimator)
         model = model_of(estimator)
         network = model.network
         if not 0 <= layer < len(network.activation):

@@ -5,6 +5,7 @@ from typing import Any, Self
 import numpy as np
 
 from ..estimators.base import BaseMLP
+from ..estimators.problem import check_ours
 from ..estimators.types import LabelsLike, MatrixLike, WeightsLike
 from ..inspection import gradients
 from ..inspection._steps import for_partial_fits
@@ -50,8 +51,8 @@ class GradientFlowDisplay:
         Parameters
         ----------
         estimator : MLPClassifier or MLPRegressor
-            The estimator to clone; it need not be fitted and is not changed. Its solver must be
-            "adam" or "sgd"; the clone is trained on all rows, without early stopping.
+            The estimator to clone, with a stochastic solver; it need not be fitted and is not
+            changed. The clone is trained on all rows, without early stopping.
         X, y, sample_weight
             Data to train on, as in `fit`. Gradients are computed over all of these rows.
         epochs : int, default=50
@@ -68,9 +69,12 @@ class GradientFlowDisplay:
 
         Raises
         ------
+        TypeError
+            If it is no estimator of fastmlp.
         ValueError
             If the solver is "lbfgs", or for the same reasons as in `fit`.
         """
+        check_ours(estimator)
         if estimator.solver == "lbfgs":
             raise ValueError("solver='lbfgs' has no epochs to show: use another solver.")
         network, keywords = for_partial_fits(estimator, y, sample_weight)

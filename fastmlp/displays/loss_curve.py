@@ -5,10 +5,10 @@ from typing import Any, Self, TypeAlias
 
 import numpy as np
 from sklearn.base import is_classifier
-from sklearn.utils.validation import check_is_fitted
 
 from ..estimators.base import BaseMLP
 from ..estimators.fitted import model_of
+from ..estimators.problem import check_fitted
 from ._axes import BLUE, ORANGE, axes_of
 
 Curve: TypeAlias = Sequence[float] | np.ndarray
@@ -65,7 +65,7 @@ class LossCurveDisplay:
         Parameters
         ----------
         estimator : MLPClassifier or MLPRegressor
-            Fitted with "adam" or "sgd"; L-BFGS keeps no curve.
+            Fitted by epochs; L-BFGS keeps no curve.
         ax : Axes, default=None
             The axes to draw on; new axes by default.
         **kwargs : dict
@@ -78,10 +78,10 @@ class LossCurveDisplay:
 
         Raises
         ------
-        NotFittedError, ValueError
-            If the estimator has not been fitted, or was fitted by L-BFGS.
+        TypeError, NotFittedError, ValueError
+            If it is no estimator of fastmlp, has not been fitted, or was fitted by L-BFGS.
         """
-        check_is_fitted(estimator)
+        check_fitted(estimator)
         if not hasattr(estimator, "loss_curve_"):
             raise ValueError("There is no loss curve: solver='lbfgs' has no epochs.")
         name = _score_name(estimator)

@@ -27,7 +27,7 @@ from .parameters import check_parameters, defaults, hidden_units, name_the_neare
 from .solvers import descend, minimise
 from .state import begin, warn_of_unused
 from .types import MatrixLike
-from .validation import FLOATS, checked_weights, on_host, row_access, seeded, validated
+from .validation import FLOATS, checked_weights, row_access, seeded, validated
 
 NOTHING = Given()  # no validation rows
 
@@ -82,7 +82,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
 
     def _row_weights(self, sample_weight, X, y):
         """Return the weights of validated rows, or None."""
-        return checked_weights(on_host(sample_weight), X)
+        return checked_weights(devices.on_host(sample_weight), X)
 
     #: Names that `loss` accepts.
     _losses: tuple[str, ...]
@@ -134,7 +134,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
         with all_or_nothing(self), torn_down(self):
             if not (incremental and hasattr(self, "coefs_")):
                 check_parameters(self)
-            y = on_host(y)
+            y = devices.on_host(y)
             hidden = hidden_units(self.hidden_layer_sizes)
             fresh = not hasattr(self, "coefs_") or not (self.warm_start or incremental)
             if fresh:
@@ -149,7 +149,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
             self.n_outputs_ = rows.targets.shape[1]
             validation = given_rows(self, given, like=rows)
             followed = hasattr(self, "_skl_callbacks") and not incremental
-            hooks = Hooks(self, *data) if followed else None
+            hooks = Hooks(self, *data, rows, fresh) if followed else None
             with seeded(self.random_state) as random_state:
                 if hooks is not None:
                     hooks.draws_begin(random_state)
@@ -195,20 +195,13 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
 
     def _device_name(self, network, X, epochs, batch_rows):
         """Return the name of the requested device, or of the one that "auto" chooses."""
-        if devices.is_on_gpu(X):
-            if self.device not in ("auto", "cuda"):
-                raise ValueError(
-                    f"X lies on a GPU, where device={self.device!r} cannot read it: use "
-                    "device='cuda' or 'auto', or copy X to the host."
-                )
-            return "cuda"
         rows, features = X.shape
         # The GPU accepts no sparse X, and perhaps not every function that compiles for the CPU.
         if sparse.issparse(X) or network.custom:
-            return devices.choose(self.device)
+            return devices.choose(self.device, X=X)
         size, itemsize = network.size, X.dtype.itemsize
         work = devices.Work(size, rows, features, batch_rows or rows, epochs, itemsize)
-        return devices.choose(self.device, work)
+        return devices.choose(self.device, work, X=X)
 
     def _regularization(self, network):
         """Return penalties, decay, bounds and dropout.

@@ -10,6 +10,7 @@ import sklearn.neural_network
 from sklearn.utils.metaestimators import available_if
 
 from ..activations import Activation
+from ..devices import on_host
 from ..losses import Loss
 from ..optimizers import Optimizer
 from ..schedules import Schedule
@@ -20,7 +21,6 @@ from .labels import know_classes, refuse_balanced
 from .paragraphs import documented
 from .parameters import OWN_CONSTRAINTS, SHARE, check_parameters
 from .types import LabelsLike, MatrixLike, SharesLike, SizesLike, WeightsLike
-from .validation import on_host
 
 
 def _is_stochastic(estimator):
@@ -204,14 +204,10 @@ class MLPClassifier(BaseClassifier):
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Training data. float32 and float64 are kept, everything else becomes float64. Sparse
-            matrices are not densified.
+        {rows}
         y : array-like of shape (n_samples,) or (n_samples, n_labels)
             Class labels, or an indicator matrix of labels.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weight of each row in the loss.
-        {validation}
+        {weights}
 
         Returns
         -------
@@ -220,14 +216,7 @@ class MLPClassifier(BaseClassifier):
 
         Raises
         ------
-        ValueError
-            For invalid parameters or data, or if training diverged to weights that are not finite.
-        RuntimeError
-            If ``device="cuda"`` cannot be used; the message says what is missing and what to do.
-        MemoryError
-            If the GPU has too little memory for a batch.
-
-        After any of these exceptions, the estimator is unchanged.
+        {errors}
         """
         return self._fit(X, y, sample_weight, Given(X_val, y_val, sample_weight_val))
 

@@ -9,9 +9,9 @@ import numpy as np
 from scipy import sparse
 from sklearn.model_selection import train_test_split
 
-from ..devices import is_on_gpu
+from ..devices import is_on_gpu, on_host
 from ..training import Rows
-from .validation import checked_weights, on_host, row_access
+from .validation import checked_weights, row_access
 
 if TYPE_CHECKING:
     from .base import BaseMLP
@@ -105,8 +105,7 @@ def divided(
         return np.arange(len(training.rows.targets)), validation
     train, held = held_out(estimator, training.rows, random_state)
     (X, targets, weights), y = training
-    X = on_host(X) if is_on_gpu(X) else X
-    parts = X[held], targets[held], None if weights is None else weights[held]
+    parts = on_host(X)[held], targets[held], None if weights is None else weights[held]
     return train, Labelled(Rows(*parts), y[held])
 
 

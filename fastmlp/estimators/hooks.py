@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
+from functools import cached_property, partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +16,9 @@ from sklearn.callback import with_callbacks
 
 from ..network import Network
 from ..notices import warn
-from ..training import Observer, Progress
+from ..training import Observer, Progress, Rows
 from .fitted import take_weights
-from .snapshots import Snapshot
+from .snapshots import Snapshot, identifier
 
 if TYPE_CHECKING:
     from .base import BaseMLP
@@ -35,6 +35,10 @@ class Hooks(Observer):
         The estimator, whose rows are validated already.
     X, y, sample_weight
         The data as the user gave them, so that `predict` and scorers take them with their names.
+    rows : Rows
+        The same, validated.
+    fresh : bool
+        Whether the fit begins with new weights.
 
     Attributes
     ----------
@@ -46,16 +50,24 @@ class Hooks(Observer):
         The progress so far, updated by the fit.
     snapshot : callable
         Returns a `Snapshot` of the fit, or None after an interrupt within an epoch.
+    start : list
+        Arrays of the weights of an earlier fit, if it goes on from these.
     """
 
     progress: Progress
     first_draws: dict[str, Any]
     snapshot: Callable[[], Snapshot | None]
+    start: list[Any]
     saved: Snapshot | None = None
     _network: Network
     _keep: Callable[[Any, np.ndarray], np.ndarray]
 
-    def __init__(self, estimator: BaseMLP, X: Any, y: Any, sample_weight: Any):
+    def __init__(
+        self, estimator: BaseMLP, X: Any, y: Any, sample_weight: Any, rows: Rows, fresh: bool
+    ):
+        self._rows, self._fresh = rows, fresh
+        weights = "coefs_", "intercepts_", "activation_params_"
+        self.start = [] if fresh else [getattr(estimator, name, None) for name in weights]
         metadata = None if sample_weight is None else {"sample_weight": sample_weight}
         self._data = {"estimator": estimator, "X": X, "y": y, "metadata": metadata}
         self._name = "iteration" if estimator.solver == "lbfgs" else "epoch"
@@ -63,6 +75,11 @@ class Hooks(Observer):
         estimator._running = self
         self._root = estimator._init_callback_context(max_subtasks=estimator.max_iter)
         self._root.call_on_fit_task_begin(**self._data)
+
+    @cached_property
+    def identifier(self) -> str:
+        """A name for this fit, for files: the same in another process that runs it again."""
+        return identifier(self._data["estimator"], self._rows, self._fresh)
 
     def draws_begin(self, random_state: np.random.RandomState) -> None:
         """Note the generator's state, or set it to that of the fit to go on with.

@@ -168,8 +168,14 @@ best_iteration_ : int or None
     weights are those of this epoch. None without validation.
 device_ : str
     Device that the last fit ran on.""",
-    # Parameters of `fit`.
-    "validation": """\
+    # Of `fit`: parameters, and errors.
+    "rows": """\
+X : {array-like, sparse matrix} of shape (n_samples, n_features)
+    Training data. float32 and float64 are kept, everything else becomes float64. Sparse
+    matrices are not densified.""",
+    "weights": """\
+sample_weight : array-like of shape (n_samples,), default=None
+    Weight of each row in the loss.
 X_val : {array-like, sparse matrix} of shape (n_val, n_features), default=None
     Validation rows. With ``early_stopping=True`` they take the place of the random share: all
     rows of X are trained on. Otherwise their loss and score are only recorded. In a pipeline,
@@ -178,6 +184,16 @@ y_val : array-like of shape (n_val,) or (n_val, n_outputs), default=None
     Their labels or targets. Labels must occur in y.
 sample_weight_val : array-like of shape (n_val,), default=None
     Their weights, by themselves: class weights are for the rows of X.""",
+    "errors": """\
+ValueError
+    For invalid parameters or data, such as targets for which the loss is not defined, or if
+    training diverged to weights that are not finite.
+RuntimeError
+    If ``device="cuda"`` cannot be used; the message says what is missing and what to do.
+MemoryError
+    If the GPU has too little memory for a batch.
+
+After any of these exceptions, the estimator is unchanged.""",
 }
 
 

@@ -146,10 +146,20 @@ def _hint(estimator):
     for value in (estimator.activation, estimator.output_activation):
         if hint := activations.hint(value):
             return hint
-    rate = estimator.learning_rate
-    if isinstance(rate, Real):
-        return f"It is the schedule of the rate. For a number, write learning_rate_init={rate}."
-    return ""
+    for value in (loss, estimator.solver, estimator.learning_rate):
+        if isinstance(value, type) and issubclass(value, Loss | Optimizer | Schedule):
+            return f"That is a class: write {value.__name__}()."
+    return hint_of_rate(estimator.learning_rate)
+
+
+def hint_of_rate(learning_rate: object) -> str:
+    """Return advice about a number as `learning_rate`, or an empty string."""
+    if not isinstance(learning_rate, Real):
+        return ""
+    return (
+        "learning_rate is the schedule of the rate. For a number, write "
+        f"learning_rate_init={learning_rate}."
+    )
 
 
 def name_the_nearest(error: ValueError, estimator: BaseMLP, names: Iterable[str]) -> None:

@@ -75,7 +75,7 @@ def problem_of(
     ValueError
         If the data do not fit it, or are not finite.
     """
-    _check_estimator(estimator)
+    check_fitted(estimator)
     # A copy, since parameters may have been set after the fit.
     model, encoder = model_of(estimator), copy(estimator)
     network = model.network
@@ -116,7 +116,7 @@ def model_and_rows(estimator: BaseMLP, X: MatrixLike) -> tuple[FittedNetwork, An
     TypeError, NotFittedError, ValueError
         As in `problem_of`.
     """
-    _check_estimator(estimator)
+    check_fitted(estimator)
     rows = row_access(validated(estimator, X, reset=False))
     model = model_of(estimator)
     return model, rows.astype(model.dtype, copy=False)
@@ -177,11 +177,29 @@ def device_of(estimator: BaseMLP, problem: Problem) -> Device:
     )
 
 
-def _check_estimator(estimator):
+def check_ours(estimator: object) -> None:
+    """Check that an object is an estimator of this package.
+
+    Raises
+    ------
+    TypeError
+        If it is not, perhaps because it is a pipeline.
+    """
     if not isinstance(estimator, BaseMLP):
         raise TypeError(
             "Expected an MLPClassifier or MLPRegressor of fastmlp, got "
             f"{type(estimator).__name__}. Of a pipeline, give the last step and the data as the "
             "steps before transform them."
         )
+
+
+def check_fitted(estimator: object) -> None:
+    """Check that an object is an estimator of this package that has been fitted.
+
+    Raises
+    ------
+    TypeError, NotFittedError
+        If it is not.
+    """
+    check_ours(estimator)
     check_is_fitted(estimator)

@@ -186,14 +186,10 @@ class MLPRegressor(RegressorMixin, BaseMLP):
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Training data. float32 and float64 are kept, everything else becomes float64. Sparse
-            matrices are not densified.
+        {rows}
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Targets.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weight of each row in the loss.
-        {validation}
+        {weights}
 
         Returns
         -------
@@ -202,9 +198,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
 
         Raises
         ------
-        ValueError
-            For invalid parameters or data, for targets for which the loss is not defined, or if
-            training diverged to weights that are not finite. The estimator is then unchanged.
+        {errors}
         """
         return self._fit(X, y, sample_weight, Given(X_val, y_val, sample_weight_val))
 

@@ -6,19 +6,25 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from hashlib import blake2b
+from hashlib import sha256
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy.sparse import issparse
 
+from ..devices import on_host
 from ..devices.device import Device
+from ..devices.functions import contents
 from ..training import EpochState, OptimizerState, Rows
 
 if TYPE_CHECKING:
     from .base import BaseMLP
 
-#: Parameters that change no bit of the result. The random generator's state is in the snapshot.
+#: Parameters that change no bit of the result, or are described by something else.
 _FREE = {"random_state", "n_jobs", "verbose", "device"}
+#: Most bytes of X that are copied at once.
+_BLOCK_BYTES = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -64,7 +70,8 @@ class Snapshot:
             )
             raise ValueError(
                 f"The checkpoint is of another fit. {changes}. Fit with what it was made with, or "
-                "delete it to begin from the start."
+                "delete it to begin from the start. For several fits, as in a search, let the path "
+                "of the Checkpoint be a folder: each fit then has a file of its own."
             )
 
 
@@ -127,34 +134,83 @@ def with_moments(device: Device) -> OptimizerState:
 
 
 def description(estimator: BaseMLP, device: str, rows: Rows, fresh: bool) -> dict[str, str]:
-    """Return what determines the bits of a fit, as text.
+    """Return what determines the bits of a fit that is going on, as text.
 
     Parameters
     ----------
     estimator : MLPClassifier or MLPRegressor
-        Its parameters are compared by their text, functions by name.
+        Its parameters are compared by their text, custom functions by what they compute. A random
+        generator is not compared.
     device : str
         The name of the device that trains.
     rows : Rows
-        The training rows. Of X only shape and dtype count: reading it may take longer than an
-        epoch.
+        The training rows. All of them are read, which takes a second or two per gigabyte.
     fresh : bool
         Whether the fit begins with new weights.
     """
     parameters = {
-        f"parameter {name}": re.sub(r" at 0x\w+", "", repr(value))
+        f"parameter {name}": _text(value)
         for name, value in estimator.get_params(deep=False).items()
         if name not in _FREE
     }
+    if isinstance(estimator.random_state, Integral):  # the state of a generator is in the snapshot
+        parameters["parameter random_state"] = str(estimator.random_state)
+    X, begins_with = on_host(rows.X), "new weights"
+    if not fresh:
+        begins_with = f"those of an earlier fit, {_short(_text(estimator._running.start))}"
     return parameters | {
         "estimator": type(estimator).__name__,
         "device": device,
-        "X": f"{rows.X.dtype} {rows.X.shape}",
+        "X": f"{X.dtype} {X.shape} {_digest_of_rows(X)}",
         "targets": _digest(rows.targets),
         "weights of the rows": "none" if rows.weights is None else _digest(rows.weights),
-        "begins with": "new weights" if fresh else "those of an earlier fit",
+        "begins with": begins_with,
     }
 
 
+def identifier(estimator: BaseMLP, rows: Rows, fresh: bool) -> str:
+    """Return a name for a fit that is going on, for files: the same if the fit is.
+
+    Other than in `description`, the state of a random generator is part of it, except that of
+    ``random_state=None``, which is another one in every process.
+    """
+    parts = description(estimator, estimator.device, rows, fresh)
+    if isinstance(estimator.random_state, np.random.RandomState):
+        _, keys, *place = estimator.random_state.get_state()
+        parts["random state"] = f"{_digest(keys)} {place}"
+    return _short(repr(sorted(parts.items())))
+
+
+def _text(value):
+    """Return the text of a parameter's value, with digests of arrays and functions."""
+    if isinstance(value, np.ndarray) and not value.dtype.hasobject:
+        return f"array {value.dtype} {value.shape} {_digest(value)}"
+    if isinstance(value, list | tuple):
+        return f"{type(value).__name__}({', '.join(map(_text, value))})"
+    text = _without_addresses(repr(value))
+    if getattr(value, "custom", False):
+        text += f" {_short(repr((contents(value.function), contents(value.derivative))))}"
+    return text
+
+
+def _without_addresses(text):
+    return re.sub(r" at 0x\w+", "", text)
+
+
+def _short(text):
+    return sha256(_without_addresses(text).encode()).hexdigest()[:16]
+
+
+def _digest_of_rows(X):
+    """Return a digest of all rows, of which few are copied at a time."""
+    if issparse(X):
+        return " ".join(map(_digest, (X.indptr, X.indices, X.data)))
+    digest = sha256()
+    few = max(1, _BLOCK_BYTES // max(1, X[:1].nbytes))
+    for first in range(0, len(X), few):
+        digest.update(np.ascontiguousarray(X[first : first + few]).data)
+    return digest.hexdigest()[:16]
+
+
 def _digest(array):
-    return blake2b(np.ascontiguousarray(array).data, digest_size=8).hexdigest()
+    return sha256(np.ascontiguousarray(array).data).hexdigest()[:16]

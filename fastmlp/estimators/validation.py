@@ -13,7 +13,7 @@ from scipy.sparse import issparse
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import validate_data
 
-from ..devices import is_on_gpu, load
+from ..devices import in_place, is_on_gpu
 from ..devices.compressed import check_indices
 from .missing import add_advice
 
@@ -40,18 +40,13 @@ def validated(estimator, X, *y, reset, **checks):
         raise
 
 
-def on_host(array):
-    """Return the array itself, or a copy on the host if it is on a GPU."""
-    return load("cuda").to_host(array) if is_on_gpu(array) else array
-
-
 def _validated_on_gpu(estimator, X, *y, reset, multi_output=False, y_numeric=False, **checks):
     """Return X in the form for the CUDA device, in place, and y on the host.
 
     scikit-learn's validation gets a stand-in with the shape of X. X is not checked for non-finite
     values: the fit fails if the weights become non-finite.
     """
-    X = load("cuda").in_place(X)
+    X = in_place(X)
     stand_in = np.broadcast_to(X.dtype.type(0), X.shape)
     checked = validate_data(
         estimator, stand_in, *y, reset=reset,

@@ -8,6 +8,7 @@ from sklearn.utils import check_random_state, shuffle
 
 from ..estimators.base import BaseMLP
 from ..estimators.parameters import batch_rows
+from ..estimators.problem import check_ours
 from ..estimators.types import LabelsLike, MatrixLike, WeightsLike
 from ..schedules import Schedule
 from ._steps import for_partial_fits
@@ -101,6 +102,8 @@ def learning_rate_range(
 
     Raises
     ------
+    TypeError
+        If it is no estimator of fastmlp.
     ValueError
         If the solver is "lbfgs", if not ``0 < least < most`` or ``steps >= 3``, or for the same
         reasons as in `fit`.
@@ -116,6 +119,7 @@ def learning_rate_range(
     True
     >>> classifier = classifier.set_params(learning_rate_init=found.suggestion)
     """
+    check_ours(estimator)
     if estimator.solver == "lbfgs":
         raise ValueError("Solver 'lbfgs' has no learning rate.")
     if not (0 < least < most and steps >= 3):

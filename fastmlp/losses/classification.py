@@ -50,8 +50,8 @@ class Focal(Loss):
     """-t (1 - p)^γ log p, summed over the classes: rows that are classified well weigh little.
 
     For rare classes among many easy rows; probabilities are less extreme than the true ones. Lin,
-    Goyal, Girshick, He and Dollár, "Focal loss for dense object detection", 2017, without its class
-    weights α.
+    Goyal, Girshick, He and Dollár, "Focal loss for dense object detection", 2017. Its balance α is
+    the estimator's parameter `class_weight`: for two classes, ``{1: alpha, 0: 1 - alpha}``.
 
     Parameters
     ----------

@@ -88,8 +88,10 @@ class Optimizer:
         return table
 
 
-def check_number(optimizer, field, least, most, closed=False):
+def check_number(optimizer, field, least, most, closed=False, above=False):
     """Check that a field is a number in [least, most), or in [least, most] if closed.
+
+    With `above`, it must not be `least` itself.
 
     Raises
     ------
@@ -97,9 +99,11 @@ def check_number(optimizer, field, least, most, closed=False):
         If it is not.
     """
     value = getattr(optimizer, field)
-    if isinstance(value, Real) and (least <= value < most or (closed and value == most)):
-        return
-    bound = f"[{least}, {most}{']' if closed else ')'}"
+    if isinstance(value, Real):
+        lower = value > least if above else value >= least
+        if lower and (value < most or (closed and value == most)):
+            return
+    bound = f"{'(' if above else '['}{least}, {most}{']' if closed else ')'}"
     raise ValueError(f"{optimizer!r}: {field} must be a number in {bound}.")
 
 
@@ -153,7 +157,7 @@ class Adam(Optimizer):
     beta_2 : float, default=0.999
         β₂, the decay of the average of squared gradients, in [0, 1).
     epsilon : float, default=1e-8
-        ε, added to the root of that average, at least 0.
+        ε, added to the root of that average, greater than 0.
     """
 
     beta_1: float = 0.9
@@ -166,7 +170,7 @@ class Adam(Optimizer):
     def __post_init__(self):
         check_number(self, "beta_1", 0, 1)
         check_number(self, "beta_2", 0, 1)
-        check_number(self, "epsilon", 0, math.inf)
+        check_number(self, "epsilon", 0, math.inf, above=True)
 
     @property
     def decays(self) -> tuple[float, float]:
@@ -312,7 +316,7 @@ class RMSprop(Optimizer):
     rho : float, default=0.9
         ρ, the decay of the average of squared gradients, in [0, 1).
     epsilon : float, default=1e-8
-        ε, added to the root of that average, at least 0.
+        ε, added to the root of that average, greater than 0.
     """
 
     rho: float = 0.9
@@ -321,7 +325,7 @@ class RMSprop(Optimizer):
 
     def __post_init__(self):
         check_number(self, "rho", 0, 1)
-        check_number(self, "epsilon", 0, math.inf)
+        check_number(self, "epsilon", 0, math.inf, above=True)
 
     def numbers_at(self, steps: np.ndarray) -> tuple[Any, ...]:
         """Return ρ, 1 - ρ, ε."""
@@ -338,14 +342,14 @@ class Adagrad(Optimizer):
     Parameters
     ----------
     epsilon : float, default=1e-10
-        ε, added to the root of that sum, at least 0.
+        ε, added to the root of that sum, greater than 0.
     """
 
     epsilon: float = 1e-10
     name, moments = "adagrad", 1
 
     def __post_init__(self):
-        check_number(self, "epsilon", 0, math.inf)
+        check_number(self, "epsilon", 0, math.inf, above=True)
 
     def numbers_at(self, steps: np.ndarray) -> tuple[Any, ...]:
         """Return ε."""

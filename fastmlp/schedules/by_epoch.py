@@ -17,10 +17,10 @@ class ByEpoch(Schedule):
     Parameters
     ----------
     factor : float
-        Of each reduction, in (0, 1].
+        Of each reduction, in [0, 1].
     """
 
-    initial: float = field(default=0.0, kw_only=True, repr=False)
+    initial: float = field(default=0.0, kw_only=True)
     #: Epochs so far.
     done: int = field(default=0, kw_only=True, repr=False, compare=False)
     factor: float = 0.1
@@ -101,6 +101,8 @@ class Plateau(ByEpoch):
         Smallest decrease below the best loss that counts as an improvement, at least 0.
     least : float, default=0.0
         Fraction of η₀ below which η does not fall, in [0, 1].
+    cooldown : int, default=0
+        Epochs after a reduction that do not count as epochs without improvement.
 
     Examples
     --------
@@ -115,16 +117,19 @@ class Plateau(ByEpoch):
     patience: int = 4
     threshold: float = 1e-4
     least: float = 0.0
-    #: The best loss so far, epochs in a row without improvement, and reductions.
+    cooldown: int = 0
+    #: The best loss so far, epochs in a row without improvement, reductions, and cooldown left.
     best: float = field(default=math.inf, kw_only=True, repr=False, compare=False)
     stalled: int = field(default=0, kw_only=True, repr=False, compare=False)
     reduced: int = field(default=0, kw_only=True, repr=False, compare=False)
+    cooling: int = field(default=0, kw_only=True, repr=False, compare=False)
 
     def __post_init__(self):
         super().__post_init__()
         check_number(self, "patience", 0, math.inf)
         check_number(self, "threshold", 0, math.inf)
         check_number(self, "least", 0, 1, closed=True)
+        check_number(self, "cooldown", 0, math.inf)
 
     @property
     def reductions(self) -> int:
@@ -138,8 +143,14 @@ class Plateau(ByEpoch):
 
     def advanced(self, loss: float) -> Self:
         """Return the schedule of the next epoch."""
-        if loss < self.best - self.threshold:
-            return replace(self, best=loss, stalled=0)
-        if self.stalled < self.patience:
-            return replace(self, stalled=self.stalled + 1)
-        return replace(self, stalled=0, reduced=self.reduced + 1)
+        improved = loss < self.best - self.threshold
+        stalled = 0 if improved or self.cooling > 0 else self.stalled + 1
+        following = replace(
+            self,
+            best=loss if improved else self.best,
+            stalled=stalled,
+            cooling=max(0, self.cooling - 1),
+        )
+        if stalled <= self.patience:
+            return following
+        return replace(following, stalled=0, reduced=self.reduced + 1, cooling=self.cooldown)

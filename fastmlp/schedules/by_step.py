@@ -23,7 +23,7 @@ class ByStep(Schedule):
     """
 
     epochs: int | None = field(default=None, kw_only=True)
-    initial: float = field(default=0.0, kw_only=True, repr=False)
+    initial: float = field(default=0.0, kw_only=True)
     #: T, the number of steps that are planned.
     total: int = field(default=1, kw_only=True, repr=False, compare=False)
 
@@ -80,14 +80,15 @@ class Cosine(ByStep):
 class OneCycle(ByStep):
     """The factor rises along a cosine from 1 / d to 1, then falls to 1 / (d e).
 
-    So η₀ is the largest η. Momentum stays as it is. Smith and Topin, "Super-convergence: very fast
+    So η₀ is the largest η. The paper also lowers the momentum while η rises; here it stays as it
+    is, as with PyTorch's ``cycle_momentum=False``. Smith and Topin, "Super-convergence: very fast
     training of neural networks using large learning rates", 2018, with cosines instead of lines as
     in PyTorch.
 
     Parameters
     ----------
     rise : float, default=0.3
-        Fraction of the steps in which it rises, in (0, 1).
+        Fraction of the steps in which it rises, in [0, 1).
     start_divisor : float, default=25.0
         d, by which η₀ is divided at the start; at least 1.
     end_divisor : float, default=1e4

@@ -37,7 +37,7 @@ class WarmUp(Schedule):
     then: Schedule = field(default_factory=Constant)
     epochs: float = 5
     start: float = 0.01
-    initial: float = field(default=0.0, kw_only=True, repr=False)
+    initial: float = field(default=0.0, kw_only=True)
     #: W, steps of the warm-up, and epochs so far.
     steps: int = field(default=0, kw_only=True, repr=False, compare=False)
     done: int = field(default=0, kw_only=True, repr=False, compare=False)

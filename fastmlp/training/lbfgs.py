@@ -50,11 +50,14 @@ def fit_lbfgs(
         best.nit += 1
         if progress is not None:
             progress.epochs, progress.loss = best.nit, float(intermediate_result.fun)
-        if validate is not None and progress is not None:
-            measured = validate(intermediate_result.x.astype(device.dtype))
-            progress.record_validation(*measured, tol, epoch=best.nit)
         running = False
-        stopped = observer.ended(lambda: intermediate_result.x.astype(device.dtype))
+        try:
+            if validate is not None and progress is not None:
+                measured = validate(intermediate_result.x.astype(device.dtype))
+                progress.record_validation(*measured, tol, epoch=best.nit)
+            stopped = observer.ended(lambda: intermediate_result.x.astype(device.dtype))
+        except StopIteration as error:  # SciPy would take it for the one below
+            raise RuntimeError("a callback or scorer raised StopIteration") from error
         if stopped:
             raise StopIteration
 
