@@ -11,6 +11,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+from designs import named
 from laws import (
     CLOSE,
     WIDE,
@@ -23,7 +24,6 @@ from numba.core import event
 from numba.core.errors import TypingError
 from scipy import sparse
 from sklearn.base import clone
-from tasks import named
 
 from fastmlp import MLPRegressor, activations, devices, losses
 from fastmlp._jit import kernel
