@@ -63,5 +63,14 @@ def named(value):
 
 
 def covering(names, *tables, apart=()):
-    """Run a test on the rows of a covering design; `names` are the parameters', with commas."""
-    return pytest.mark.parametrize(names, pairwise(*tables, apart=apart), ids=named)
+    """Run a test on the rows of a covering design.
+
+    `names` are those of the parameters, one for each table. "task kind, device" are two tables: the
+    first one has tuples of a task and a kind.
+    """
+    groups = [group.split() for group in names.split(",")]
+    rows = [
+        list(chain(*(v if len(g) > 1 else [v] for g, v in zip(groups, row, strict=True))))
+        for row in pairwise(*tables, apart=apart)
+    ]
+    return pytest.mark.parametrize(list(chain(*groups)), rows, ids=named)

@@ -3,7 +3,6 @@
 `laws.py` has the same for devices.
 """
 
-import re
 import warnings
 from typing import NamedTuple
 
@@ -23,11 +22,6 @@ DEVICES_FOR_LONG_FITS = [
 ]
 #: Those that take a sparse X.
 SPARSE_DEVICES = [name for name in DEVICES if name != "cuda"]
-
-
-def named(value):
-    """What a test is called for a parameter: without the address where it happens to lie."""
-    return getattr(value, "__name__", None) or re.sub(r" at 0x\w+", "", str(value), flags=re.I)
 
 
 class Task(NamedTuple):

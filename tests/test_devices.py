@@ -227,15 +227,14 @@ def test_long_batches_are_cut_into_blocks(monkeypatch, optimizer, activation, we
     assert_equals_reference("cpu", network, data, CLOSE[dtype], **settings)
 
 
-# Every optimiser in both dtypes: in the first of these laws.
 @covering(
-    "optimizer, regularization, dtype",
+    "optimizer, device form, regularization, dtype",
     OPTIMIZERS,
-    ["without limits", "everything"],  # the latter need the whole gradient before an update
+    FORMS,
+    ["without limits", "everything"],
     DTYPES,
-    apart=[{0, 2}, {0, 1}] if JIT_DISABLED else [{0, 2}],
+    apart=[{0, 1}, {0, 2}, {0, 3}] if JIT_DISABLED else [],
 )
-@pytest.mark.parametrize(("device", "form"), FORMS)
 def test_regularization_equals_reference(device, form, optimizer, regularization, dtype):
     """Penalties, decay, limits and dropout, through more than a panel and in several chunks."""
     network = Network((5, WIDE + 3, 3, 2), (activations.Maxout(), "swish"), "huber")

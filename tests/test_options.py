@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from designs import covering
 from tasks import DEVICES, TASKS
 
 from fastmlp import losses, optimizers, schedules
@@ -50,7 +51,7 @@ OPTIONS = {
     "dropout": ("squared_error", {"dropout": 0.3}, {}),
     "input_dropout": ("squared_error", {"input_dropout": 0.3}, {}),
 }
-every_option = pytest.mark.parametrize(("task", "settings", "along"), OPTIONS.values(), ids=OPTIONS)
+every_option = pytest.mark.parametrize("option", OPTIONS)
 
 
 def fitted(task, dtype=np.float64, fit=None, **settings):
@@ -68,10 +69,9 @@ def same(one, other):
     return all(map(np.array_equal, one, other))
 
 
-@every_option
-@pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("dtype", [pytest.param(np.float32, marks=pytest.mark.slow), np.float64])
-def test_it_changes_the_result(dtype, device, task, settings, along):
+@covering("option, dtype, device", OPTIONS, [np.float32, np.float64], DEVICES)
+def test_it_changes_the_result(option, dtype, device):
+    task, settings, along = OPTIONS[option]
     plain, _ = fitted(task, dtype, device=device, **along)
     changed, _ = fitted(task, dtype, device=device, **along, **settings)
     assert not same(changed, plain)
@@ -79,8 +79,9 @@ def test_it_changes_the_result(dtype, device, task, settings, along):
 
 
 @every_option
-def test_at_its_default_it_changes_nothing(task, settings, along):
+def test_at_its_default_it_changes_nothing(option):
     """Neither the result nor the random numbers that are drawn."""
+    task, settings, along = OPTIONS[option]
     plain, drawn = fitted(task, **along)
     defaults = {name: getattr(TASKS[task].ours(), name) for name in settings}
     left_alone, drawn_then = fitted(task, **{**along, **defaults})
@@ -92,7 +93,8 @@ def test_at_its_default_it_changes_nothing(task, settings, along):
 @every_option
 @pytest.mark.slow
 @pytest.mark.compiled
-def test_threads_change_no_bit(task, settings, along, monkeypatch):
+def test_threads_change_no_bit(option, monkeypatch):
+    task, settings, along = OPTIONS[option]
     monkeypatch.setattr(cpu, "TEAM_WORK", 0)
     results = [fitted(task, n_jobs=n_jobs, **along, **settings)[0] for n_jobs in (1, 2, 3)]
     for result in results[1:]:
