@@ -3,13 +3,11 @@
 `laws.py` has the same for devices.
 """
 
-import warnings
 from typing import NamedTuple
 
 import numpy as np
 import pytest
 import sklearn.neural_network as sk
-from sklearn.exceptions import ConvergenceWarning
 
 import fastmlp
 from fastmlp._jit import JIT_DISABLED
@@ -101,17 +99,6 @@ def assert_same_fit(ours, theirs, X, **tolerance):
 
 
 # ---- fits that a test repeats in another process -------------------------------------------------
-
-
-def weights_after_a_fit(device):
-    """The weights of a small network that was trained on this device."""
-    X = np.random.default_rng(0).standard_normal((40, 5))
-    settings = {"activation": "tanh", "max_iter": 5, "random_state": 0, "device": device}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        model = fastmlp.MLPRegressor(hidden_layer_sizes=(20,), **settings)
-        model.fit(X, X[:, :3] * X[:, 3:4])
-    return np.concatenate([weights.ravel() for weights in model.coefs_])
 
 
 def outputs_of_a_gpu(seed):

@@ -193,6 +193,7 @@ PYTORCH = {
 }  # fmt: skip
 
 
+@pytest.mark.slow  # to import PyTorch takes seconds
 @pytest.mark.filterwarnings("ignore:The epoch parameter in")  # by PyTorch, of its own code
 @pytest.mark.parametrize("name", PYTORCH)
 def test_rates_are_pytorchs(name):
