@@ -1,5 +1,6 @@
 """What all tests share: the compiled-only mark, and the devices at hand."""
 
+import gc
 import sys
 from collections import Counter
 from pathlib import Path
@@ -15,8 +16,14 @@ if config.ENABLE_CUDASIM:
     sys.setswitchinterval(2e-5)
 
 
-#: Fixtures whose tests start processes that compile a package of their own.
-PROCESSES = {"fresh", "warmed_once"}
+#: Fixtures that take seconds: processes that compile a package of their own, and PyTorch.
+SLOW = {"fresh", "warmed_once", "torch"}
+
+
+def pytest_collection_finish(session):
+    # The tests themselves are no garbage: without them, each collection takes half the time.
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(items):
@@ -26,7 +33,7 @@ def pytest_collection_modifyitems(items):
         parameters = item.callspec.params if hasattr(item, "callspec") else {}
         if parameters.get("device") == "cuda":
             item.add_marker("gpu")
-        if not PROCESSES.isdisjoint(getattr(item, "fixturenames", ())):
+        if not SLOW.isdisjoint(getattr(item, "fixturenames", ())):
             item.add_marker("slow")
         if JIT_DISABLED and item.get_closest_marker("compiled"):
             item.add_marker(compiled)

@@ -20,7 +20,7 @@ from unittest import mock
 
 from numba.core import config
 
-AMPERE, HOPPER = (8, 0), (9, 0)
+AMPERE, HOPPER = GPUS = (8, 0), (9, 0)
 DOUBLE = r"D(ADD|MUL|FMA|SETP|MNMX|MMA)\b|MUFU\.\w*64H|(F2F|F2I|I2F|FRND)\..*F64"
 
 

@@ -4,6 +4,7 @@ A law holds for every row of a table. `tasks.py` has the same for estimators.
 """
 
 import platform
+from dataclasses import replace
 
 import numpy as np
 from llvmlite import binding
@@ -50,6 +51,12 @@ PAIRS = [
 EVERYTHING = Regularization(
     l2=0.1, l1=0.02, weight_decay=0.1, clip_norm=0.3, max_norm=0.9, dropout=(0.2, 0.5, 0.1)
 )
+#: Limits need the whole gradient before the first update; without them, a batch is one pass.
+REGULARIZED = {
+    "penalty": Regularization(l2=0.01),
+    "without limits": replace(EVERYTHING, clip_norm=np.inf, max_norm=np.inf),
+    "everything": EVERYTHING,
+}
 #: The devices at hand that compile: all but the reference.
 FAST = [name for name in devices.present() if name != "reference"]
 DTYPES = [np.float32, np.float64]

@@ -3,14 +3,11 @@
 `laws.py` has the same for devices.
 """
 
-import re
-import warnings
 from typing import NamedTuple
 
 import numpy as np
 import pytest
 import sklearn.neural_network as sk
-from sklearn.exceptions import ConvergenceWarning
 
 import fastmlp
 from fastmlp import losses, optimizers, schedules
@@ -25,11 +22,6 @@ DEVICES_FOR_LONG_FITS = [
 ]
 #: Those that take a sparse X.
 SPARSE_DEVICES = [name for name in DEVICES if name != "cuda"]
-
-
-def named(value):
-    """What a test is called for a parameter: without the address where it happens to lie."""
-    return getattr(value, "__name__", None) or re.sub(r" at 0x\w+", "", str(value), flags=re.I)
 
 
 class Task(NamedTuple):
@@ -165,17 +157,6 @@ def left_behind(task, dtype=np.float64, fit=None, rows=60, **settings):
 
 
 # ---- fits that a test repeats in another process -------------------------------------------------
-
-
-def weights_after_a_fit(device):
-    """The weights of a small network that was trained on this device."""
-    X = np.random.default_rng(0).standard_normal((40, 5))
-    settings = {"activation": "tanh", "max_iter": 5, "random_state": 0, "device": device}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        model = fastmlp.MLPRegressor(hidden_layer_sizes=(20,), **settings)
-        model.fit(X, X[:, :3] * X[:, 3:4])
-    return np.concatenate([weights.ravel() for weights in model.coefs_])
 
 
 def outputs_of_a_gpu(seed):

@@ -6,6 +6,7 @@ from dataclasses import FrozenInstanceError
 
 import numpy as np
 import pytest
+from designs import covering, named
 from scipy import sparse
 from sklearn.base import clone
 from tasks import DEVICES, DEVICES_FOR_LONG_FITS, SPARSE_DEVICES, TASKS, outputs
@@ -15,7 +16,6 @@ from fastmlp.activations import (
     ELU,
     HIDDEN,
     OUTPUT,
-    Activation,
     Custom,
     LeakyReLU,
     Maxout,
@@ -166,10 +166,6 @@ def positive_slope(z):
 CUSTOM = Custom(softsign, softsign_slope)
 
 
-def named(value):
-    return repr(value).split("(function")[0] if isinstance(value, Activation) else str(value)
-
-
 #: Every activation there is, and what else an object can ask for.
 ALL = [*HIDDEN, Swish(beta=0.5, learnable=True), Maxout(3), CUSTOM]
 
@@ -213,12 +209,13 @@ def test_one_for_each_layer(device):
 # ---- in a fit -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("device", DEVICES_FOR_LONG_FITS)
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize(
-    "solver", ["adam", *(pytest.param(name, marks=pytest.mark.slow) for name in ("sgd", "lbfgs"))]
+@covering(
+    "activation, solver, dtype, device",
+    ALL,
+    ["adam", "sgd", "lbfgs"],
+    [np.float32, np.float64],
+    DEVICES,
 )
-@pytest.mark.parametrize("activation", ALL, ids=named)
 def test_every_solver_learns_with_it(activation, solver, dtype, device):
     """The loss falls, the dtype stays, and what activations learn is learned."""
     X, y, _ = TASKS["squared_error"].data(dtype)

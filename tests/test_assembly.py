@@ -1,19 +1,13 @@
 """Compiled code is what it should be: the instructions of its innermost loops."""
 
-import json
-import os
 import platform
 import re
-import subprocess
-import sys
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pytest
 from laws import DTYPES, FUSED, LOOPS, X86, computed
 from numba import from_dtype, types
-from tasks import weights_after_a_fit
 
 from fastmlp._jit import called
 from fastmlp.devices.cpu import loops
@@ -221,55 +215,3 @@ def test_tiles_stay_in_registers(dtype):
     for body in single + unrolled:
         vectors = [line for line in body if re.search(word.vector, line)]
         assert not [line for line in vectors if re.search(word.stack, line)]
-
-
-# Narrower processors
-
-
-class Processor(NamedTuple):
-    """One that Numba is told to compile for, and the bytes of its vectors."""
-
-    name: str
-    features: str
-    vector_bytes: int
-
-
-NARROWER = [
-    Processor("haswell", "+sse,+sse2,+sse3,+ssse3,+sse4.1,+sse4.2,+avx,+avx2,+fma", 32),
-    Processor("x86-64", "+sse,+sse2", 16),
-]
-PROGRAM = """
-import json, sys
-sys.path.insert(0, {folder!r})
-from tasks import weights_after_a_fit
-from fastmlp.devices.cpu.vectors import VECTOR_BYTES
-print(json.dumps([VECTOR_BYTES, weights_after_a_fit("cpu").tolist()]))
-"""
-
-
-def start(processor, cache):
-    environment = os.environ | {
-        "NUMBA_CPU_NAME": processor.name,
-        "NUMBA_CPU_FEATURES": processor.features,
-        "FASTMLP_CACHE_DIR": str(cache / processor.name),
-    }
-    program = PROGRAM.format(folder=str(Path(__file__).parent))
-    return subprocess.Popen(
-        [sys.executable, "-c", program], env=environment, stdout=subprocess.PIPE, text=True
-    )
-
-
-@pytest.mark.skipif(not X86, reason="only x86 has narrower processors of its kind")
-def test_narrower_processors_fit_the_same(tmp_path):
-    able = [p for p in NARROWER if p.vector_bytes <= VECTOR_BYTES]
-    children = [start(processor, tmp_path) for processor in able]
-    expected = weights_after_a_fit("reference")
-    try:
-        for processor, child in zip(able, children, strict=True):
-            output, _ = child.communicate(timeout=300)
-            vector_bytes, weights = json.loads(output)
-            assert vector_bytes == processor.vector_bytes
-            np.testing.assert_allclose(weights, expected, rtol=1e-9, atol=1e-12)
-    finally:
-        for child in children:
-            child.kill()

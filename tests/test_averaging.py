@@ -4,6 +4,7 @@ import pickle
 
 import numpy as np
 import pytest
+from designs import covering
 from sklearn.base import clone
 from tasks import DEVICES, TASKS, outputs
 
@@ -58,10 +59,7 @@ def test_average(decay, first, dtype):
 # ---- fits ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("solver", ["adam", "sgd"])
-@pytest.mark.parametrize("task", TASKS)
-@pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("dtype", DTYPES)
+@covering("task, solver, device, dtype", TASKS, ["adam", "sgd"], DEVICES, DTYPES)
 def test_a_fit_predicts_with_the_average(dtype, device, task, solver):
     X, y, _ = TASKS[task].data(dtype)
     settings = SETTINGS | {"solver": solver, "device": device}

@@ -4,6 +4,7 @@ import pickle
 
 import numpy as np
 import pytest
+from designs import covering
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.ensemble import BaggingClassifier
@@ -39,10 +40,7 @@ def assert_same(one, other):
     assert getattr(one, "validation_scores_", 0) == getattr(other, "validation_scores_", 0)
 
 
-@pytest.mark.parametrize("how", HOW)
-@pytest.mark.parametrize(("task", "given"), CASES, ids=str)
-@pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@covering("task given, how, dtype, device", CASES, HOW, [np.float64, np.float32], DEVICES)
 def test_equals_the_product_as_sample_weight(dtype, device, task, given, how):
     X, y, weights = TASKS[task].data(dtype)
     settings = SETTINGS | HOW[how] | {"device": device}

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from designs import covering
 from laws import (
     ACTIVATIONS,
     CLOSE,
@@ -47,15 +48,23 @@ SIMULATED = bool(config.ENABLE_CUDASIM)
 SMALL = layered.TILES[8][-1]
 
 
-@pytest.fixture(params=["one block", "many blocks"])
+REGIMES = {"one block": np.inf, "many blocks": 0}
+
+
+@pytest.fixture
+def in_regime(regime, monkeypatch):
+    """The regime that is the test's parameter of this name."""
+    monkeypatch.setattr(cuda, "SINGLE_BLOCK_WORK", REGIMES[regime])
+
+
+@pytest.fixture(params=REGIMES)
 def both_regimes(request, monkeypatch):
-    work = np.inf if request.param == "one block" else 0
-    monkeypatch.setattr(cuda, "SINGLE_BLOCK_WORK", work)
+    monkeypatch.setattr(cuda, "SINGLE_BLOCK_WORK", REGIMES[request.param])
 
 
 @pytest.fixture
 def many_blocks(monkeypatch):
-    monkeypatch.setattr(cuda, "SINGLE_BLOCK_WORK", 0)
+    monkeypatch.setattr(cuda, "SINGLE_BLOCK_WORK", REGIMES["many blocks"])
 
 
 def assert_trains_like_reference(network, rows=5, dtype=np.float64, **settings):
@@ -77,17 +86,18 @@ def in_fours(things):
 # ---- the same numbers as the reference -----------------------------------------------------------
 
 
-@pytest.mark.usefixtures("both_regimes")
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("four", in_fours(ACTIVATIONS), ids=str)
+# Not each activation with each loss: the simulator is slow, and test_devices.py has that on a GPU.
+@pytest.mark.usefixtures("in_regime")
+@covering("four, dtype, regime", in_fours(ACTIVATIONS), DTYPES, REGIMES)
 def test_activations(four, dtype):
     units = (3, *(4, 3, 5, 2)[: len(four)], 2)
     assert_trains_like_reference(Network(units, four, "squared_error"), dtype=dtype)
 
 
-@pytest.mark.parametrize("loss", LOSSES, ids=str)
-def test_losses(loss):
-    assert_trains_like_reference(Network((2, 3, 3), "tanh", loss))
+@pytest.mark.usefixtures("in_regime")
+@covering("loss, dtype, regime", LOSSES, DTYPES, REGIMES)
+def test_losses(loss, dtype):
+    assert_trains_like_reference(Network((2, 3, 3), "tanh", loss), dtype=dtype)
 
 
 @pytest.mark.parametrize(("loss", "output"), PAIRS)
@@ -95,9 +105,8 @@ def test_other_output_activations(loss, output):
     assert_trains_like_reference(Network((2, 3, 3), "tanh", loss, output), optimizer="sgd")
 
 
-@pytest.mark.usefixtures("both_regimes")
-@pytest.mark.parametrize("optimizer", optimizers.OPTIMIZERS)
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.usefixtures("in_regime")
+@covering("optimizer, dtype, regime", optimizers.OPTIMIZERS, DTYPES, REGIMES)
 def test_everything_at_once(optimizer, dtype):
     hidden = activations.Swish(learnable=True), "maxout"
     network = Network((3, 6, 4, 2), hidden, losses.Huber(0.5))
@@ -106,17 +115,17 @@ def test_everything_at_once(optimizer, dtype):
     )
 
 
-@pytest.mark.usefixtures("both_regimes")
-@pytest.mark.parametrize("batch_size", [1, 5, layered.LONGEST_BLOCK + 3])
-@pytest.mark.parametrize(
-    "units",
+@pytest.mark.usefixtures("in_regime")
+@covering(
+    "units, batch_size, regime",
     [
         (1, 1),
         (2, 1, 1, 2),
         (SMALL.columns - 1, SMALL.columns, SMALL.columns + 1, 2),
         (SMALL.depth + 1, SMALL.rows + 1, 3),
     ],
-    ids=str,
+    [1, 5, layered.LONGEST_BLOCK + 3],
+    REGIMES,
 )
 def test_awkward_shapes(units, batch_size):
     network = Network(units, "relu", "log_loss" if units[-1] > 1 else "squared_error")
@@ -166,8 +175,9 @@ def test_same_bits_from_run_to_run():
 
 
 @pytest.mark.usefixtures("both_regimes")
-def test_twenty_epochs():
-    assert_trains_like_reference(Network((2, 2, 1), "tanh", "squared_error"), 4, epochs=20)
+def test_many_epochs():
+    epochs = 8 if SIMULATED else 20
+    assert_trains_like_reference(Network((2, 2, 1), "tanh", "squared_error"), 4, epochs=epochs)
 
 
 @pytest.mark.usefixtures("both_regimes")

@@ -1,9 +1,11 @@
 """Formulas in CUDA kernels: as they are, they stay in registers and in their own dtype."""
 
 import inspect
+from operator import attrgetter
 
 import pytest
-from cuda_compiler import AMPERE, HOPPER, compiled, missing
+from cuda_compiler import GPUS, compiled, missing
+from designs import covering
 from numba import types
 
 from fastmlp.formulas import activations, elementary, losses, optimizers, random
@@ -36,13 +38,7 @@ ONE_RESULT = {
     elementary.erf,
     elementary.normal_cdf,
 }
-every_formula = pytest.mark.parametrize(
-    "formula",
-    sorted(TWO_RESULTS | ONE_RESULT, key=lambda formula: formula.__name__),
-    ids=lambda formula: formula.__name__,
-)
-every_dtype = pytest.mark.parametrize("dtype", [types.float32, types.float64], ids=str)
-every_gpu = pytest.mark.parametrize("cc", [AMPERE, HOPPER], ids=["sm_80", "sm_90"])
+DTYPES = [types.float32, types.float64]
 
 
 def elementwise(formula):
@@ -66,18 +62,16 @@ def arguments(formula, dtype):
     return dtype[::1], types.UniTuple(dtype, others), dtype[::1]
 
 
-@every_gpu
-@every_dtype
-@every_formula
+@covering(
+    "formula, dtype, cc", sorted(TWO_RESULTS | ONE_RESULT, key=attrgetter("__name__")), DTYPES, GPUS
+)
 def test_formulas_stay_in_registers_and_in_their_dtype(formula, dtype, cc):
     code = compiled(elementwise(formula), arguments(formula, dtype), cc)
     assert (code.spills, code.stack) == (0, 0)
     assert (".f64" in code.ptx) == (dtype == types.float64)
 
 
-@every_gpu
-@every_dtype
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@covering("name, dtype, cc", OPTIMIZERS, DTYPES, GPUS)
 def test_steps_of_optimisers_stay_in_registers_and_in_their_dtype(name, dtype, cc):
     formula, moments = optimizers.FORMULAS[name], OPTIMIZERS[name].moments
 
@@ -95,7 +89,7 @@ def test_steps_of_optimisers_stay_in_registers_and_in_their_dtype(name, dtype, c
     assert (".f64" in code.ptx) == (dtype == types.float64)
 
 
-@every_gpu
+@pytest.mark.parametrize("cc", GPUS, ids=str)
 def test_random_words_are_integers_of_32_bits(cc):
     def kernel(threshold, seed, step, row, kept):
         i = cuda.grid(1)

@@ -5,7 +5,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from cuda_compiler import AMPERE, HOPPER, compiled, missing
+from cuda_compiler import AMPERE, GPUS, compiled, missing
+from designs import covering
 from numba import boolean, from_dtype, int32, int64
 
 from fastmlp import _cache
@@ -41,9 +42,8 @@ FULL = {
     "dropping": True,
     "optimizer": "sgd",
 }
-KINDS = pytest.mark.parametrize("settings", [PLAIN, FULL], ids=["plain", "full"])
-DTYPES = pytest.mark.parametrize("dtype", [np.float32, np.float64])
-GPUS = pytest.mark.parametrize("cc", [AMPERE, HOPPER], ids=["sm_80", "sm_90"])
+KINDS = {"plain": PLAIN, "full": FULL}
+DTYPES = [np.float32, np.float64]
 
 
 EVERY_TILE = [] if missing() else [
@@ -52,8 +52,8 @@ EVERY_TILE = [] if missing() else [
 ]  # fmt: skip
 
 
-def kind_of(settings, dtype):
-    return Kind(np.dtype(dtype), **settings)
+def kind_of(name, dtype):
+    return Kind(np.dtype(dtype), **KINDS[name])
 
 
 def types_of(dtype):
@@ -88,12 +88,10 @@ def assert_stays_in_registers(code, dtype, registers):
     assert (code.fp64 == 0) == (dtype == np.float32)
 
 
-@GPUS
-@DTYPES
-@KINDS
-def test_phases(settings, dtype, cc):
+@covering("kind, dtype, cc", KINDS, DTYPES, GPUS)
+def test_phases(kind, dtype, cc):
     """Each a kernel of blocks of 256 threads, of which a multiprocessor holds several."""
-    kernels = phases.kernels(kind_of(settings, dtype))
+    kernels = phases.kernels(kind_of(kind, dtype))
     for name, signature in phase_signatures(dtype).items():
         code = compiled(getattr(kernels, name), signature, cc)
         assert (code.spills, code.stack, code.local) == (0, 0, 0), name
@@ -102,42 +100,38 @@ def test_phases(settings, dtype, cc):
             assert code.fp64 == 0, name
 
 
-@GPUS
-@KINDS
-@pytest.mark.parametrize(("dtype", "tile"), EVERY_TILE, ids=str)
-def test_products(dtype, tile, settings, cc):
+@covering("dtype tile, kind, cc", EVERY_TILE, KINDS, GPUS)
+def test_products(dtype, tile, kind, cc):
     _, vector, matrix, position, _, network = types_of(dtype)
-    kind = kind_of(settings, dtype)
+    made = kind_of(kind, dtype)
     kernels = {
         phases.forward_kernel: (*network, int64),
         phases.backward_kernel: (*network, int64),
     }
-    if settings is PLAIN:  # it knows of no formula
+    if kind == "plain":  # it knows of no formula
         gradient = position, int64[:, ::1], matrix, vector, vector, int64, boolean
         kernels[phases.gradient_kernel] = gradient
     for make, signature in kernels.items():
-        code = compiled(make(kind, tile), signature, cc)
-        blocks = 8 // kind.dtype.itemsize
+        code = compiled(make(made, tile), signature, cc)
+        blocks = 8 // made.dtype.itemsize
         assert_stays_in_registers(code, dtype, min(255, 65536 // (blocks * tile.threads)))
         assert code.shared <= 48 << 10
         # Several steps are unrolled; both factors come out of shared memory by sixteen bytes.
         steps = min(tiles.UNROLLED // tile.square, tile.depth // tile.groups)
-        assert code.count("LDS.128") == steps * 2 * tile.square * kind.dtype.itemsize // 16
+        assert code.count("LDS.128") == steps * 2 * tile.square * made.dtype.itemsize // 16
         assert code.count("FFMA" if dtype == np.float32 else "DFMA") >= steps * tile.square**2
 
 
-@GPUS
-@DTYPES
-@KINDS
-def test_single_block(settings, dtype, cc):
+@covering("kind, dtype, cc", KINDS, DTYPES, GPUS)
+def test_single_block(kind, dtype, cc):
     real, vector, matrix, position, order, _ = types_of(dtype)
-    kind = kind_of(settings, dtype)
+    made = kind_of(kind, dtype)
     signature = (
         position, int32[:, ::1], matrix, vector, vector, vector, matrix, real, real,
         matrix, matrix, vector, order, vector, real, matrix,
     )  # fmt: skip
-    code = compiled(single_block.single_block(kind), signature, cc)
-    threads = single_block.threads_of(kind)
+    code = compiled(single_block.single_block(made), signature, cc)
+    threads = single_block.threads_of(made)
     assert_stays_in_registers(code, dtype, 65536 // threads // 8 * 8)
 
 
@@ -152,7 +146,7 @@ def test_kernels_are_kept_on_disk(monkeypatch, tmp_path):
     monkeypatch.setenv("FASTMLP_CACHE_DIR", str(tmp_path))
     monkeypatch.setattr(_cache, "CACHE", _cache.CacheFolders())
     signature = phase_signatures(np.float32)["collect"]
-    compiled = phases.kernels(kind_of(PLAIN, np.float32)).collect
+    compiled = phases.kernels(kind_of("plain", np.float32)).collect
     options = compiled.targetoptions
     assert not options["lto"]  # or a GPU would run other code than what these tests look at
     kernel = Kernel(compiled.py_func, signature, **options)
@@ -170,14 +164,14 @@ def test_kernels_are_kept_on_disk(monkeypatch, tmp_path):
 
 def test_own_functions_are_not_kept_on_disk():
     own = Own.of(Custom(lambda z: z, lambda z: 1.0))
-    assert kind_of(PLAIN, np.float32).name
-    assert kind_of(PLAIN | {"loss": own}, np.float32).name is None
-    assert kind_of(PLAIN | {"activations": (own,)}, np.float32).name is None
+    assert kind_of("plain", np.float32).name
+    for changed in ({"loss": own}, {"activations": (own,)}):
+        assert Kind(np.dtype(np.float32), **PLAIN | changed).name is None
 
 
 def test_a_spill_would_be_seen():
     """The same kernel for more threads than there are registers for."""
-    kind = kind_of(FULL, np.float64)
+    kind = kind_of("full", np.float64)
     network = types_of(np.float64)[-1]
     large = tiles.TILES[8][0]
     kernel = phases.forward_kernel(kind, large)

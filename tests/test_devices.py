@@ -1,11 +1,10 @@
-"""Every device under the same laws: every activation x loss x optimiser x dtype, awkward shapes."""
+"""Every device under the same laws: activations, losses, optimisers, dtypes, awkward shapes."""
 
-import itertools
-from dataclasses import replace
 from inspect import signature
 
 import numpy as np
 import pytest
+from designs import covering
 from laws import (
     ACTIVATIONS,
     CLOSE,
@@ -15,6 +14,7 @@ from laws import (
     FEW,
     LOSSES,
     PAIRS,
+    REGULARIZED,
     WIDE,
     assert_equals_reference,
     make_data,
@@ -35,36 +35,13 @@ from fastmlp.optimizers import OPTIMIZERS
 from fastmlp.regularization import Regularization
 from fastmlp.training import Rows, loss_and_gradient
 
-#: The table that the laws below go through.
-TABLE = EVERY_PAIR = list(itertools.product(ACTIVATIONS, LOSSES))
-if JIT_DISABLED:  # the whole of it takes half an hour then: each activation and each loss once
-    TABLE = [(a, LOSSES[2]) for a in ACTIVATIONS] + [(ACTIVATIONS[2], loss) for loss in LOSSES]
 # A step's slope is a stand-in for one that is 0: it has a test of its own.
-SMOOTH = [pair for pair in TABLE if pair[0].name != "step"]
-
-
-def with_each(names, table, *columns):
-    """Run a test on every pair of the table with every combination of the columns' values.
-
-    Of each pair, one combination in turn is quick and the others are slow, so that the quick ones
-    have every pair and every value, though not together.
-    """
-    combinations = list(itertools.product(*columns))
-    turns = itertools.cycle(range(len(combinations)))
-    cases = []
-    for pair in table:
-        quick = next(turns, None)
-        for number, combination in enumerate(combinations):
-            marks = [] if number == quick else pytest.mark.slow
-            cases.append(pytest.param(*pair, *combination, marks=marks))
-    return pytest.mark.parametrize(names, cases, ids=named)
-
-
-def named(value):
-    return value.__name__ if isinstance(value, type) else str(value)
-
-
-every_loss = pytest.mark.parametrize("loss", LOSSES, ids=str)
+SMOOTH = [activation for activation in ACTIVATIONS if activation.name != "step"]
+#: All that compute here; without the JIT, the reference's own laws have nothing to add.
+PRESENT = FAST if JIT_DISABLED else devices.present()
+#: Of activations, losses and optimisers, in this order in the laws below. They share no code on
+#: the CPU, but a kernel on a GPU has one of each; kernels as plain Python are too slow for all.
+APART = [{0, 1, 2}] if JIT_DISABLED else []
 # For laws that need thousands of evaluations: where the JIT is off, the others show the same.
 QUICK = [] if JIT_DISABLED else FAST
 #: Of every device the forms that X may have; the CUDA device takes no sparse one.
@@ -90,11 +67,25 @@ if JIT_DISABLED:  # a kernel in plain Python takes a microsecond for what is a n
     SHAPES, BATCHES = [(1, 1), (3, 2, 1), (4, ROWS, 3), (3, WIDE + 1, 2, 2)], [1, ROWS + 2]
 
 
-@with_each("activation, loss, device, optimizer, dtype", TABLE, FAST, OPTIMIZERS, DTYPES)
-def test_training_equals_reference(device, activation, loss, optimizer, dtype):
+@covering(
+    "activation, loss, optimizer, device, dtype, weighted, regularization",
+    ACTIVATIONS,
+    LOSSES,
+    OPTIMIZERS,
+    FAST,
+    DTYPES,
+    [False, True],
+    REGULARIZED,
+    apart=APART,
+)
+def test_training_equals_reference(
+    device, activation, loss, optimizer, dtype, weighted, regularization
+):
     network = Network((5, 7, 4, 3), activation, loss)
-    data = make_data(network, FEW, dtype)
-    assert_equals_reference(device, network, data, CLOSE[dtype], optimizer=optimizer)
+    X, targets, weights = make_data(network, FEW, dtype)
+    data = X, targets, weights if weighted else None
+    settings = {"optimizer": optimizer, "regularization": REGULARIZED[regularization]}
+    assert_equals_reference(device, network, data, CLOSE[dtype], **settings)
 
 
 @pytest.mark.parametrize("device", ["reference", *FAST])
@@ -110,10 +101,7 @@ def test_second_moments_are_not_biased_in_float32(device):
     assert abs(ratio - 1) < 2e-6
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("batch_size", BATCHES)
-@pytest.mark.parametrize("units", SHAPES)
-@pytest.mark.parametrize("device", FAST)
+@covering("units, batch_size, dtype, device", SHAPES, BATCHES, DTYPES, FAST)
 def test_awkward_shapes(device, units, batch_size, dtype):
     network = Network(units, "tanh", "squared_error")
     X, targets, _ = make_data(network, max(2 * batch_size - 1, 2), dtype)
@@ -151,7 +139,8 @@ def assert_gradient_is_numerical(device, network, weighted):
     np.testing.assert_allclose(gradient, numerical, rtol=1e-6, atol=1e-8)
 
 
-@with_each("activation, loss, device", SMOOTH, ["reference", *QUICK])
+# A gradient is a chain of slopes, of which none depends on which the others are.
+@covering("activation, loss, device", SMOOTH, LOSSES, ["reference", *QUICK], apart=[{0, 1}])
 def test_gradient_equals_central_difference(device, activation, loss):
     outputs = 1 if loss.name == "squared_error" else 3
     network = Network((3, 4, 2, outputs), activation, loss if outputs == 3 else "squared_error")
@@ -185,13 +174,14 @@ def test_step_is_learned_straight_through(device):
     assert np.abs(step[1] - hard[1]).max() > 1e4
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@every_loss
-@pytest.mark.parametrize("rows", [1, ROWS + 1, 2500])
-@pytest.mark.parametrize("device", FAST)
+@covering(
+    "loss, rows, dtype, device",
+    LOSSES,
+    [1, ROWS + 1] if JIT_DISABLED else [1, ROWS + 1, 2500],  # which would take minutes
+    DTYPES,
+    FAST,
+)
 def test_whole_gradient_equals_reference(device, rows, loss, dtype):
-    if JIT_DISABLED and rows > 100:
-        pytest.skip("minutes with kernels run as plain Python")
     network = Network((4, WIDE + 3, 3), "relu", loss)
     X, targets, weights = make_data(network, rows, dtype)
     parameters = make_parameters(network, dtype)
@@ -219,33 +209,40 @@ def test_sparse_shapes(device, form):
         assert_equals_reference(device, network, data, CLOSE[np.float64], epochs=1)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("weighted", [True] if JIT_DISABLED else [False, True])
-@pytest.mark.parametrize("activation", ["tanh", (activations.Maxout(), "prelu")][JIT_DISABLED:])
-def test_long_batches_are_cut_into_blocks(monkeypatch, activation, weighted, dtype):
+@covering(
+    "optimizer, activation, weighted, dtype",
+    OPTIMIZERS,
+    ["tanh", (activations.Maxout(), "prelu")],
+    [False, True],
+    DTYPES,
+    apart=[{0, 1}, {0, 2}, {0, 3}] if JIT_DISABLED else [],
+)
+def test_long_batches_are_cut_into_blocks(monkeypatch, optimizer, activation, weighted, dtype):
     """A batch that is too long for one compiled call gives the same, block by block."""
     network = Network((5, WIDE + 3, ROWS, 2), activation, "log_loss")
     X, targets, weights = make_data(network, 7 * ROWS, dtype)
     data = X, targets, weights if weighted else None
     monkeypatch.setattr(cpu, "LONGEST_BATCH", ROWS + 1)
-    for optimizer in OPTIMIZERS:
-        settings = {"batch_size": 3 * ROWS, "optimizer": optimizer}
-        settings["regularization"] = EVERYTHING
-        assert_equals_reference("cpu", network, data, CLOSE[dtype], **settings)
+    settings = {"batch_size": 3 * ROWS, "optimizer": optimizer, "regularization": EVERYTHING}
+    assert_equals_reference("cpu", network, data, CLOSE[dtype], **settings)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
-@pytest.mark.parametrize(("device", "form"), FORMS)
-def test_regularization_equals_reference(device, form, optimizer, dtype):
-    """Penalties, decay and dropout in one pass; then with limits, which need the whole gradient."""
+@covering(
+    "optimizer, device form, regularization, dtype",
+    OPTIMIZERS,
+    FORMS,
+    ["without limits", "everything"],
+    DTYPES,
+    apart=[{0, 1}, {0, 2}, {0, 3}] if JIT_DISABLED else [],
+)
+def test_regularization_equals_reference(device, form, optimizer, regularization, dtype):
+    """Penalties, decay, limits and dropout, through more than a panel and in several chunks."""
     network = Network((5, WIDE + 3, 3, 2), (activations.Maxout(), "swish"), "huber")
     X, targets, weights = make_data(network, 5 * ROWS, dtype)
-    for regularization in (replace(EVERYTHING, clip_norm=np.inf, max_norm=np.inf), EVERYTHING):
-        settings = {"optimizer": optimizer, "batch_size": 2 * ROWS + 1}
-        settings["regularization"] = regularization
-        data = form(X), targets, weights
-        assert_equals_reference(device, network, data, CLOSE[dtype], **settings)
+    settings = {"optimizer": optimizer, "batch_size": 2 * ROWS + 1}
+    settings["regularization"] = REGULARIZED[regularization]
+    data = form(X), targets, weights
+    assert_equals_reference(device, network, data, CLOSE[dtype], **settings)
 
 
 @pytest.mark.parametrize("device", devices.present())
@@ -263,7 +260,14 @@ def test_batch_of_zero_weight(device):
         loss_and_gradient(made, parameters, Rows(X[:4], targets[:4], weights[:4]))
 
 
-@with_each("activation, loss, device, dtype", EVERY_PAIR, devices.present(), DTYPES)
+@covering(
+    "activation, loss, device, dtype",
+    ACTIVATIONS,
+    LOSSES,
+    PRESENT,
+    DTYPES,
+    apart=APART and [{0, 1}],
+)
 def test_saturated_units_stay_finite(device, activation, loss, dtype):
     overflows = loss.output_activation == "exp" and activation.most == np.inf
     scale = 1.0 if overflows else 1e4
@@ -276,18 +280,25 @@ def test_saturated_units_stay_finite(device, activation, loss, dtype):
     assert np.isfinite(outputs).all()
 
 
-@pytest.mark.parametrize("device", devices.present())
-@every_loss
+@covering(
+    "activation, loss, optimizer, device, dtype",
+    ACTIVATIONS,
+    LOSSES,
+    OPTIMIZERS,
+    PRESENT,
+    DTYPES,
+    apart=[{0, 1, 2}],
+)
 @pytest.mark.filterwarnings("ignore:.*encountered:RuntimeWarning")
-def test_divergence_shows(device, loss):
+def test_divergence_shows(device, activation, loss, optimizer, dtype):
     """A NaN goes through every activation, loss and update: a diverged fit must be noticed."""
-    for activation in ACTIVATIONS:
-        network = Network((3, 4, 3), activation, loss)
-        X, targets, weights = make_data(network, 6, np.float64)
-        X[2, 1] = np.nan
-        losses, parameters, _, _ = run_epochs(device, network, (X, targets, weights), epochs=1)
-        assert np.isnan(losses[0])
-        assert np.isnan(parameters).any()
+    network = Network((3, 4, 3), activation, loss)
+    X, targets, weights = make_data(network, 6, dtype)
+    X[2, 1] = np.nan
+    settings = {"optimizer": optimizer, "epochs": 1}
+    losses, parameters, _, _ = run_epochs(device, network, (X, targets, weights), **settings)
+    assert np.isnan(losses[0])
+    assert np.isnan(parameters).any()
 
 
 def test_moments_and_step_continue():

@@ -15,13 +15,14 @@ import pandas as pd
 import pytest
 import sklearn
 import sklearn.neural_network as sk
+from designs import named
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from tasks import TASKS, named, outputs
+from tasks import TASKS, outputs
 
 import fastmlp
 from fastmlp import MLPClassifier, MLPRegressor

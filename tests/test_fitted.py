@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 import pytest
 import sklearn.neural_network as sk
+from designs import covering
 from scipy import sparse
 from sklearn.exceptions import NotFittedError
 from tasks import DEVICES, TASKS, outputs
@@ -42,9 +43,7 @@ CHANGES = [
 ]
 
 
-@every_device
-@pytest.mark.parametrize("change", CHANGES, ids=str)
-@pytest.mark.parametrize("rows", [2, 60])
+@covering("change, rows, device", CHANGES, [2, 60], DEVICES)
 def test_parameters_set_since_change_no_prediction(change, rows, device):
     X, y, _ = TASKS["squared_error"].data()
     fitted = MLPRegressor(**SETTINGS, activation="prelu", device=device).fit(X, y)
@@ -150,10 +149,13 @@ EDITS = [
 ]  # fmt: skip
 
 
-@every_device
-@pytest.mark.parametrize("rows", [1, 60])
-@pytest.mark.parametrize("edit", EDITS, ids=lambda edit: edit.__name__)
-@pytest.mark.parametrize("task", ["multiclass", "binary", "squared_error", "poisson"])
+@covering(
+    "edit, task, rows, device",
+    EDITS,
+    ["multiclass", "binary", "squared_error", "poisson"],
+    [1, 60],
+    DEVICES,
+)
 def test_weights_set_by_hand_are_used_as_scikit_learn_uses_them(task, edit, rows, device):
     X, (ours, theirs) = both(task, device=device)
     for estimator in (ours, theirs):
@@ -234,9 +236,7 @@ WRONG = {
 }
 
 
-@every_device
-@pytest.mark.parametrize("rows", [1, 60])
-@pytest.mark.parametrize("wrong", WRONG)
+@covering("wrong, rows, device", WRONG, [1, 60], DEVICES)
 def test_weights_that_do_not_go_together_are_an_error(wrong, rows, device):
     X, y, _ = TASKS["squared_error"].data()
     estimator = MLPRegressor(**SETTINGS, activation="prelu", device=device).fit(X, y)
@@ -248,9 +248,13 @@ def test_weights_that_do_not_go_together_are_an_error(wrong, rows, device):
 # ---- where the weights lie -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("form", [np.asarray, sparse.csr_matrix, sparse.csc_array])
-@pytest.mark.parametrize("task", ["multiclass", "binary", "several_outputs"])
+@pytest.mark.compiled
+@covering(
+    "task, form, dtype",
+    ["multiclass", "binary", "several_outputs"],
+    [np.asarray, sparse.csr_matrix, sparse.csc_array],
+    [np.float32, np.float64],
+)
 def test_few_rows_and_many_give_the_same(task, form, dtype):
     X, y, _ = TASKS[task].data(dtype)
     settings = SETTINGS | {

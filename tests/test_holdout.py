@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import sklearn
+from designs import covering
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.metrics import (
@@ -59,10 +60,7 @@ def mean_loss(task, fitted, X, y, weights):
 # ---- what is measured ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("solver", ["adam", "sgd", "lbfgs"])
-@pytest.mark.parametrize("task", TASKS)
-@pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("dtype", DTYPES)
+@covering("task, solver, device, dtype", TASKS, ["adam", "sgd", "lbfgs"], DEVICES, DTYPES)
 def test_rows_are_only_recorded(dtype, device, task, solver):
     """Without early stopping they change nothing, and their last values are those of the fit."""
     train, own = halves(task, dtype)
@@ -84,9 +82,7 @@ def test_rows_are_only_recorded(dtype, device, task, solver):
     assert getattr(plain, "validation_scores_", None) is None
 
 
-@pytest.mark.parametrize("task", TASKS)
-@pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("dtype", DTYPES)
+@covering("task, device, dtype", TASKS, DEVICES, DTYPES)
 def test_early_stopping_on_rows_of_its_own(dtype, device, task):
     """All rows are trained on, no share is drawn, and the weights are those of the best epoch."""
     train, own = halves(task, dtype)
@@ -145,10 +141,7 @@ SCORERS = {
 }
 
 
-@pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("scoring", SCORERS)
-@pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("dtype", DTYPES)
+@covering("scoring, weighted, device, dtype", SCORERS, [False, True], DEVICES, DTYPES)
 def test_any_scorer(dtype, device, scoring, weighted):
     (X, y, weights), own = halves(SCORERS[scoring], dtype)
     if not weighted:
@@ -259,10 +252,13 @@ def test_partial_fit_has_no_validation():
 # ---- forms of the rows ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("form", [np.asarray, sparse.csr_matrix, sparse.csc_array])
-@pytest.mark.parametrize("form_val", [np.asfortranarray, sparse.csr_array, sparse.coo_matrix])
-@pytest.mark.parametrize("scoring", [None, "r2"])
-@pytest.mark.parametrize("device", SPARSE_DEVICES)
+@covering(
+    "form, form_val, scoring, device",
+    [np.asarray, sparse.csr_matrix, sparse.csc_array],
+    [np.asfortranarray, sparse.csr_array, sparse.coo_matrix],
+    [None, "r2"],
+    SPARSE_DEVICES,
+)
 def test_sparse_and_dense(device, scoring, form_val, form):
     (X, y, _), own = halves("several_outputs")
     settings = SETTINGS | {"device": device, "early_stopping": True, "scoring": scoring}

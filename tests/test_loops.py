@@ -11,6 +11,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+from designs import covering, named
 from laws import (
     CLOSE,
     WIDE,
@@ -23,7 +24,6 @@ from numba.core import event
 from numba.core.errors import TypingError
 from scipy import sparse
 from sklearn.base import clone
-from tasks import named
 
 from fastmlp import MLPRegressor, activations, devices, losses
 from fastmlp._jit import called
@@ -176,9 +176,13 @@ def half_slope(z):
     return 0.5 * (z / z)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("form", [np.asarray, sparse.csr_matrix])
-@pytest.mark.parametrize("units", [1, 3, WIDE - 1, WIDE, WIDE + 3])
+@pytest.mark.compiled
+@covering(
+    "units, form, dtype",
+    [1, 3, WIDE - 1, WIDE, WIDE + 3],
+    [np.asarray, sparse.csr_matrix],
+    DTYPES,
+)
 def test_padding_never_reaches_a_users_function(units, form, dtype):
     """Columns of padding hold zeros, of which this one would make NaN."""
     own = activations.Custom(half, half_slope)

@@ -7,6 +7,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+from designs import covering, named
 from sklearn.base import clone
 from sklearn.metrics import (
     d2_pinball_score,
@@ -19,7 +20,7 @@ from sklearn.metrics import (
     mean_tweedie_deviance,
 )
 from sklearn.model_selection import cross_val_score
-from tasks import DEVICES, DEVICES_FOR_LONG_FITS, TASKS, named
+from tasks import DEVICES, DEVICES_FOR_LONG_FITS, TASKS
 
 from fastmlp import MLPClassifier, MLPRegressor, devices
 from fastmlp.losses import (
@@ -300,17 +301,17 @@ def test_scores_of_quantiles(loss, device):
 # ---- classifiers --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("device", DEVICES_FOR_LONG_FITS)
-@pytest.mark.parametrize(
-    ("task", "output"),
+@covering(
+    "loss, task output, device",
+    ["squared_error", AbsoluteError(), Huber(0.5)],
     [
         *itertools.product(
             ["binary", "multiclass", "multilabel"], [None, "hard_sigmoid", "logistic"]
         ),
         ("multiclass", "softmax"),
     ],
+    DEVICES,
 )
-@pytest.mark.parametrize("loss", ["squared_error", AbsoluteError(), Huber(0.5)], ids=str)
 def test_classifier(loss, task, output, device):
     X, y, weights = TASKS[task].data(np.float32, rows=200)
     estimator = MLPClassifier(

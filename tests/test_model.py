@@ -13,7 +13,6 @@ from sklearn.base import clone
 from sklearn.datasets import load_iris
 
 from fastmlp import MLPClassifier, MLPRegressor, activations, devices
-from fastmlp._jit import JIT_DISABLED
 from fastmlp.devices.cpu import single_rows
 from fastmlp.devices.kept import Kept
 from fastmlp.model import PAIR, PLAIN, SHARES, FittedNetwork
@@ -75,7 +74,8 @@ EDITS = [
 VALUES = st.sampled_from([0.0, -0.0, 1.5, -2.0, 1e-300, np.inf, np.nan])
 
 
-@settings(deadline=None, max_examples=5 if JIT_DISABLED else 40)
+@pytest.mark.compiled
+@settings(deadline=None, max_examples=40)
 @given(
     st.lists(st.tuples(st.sampled_from(EDITS), st.integers(0, 2), VALUES), max_size=6),
     st.sampled_from(devices.present()),
@@ -126,6 +126,7 @@ def test_a_fit_keeps_no_device_of_the_fit_before():
     assert fitted.partial_fit(X, Y)._latest.model[1] is None
 
 
+@pytest.mark.compiled
 def test_threads_share_a_fitted_network(monkeypatch):
     """One thread has the device that is kept, the others make their own."""
     monkeypatch.setattr(single_rows, "pays", lambda size, rows: False)

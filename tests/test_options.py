@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
+from designs import covering
 from tasks import DEVICES, OPTIONS, STOPS, TASKS, left_behind
 
 from fastmlp.devices import cpu
 
 pytestmark = pytest.mark.filterwarnings("ignore:Stochastic Optimizer", "ignore:lbfgs failed")
 
-every_option = pytest.mark.parametrize(("task", "settings", "along"), OPTIONS.values(), ids=OPTIONS)
+every_option = pytest.mark.parametrize("option", OPTIONS)
 
 
 def same(one, other):
@@ -25,10 +26,9 @@ def test_the_table_has_every_parameter():
     assert ours - theirs - {"device", "n_jobs"} <= tried
 
 
-@every_option
-@pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("dtype", [pytest.param(np.float32, marks=pytest.mark.slow), np.float64])
-def test_it_changes_the_result(dtype, device, task, settings, along):
+@covering("option, dtype, device", OPTIONS, [np.float32, np.float64], DEVICES)
+def test_it_changes_the_result(option, dtype, device):
+    task, settings, along = OPTIONS[option]
     plain, _ = left_behind(task, dtype, device=device, **along)
     changed, _ = left_behind(task, dtype, device=device, **along, **settings)
     assert not same(changed, plain)
@@ -36,8 +36,9 @@ def test_it_changes_the_result(dtype, device, task, settings, along):
 
 
 @every_option
-def test_at_its_default_it_changes_nothing(task, settings, along):
+def test_at_its_default_it_changes_nothing(option):
     """Neither the result nor the random numbers that are drawn."""
+    task, settings, along = OPTIONS[option]
     plain, drawn = left_behind(task, **along)
     defaults = {name: getattr(TASKS[task].ours(), name) for name in settings}
     left_alone, drawn_then = left_behind(task, **{**along, **defaults})
@@ -49,7 +50,8 @@ def test_at_its_default_it_changes_nothing(task, settings, along):
 @every_option
 @pytest.mark.slow
 @pytest.mark.compiled
-def test_threads_change_no_bit(task, settings, along, monkeypatch):
+def test_threads_change_no_bit(option, monkeypatch):
+    task, settings, along = OPTIONS[option]
     monkeypatch.setattr(cpu, "TEAM_WORK", 0)
     results = [left_behind(task, n_jobs=n_jobs, **along, **settings)[0] for n_jobs in (1, 2, 3)]
     for result in results[1:]:

@@ -7,6 +7,7 @@ import warnings
 
 import numpy as np
 import pytest
+from designs import covering, pairwise
 from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 from tasks import TASKS, assert_same_fit
@@ -40,8 +41,15 @@ CALLS = ["fit", "warm_start", "partial_fit"]
 FORMATS = {"dense": np.asarray, "csr": sparse.csr_matrix, "csc": sparse.csc_array}
 # L-BFGS near its minimum follows rounding errors: fewer iterations where it is called again.
 LBFGS_ITERATIONS = {"fit": 20, "warm_start": 10, "partial_fit": 3}
-#: One of so many combinations is not marked as slow: a number that divides none of the table's.
-QUICK_SHARE = 7
+#: Ways to train, in which all three settings have a say. Early stopping is an error in partial_fit,
+#: and ignored by L-BFGS, in scikit-learn.
+WAYS = [
+    (solver, calls, early_stopping)
+    for solver in SOLVERS
+    for calls in CALLS
+    for early_stopping in (False, True)
+    if not (early_stopping and (calls == "partial_fit" or solver == "lbfgs"))
+]
 
 
 def train(estimator, calls, X, y, weights):
@@ -61,31 +69,24 @@ def train(estimator, calls, X, y, weights):
 
 
 def cases():
-    """Every combination of settings, each with the next one of the tasks."""
-    flags = (False, True)
-    table = itertools.product(SOLVERS, ACTIVATIONS, CALLS, flags, flags, flags)
-    tasks, formats = itertools.cycle(TASKS), itertools.cycle(("csr", "csc"))
-    numbers = itertools.count()
-    for solver, activation, calls, early_stopping, is_sparse, weighted in table:
-        if early_stopping and (calls == "partial_fit" or solver == "lbfgs"):
-            continue  # an error, and an ignored parameter, in scikit-learn
-        task = next(tasks)
-        form = next(formats) if is_sparse else "dense"
-        if solver == "lbfgs" and calls == "partial_fit" and task[:5] in ("binar", "multi"):
-            continue  # scikit-learn's classifier has none
-        marks = [] if next(numbers) % QUICK_SHARE == 0 else pytest.mark.slow
-        names = [task, solver, activation, calls, form]
-        names += ["early_stopping"] * early_stopping + ["weighted"] * weighted
-        yield pytest.param(
-            task, solver, activation, calls, early_stopping, form, weighted,
-            id="-".join(names), marks=marks,
-        )  # fmt: skip
+    """A covering design; of every way to train, the case of one task in turn is quick."""
+    quick = dict(zip(WAYS, itertools.cycle(TASKS), strict=False))
+    regressions = itertools.cycle(["squared_error", "several_outputs"])
+    for way, task, activation, form, weighted in pairwise(
+        WAYS, TASKS, ACTIVATIONS, FORMATS, [False, True]
+    ):
+        marks = [] if quick[way] == task else pytest.mark.slow
+        if way == ("lbfgs", "partial_fit", False) and TASKS[task].estimator == "MLPClassifier":
+            task = next(regressions)  # scikit-learn's classifier has none
+        names = [task, *way[:2], activation, form]
+        names += ["early_stopping"] * way[2] + ["weighted"] * weighted
+        yield pytest.param(task, *way, activation, form, weighted, id="-".join(names), marks=marks)
 
 
 @pytest.mark.parametrize(
-    ("task", "solver", "activation", "calls", "early_stopping", "form", "weighted"), list(cases())
+    ("task", "solver", "calls", "early_stopping", "activation", "form", "weighted"), list(cases())
 )
-def test_same_trajectory(task, solver, activation, calls, early_stopping, form, weighted):
+def test_same_trajectory(task, solver, calls, early_stopping, activation, form, weighted):
     X, y, weights = TASKS[task].data()
     settings = SOLVERS[solver] | {
         "hidden_layer_sizes": (9, 5),
@@ -106,9 +107,7 @@ def test_same_trajectory(task, solver, activation, calls, early_stopping, form, 
     assert_same_fit(ours, theirs, X, rtol=1e-6, atol=1e-9)
 
 
-@pytest.mark.parametrize("device", ["cpu", "reference"])
-@pytest.mark.parametrize("solver", ["adam", "sgd", "lbfgs"])
-@pytest.mark.parametrize("task", TASKS)
+@covering("task, solver, device", TASKS, ["adam", "sgd", "lbfgs"], ["cpu", "reference"])
 def test_float32_within_its_rounding(task, solver, device):
     X, y, weights = TASKS[task].data(np.float32)
     settings = SOLVERS[solver] | {"hidden_layer_sizes": (9, 5), "max_iter": 20, "random_state": 3}

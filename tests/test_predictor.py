@@ -5,6 +5,7 @@ import threading
 
 import numpy as np
 import pytest
+from designs import covering
 from sklearn.exceptions import NotFittedError
 from tasks import TASKS, outputs
 
@@ -26,9 +27,7 @@ def fitted(task="binary", dtype=np.float64, **settings):
     return estimator.fit(X, y), X[:10]
 
 
-@pytest.mark.parametrize("dtype", CLOSE)
-@pytest.mark.parametrize("activation", [*HIDDEN, Maxout(3), Swish(learnable=True)], ids=str)
-@pytest.mark.parametrize("task", TASKS)
+@covering("task, activation, dtype", TASKS, [*HIDDEN, Maxout(3), Swish(learnable=True)], CLOSE)
 def test_equals_the_estimator(task, activation, dtype):
     estimator, X = fitted(task, dtype, activation=activation)
     predictor, expected = estimator.compiled_predictor(), outputs(estimator, X)

@@ -4,6 +4,7 @@ import pickle
 
 import numpy as np
 import pytest
+from designs import covering
 from scipy import sparse
 from tasks import DEVICES, SPARSE_DEVICES, TASKS, outputs
 
@@ -44,16 +45,16 @@ def first_parameters(estimator, X, y):
     return parameters(type(estimator)(**estimator.get_params() | held).fit(X, y))
 
 
-@pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("solver", ["adam", "sgd"])
-@pytest.mark.parametrize(
-    ("task", "kind"),
+@covering(
+    "task kind, solver, device",
     [
         (task, kind)
         for task in TASKS
         for kind in KINDS
         if kind != "label_smoothing" or TASKS[task].estimator == "MLPClassifier"
     ],
+    ["adam", "sgd"],
+    DEVICES,
 )
 def test_each_changes_the_result(task, kind, solver, device):
     X, y, sample_weight = TASKS[task].data()

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from designs import covering
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 from tasks import DEVICES
@@ -199,6 +200,7 @@ PYTORCH = {
 }  # fmt: skip
 
 
+@pytest.mark.slow  # to import PyTorch takes seconds
 @pytest.mark.filterwarnings("ignore:The epoch parameter in")  # by PyTorch, of its own code
 @pytest.mark.parametrize("name", PYTORCH)
 def test_rates_are_pytorchs(name):
@@ -289,8 +291,13 @@ def test_a_fit_follows_its_schedule(name, device):
     np.testing.assert_allclose(fitted.learning_rates_, expected[BATCHES - 1 :: BATCHES], rtol=1e-9)
 
 
-@pytest.mark.parametrize("solver", OPTIMIZERS)
-@pytest.mark.parametrize("name", sorted(SCHEDULES.keys() - {"constant", "invscaling", "adaptive"}))
+# A schedule does not know which optimiser takes its steps.
+@covering(
+    "solver, name",
+    OPTIMIZERS,
+    sorted(SCHEDULES.keys() - {"constant", "invscaling", "adaptive"}),
+    apart=[{0, 1}],
+)
 def test_names_are_for_every_stochastic_solver(name, solver):
     fitted = trained(6, solver=solver, learning_rate=name, device="reference", **WHOLE)
     expected = expected_ends(SCHEDULES[name](), 6)

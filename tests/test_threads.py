@@ -5,7 +5,6 @@ import gc
 import os
 import subprocess
 import sys
-import textwrap
 import threading
 import time
 import weakref
@@ -413,7 +412,8 @@ def fit(n_jobs=2):
 expected = fit(1)
 assert fit() == expected
 """
-CASES = {
+#: What leaves a process as it was, one after the other in the same: importing takes longer.
+TOGETHER = {
     "python_threads": """
 results = []
 threads = [threading.Thread(target=lambda: results.append(fit())) for _ in range(4)]
@@ -446,6 +446,41 @@ with multiprocessing.get_context("fork").Pool(2) as pool:
 with parallel_config("threading"):
     assert Parallel(n_jobs=3)(delayed(fit)() for _ in range(6)) == [expected] * 6
 """,
+    "a_team_of_before_the_fork": """
+from fastmlp._jit import called, plain
+meet = called(plain(team.meet))
+crew = team.Team(2)
+assert crew.run(meet, 2)
+child = os.fork()
+if child == 0:
+    os._exit(0 if crew.run(meet, 2) and team._RESERVED.busy() == 0 else 1)
+assert os.waitpid(child, 0)[1] == 0
+assert crew.run(meet, 2)
+""",
+    "a_fork_while_helpers_work": """
+# The child of a thread's own making: it has no helpers, keeps no rows, and predicts the same.
+model = MLPClassifier((64,), max_iter=1, random_state=0, n_jobs=2).fit(X, y)
+cpu.PREDICTION_TEAM_WORK = 0
+rows = np.tile(X, (100, 1))
+probabilities = model.predict_proba(rows)
+child = os.fork()
+if child == 0:
+    import resource
+    # Python's own count still has those that were ending when this process was forked.
+    tasks = "/proc/self/task"
+    assert not os.path.exists(tasks) or len(os.listdir(tasks)) == 1
+    assert (model.predict_proba(rows) == probabilities).all()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for _ in range(20):
+        model.predict_proba(rows.copy())
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    os._exit(0 if grown < 5 * rows.nbytes / 1024 else 1)
+assert os.waitpid(child, 0)[1] == 0
+""",
+    "far_too_many_threads": """
+assert fit(10**6) == expected
+assert team.Team(10**6).size <= team.MOST_PER_CORE * os.cpu_count()
+""",
     "joblib_loky": """
 def fit_in_worker(n_jobs):
     return fit(n_jobs), team.Team(None).size
@@ -462,6 +497,9 @@ search = GridSearchCV(
 )
 assert search.fit(X, y).best_score_ > 0.4
 """,
+}
+#: What changes the process for good, or wants one of a kind.
+ALONE = {
     "fits_at_once_share_the_cores": """
 team.usable_threads = lambda n_jobs: 4 if n_jobs is None else n_jobs
 seen, take_part = [], team._take_part
@@ -476,37 +514,6 @@ threads = [threading.Thread(target=lambda: results.append(fit(None))) for _ in r
 [t.start() for t in threads]; [t.join() for t in threads]
 assert results == [expected] * 2
 assert seen and max(seen) <= 1 + len(threads) + 3  # this one, theirs, and three idle cores' helpers
-""",
-    "a_fork_while_helpers_work": """
-# The child of a thread's own making: it has no helpers, keeps no rows, and predicts the same.
-model = MLPClassifier((64,), max_iter=1, random_state=0, n_jobs=2).fit(X, y)
-cpu.PREDICTION_TEAM_WORK = 0
-rows = np.tile(X, (100, 1))
-expected = model.predict_proba(rows)
-child = os.fork()
-if child == 0:
-    import resource
-    # Python's own count still has those that were ending when this process was forked.
-    tasks = "/proc/self/task"
-    assert not os.path.exists(tasks) or len(os.listdir(tasks)) == 1
-    assert (model.predict_proba(rows) == expected).all()
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    for _ in range(20):
-        model.predict_proba(rows.copy())
-    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    os._exit(0 if grown < 5 * rows.nbytes / 1024 else 1)
-assert os.waitpid(child, 0)[1] == 0
-""",
-    "a_team_of_before_the_fork": """
-from fastmlp._jit import called, plain
-meet = called(plain(team.meet))
-crew = team.Team(2)
-assert crew.run(meet, 2)
-child = os.fork()
-if child == 0:
-    os._exit(0 if crew.run(meet, 2) and team._RESERVED.busy() == 0 else 1)
-assert os.waitpid(child, 0)[1] == 0
-assert crew.run(meet, 2)
 """,
     "a_fit_in_a_daemon_thread_at_exit": """
 began = threading.Event()
@@ -547,10 +554,6 @@ assert _thread._count() == 0
 assert team._RESERVED.busy() == 0
 assert fit() == expected
 """,
-    "far_too_many_threads": """
-assert fit(10**6) == expected
-assert team.Team(10**6).size <= team.MOST_PER_CORE * os.cpu_count()
-""",
     "a_limit_of_memory": """
 import resource
 size = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
@@ -570,22 +573,30 @@ assert fit(None) == expected
 }
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("case", CASES)
-def test_under_other_threads_and_processes(case, tmp_path):
-    if "fork" in case and not hasattr(os, "fork"):
-        pytest.skip("this system cannot fork")
-    file = tmp_path / "program.py"
-    file.write_text(PROGRAM + textwrap.dedent(CASES[case]))
-    environment = os.environ | {"OPENBLAS_NUM_THREADS": "1"}
-    if case == "one_numba_thread":
-        environment["NUMBA_NUM_THREADS"] = "1"
-    done = subprocess.run(
-        [sys.executable, file],
-        env=environment,
-        timeout=120,
-        capture_output=True,
-        text=True,
-        check=False,
+def assert_runs(cases, folder, **variables):
+    """Run programs in a process of their own, each behind a line that says which it is."""
+    file = folder / "program.py"
+    file.write_text(
+        PROGRAM + "".join(f"print({name!r}, flush=True)\n{code}" for name, code in cases.items())
     )
-    assert done.returncode == 0, done.stderr
+    done = subprocess.run(
+        [sys.executable, file], env=os.environ | {"OPENBLAS_NUM_THREADS": "1"} | variables,
+        timeout=240, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def possible(cases):
+    return {name: code for name, code in cases.items() if "fork" not in code or hasattr(os, "fork")}
+
+
+@pytest.mark.slow
+def test_with_other_threads_and_processes(tmp_path):
+    assert_runs(possible(TOGETHER), tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", possible(ALONE))
+def test_in_a_process_of_its_own(case, tmp_path):
+    threads = {"NUMBA_NUM_THREADS": "1"} if case == "one_numba_thread" else {}
+    assert_runs({case: ALONE[case]}, tmp_path, **threads)

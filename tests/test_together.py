@@ -14,7 +14,7 @@ from fastmlp import MLPClassifier
 from fastmlp.callbacks import Checkpoint
 
 # The workers are processes that may compile.
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.compiled, pytest.mark.slow]
 
 
 def table(rows, seed=0):

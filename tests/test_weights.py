@@ -18,6 +18,7 @@ SETTINGS = {"hidden_layer_sizes": (5,), "random_state": 0, "shuffle": False, "ba
 ROWS = [1, 2, 3, 9, 10, 11, 19, 20, 21, 199, 200, 201, 401]
 
 
+@pytest.mark.compiled
 @pytest.mark.parametrize("rows", ROWS)
 @pytest.mark.parametrize(
     "ensemble", [BaggingRegressor, AdaBoostRegressor, BaggingClassifier, AdaBoostClassifier]
