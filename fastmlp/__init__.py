@@ -7,7 +7,7 @@ from ._version import __version__
 
 if TYPE_CHECKING:
     from .cli.info import show_versions
-    from .estimators import MLPClassifier, MLPRegressor, from_sklearn, load
+    from .estimators import MLPClassifier, MLPRegressor, from_sklearn, load, trusted_types
     from .files import FileError
     from .replacement import patch_sklearn, unpatch_sklearn
 
@@ -20,6 +20,7 @@ __all__ = [
     "load",
     "patch_sklearn",
     "show_versions",
+    "trusted_types",
     "unpatch_sklearn",
 ]
 
@@ -33,6 +34,7 @@ _PLACES = {
     "load": ".estimators",
     "patch_sklearn": ".replacement",
     "show_versions": ".cli.info",
+    "trusted_types": ".estimators",
     "unpatch_sklearn": ".replacement",
 }
 _MODULES = {

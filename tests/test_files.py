@@ -582,7 +582,7 @@ def test_pickles_of_another_version_warn(monkeypatch):
     estimator, X = random_network(2)
     content = pickle.dumps(estimator)
     assert_array_equal(outputs(pickle.loads(content), X), outputs(estimator, X))
-    monkeypatch.setattr("fastmlp.estimators.base.__version__", "9.9.9")
+    monkeypatch.setattr("fastmlp.estimators.portable.__version__", "9.9.9")
     with pytest.warns(InconsistentVersionWarning, match=r"fastmlp\.MLP.* version 0.* using .*9\.9"):
         again = pickle.loads(content)
     assert not hasattr(again, "_fastmlp_version")

@@ -450,8 +450,9 @@ BLOCKS = re.findall(r"```py(?:thon)?\n(.*?)```", README.read_text(encoding="utf-
 @pytest.mark.compiled
 @pytest.mark.parametrize("number", range(len(BLOCKS)))
 def test_a_block_of_the_readme_runs_alone(number, tmp_path):
-    if "import optuna" in BLOCKS[number]:
-        pytest.importorskip("optuna", reason="the README's example of pruning needs optuna")
+    for package in ("optuna", "skops"):
+        if f"import {package}" in BLOCKS[number]:
+            pytest.importorskip(package, reason=f"the README's example needs {package}")
     done = subprocess.run(
         [sys.executable, "-c", BLOCKS[number]], cwd=tmp_path, capture_output=True, text=True,
         env=os.environ | {"MPLBACKEND": "Agg"},

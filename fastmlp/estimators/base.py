@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import warnings
 from abc import ABC, abstractmethod
 from contextlib import contextmanager
 from typing import Any, Self
 
 import numpy as np
 from scipy import sparse
-from sklearn.base import BaseEstimator
 from sklearn.callback import CallbackSupportMixin
-from sklearn.exceptions import InconsistentVersionWarning
 from sklearn.utils.validation import check_is_fitted
 
 from .. import devices, initializers
-from .._version import __version__
 from ..activations import Activation
 from ..losses import Loss
 from ..model import FittedNetwork
@@ -24,12 +19,11 @@ from ..network import Network
 from ..predictor import PLAIN, Predictor
 from ..regularization import Regularization
 from ..training import Rows
-from .exchange import to_sklearn
-from .fitted import Latest, model_of, network_to_go_on_with, take_weights
+from .fitted import model_of, network_to_go_on_with, take_weights
 from .holdout import Given, Labelled, given_rows
 from .hooks import Hooks, finite, torn_down
-from .parameters import check_parameters, defaults, hidden_units, name_the_nearest, per_layer
-from .saving import save
+from .parameters import check_parameters, hidden_units, name_the_nearest, per_layer
+from .portable import Portable
 from .solvers import descend, minimise
 from .state import begin, warn_of_unused
 from .types import MatrixLike
@@ -38,7 +32,7 @@ from .validation import FLOATS, checked_weights, on_host, row_access, seeded, va
 NOTHING = Given()  # no validation rows
 
 
-class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
+class BaseMLP(CallbackSupportMixin, Portable, ABC):
     """A multi-layer perceptron behind scikit-learn's interface; see the two subclasses."""
 
     # The HTML representation links to the page of the scikit-learn class that this one replaces,
@@ -291,103 +285,6 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
     def _output_form(self, network):
         """Return how a `Predictor` transforms a row's outputs."""
         return PLAIN
-
-    # ---- elsewhere ------------------------------------------------------------------------------
-
-    def save(self, path: str | os.PathLike[str], *, training: bool = False) -> None:
-        """Write the fitted estimator to a file, from which `fastmlp.load` reads it.
-
-        The file is a ``.npz`` of NumPy without pickles, documented in `fastmlp.files`, so that
-        other versions and other languages can read it. It has parameters, fitted attributes and
-        weights, but neither callbacks nor metadata requests.
-
-        Parameters
-        ----------
-        path : str or Path
-            The file, written whole or not at all; one that exists is replaced.
-        training : bool, default=False
-            Whether to keep everything that `partial_fit` and a warm start go on from, to the same
-            bits: the optimiser's moments and step, the schedule's state, and the weights that an
-            average is of. With Adam, the file is then three times as large. With a `random_state`
-            of None, random numbers are NumPy's, which no file keeps.
-
-        Raises
-        ------
-        FileError
-            If the estimator has functions or objects of your own, or is of a class of your own. It
-            is a ValueError.
-        ValueError
-            If its parameters are not valid.
-        OSError
-            If the file cannot be written.
-
-        See Also
-        --------
-        fastmlp.load : Reads the file; an example is there.
-        """
-        save(self, path, training)
-
-    def to_sklearn(self, *, training: bool = True) -> Any:
-        """Return a fitted estimator of `sklearn.neural_network`, which needs no fastmlp.
-
-        Parameters
-        ----------
-        training : bool, default=True
-            Whether it is to go on training as this one would: `partial_fit` with the moments of the
-            optimiser, warm starts, and new fits. Otherwise only its predictions are the same, and
-            parameters that scikit-learn lacks are at its defaults.
-
-        Returns
-        -------
-        estimator : sklearn.neural_network.MLPClassifier or MLPRegressor
-            It shares no arrays with this one.
-
-        Raises
-        ------
-        ValueError
-            If scikit-learn lacks something that the network, or its training, has. The message
-            names it.
-
-        See Also
-        --------
-        fastmlp.from_sklearn : The other way.
-
-        Examples
-        --------
-        >>> from fastmlp import MLPRegressor
-        >>> X, y = [[0.0], [1.0], [2.0]], [0.0, 1.0, 2.0]
-        >>> network = MLPRegressor(random_state=0).partial_fit(X, y)
-        >>> theirs = network.to_sklearn()
-        >>> type(theirs).__module__.partition(".")[0]
-        'sklearn'
-        >>> import numpy as np
-        >>> later = theirs.partial_fit(X, y), network.partial_fit(X, y)
-        >>> np.allclose(*(estimator.predict(X) for estimator in later))
-        True
-        """
-        return to_sklearn(self, training)
-
-    def __getstate__(self):
-        state = dict(super().__getstate__())  # which may be the estimator's own dict
-        state["_fastmlp_version"] = __version__
-        state.pop("_latest", None)  # which is made again from the attributes
-        state.pop("_running", None)  # a copy is not the estimator that is being fitted
-        return state
-
-    def __setstate__(self, state):
-        state = defaults(type(self)) | state  # earlier versions had fewer parameters
-        version = state.pop("_fastmlp_version", "pre-0.1.0")
-        if version != __version__:
-            name = f"fastmlp.{type(self).__name__}"
-            warning = InconsistentVersionWarning(
-                estimator_name=name,
-                current_sklearn_version=__version__,
-                original_sklearn_version=version,
-            )
-            warnings.warn(warning, stacklevel=2)
-        super().__setstate__(state)
-        if "_fitted_as" in state:
-            self._latest = Latest()
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

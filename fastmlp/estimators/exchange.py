@@ -62,7 +62,7 @@ def to_sklearn(estimator: BaseMLP, training: bool) -> Any:
     """Return scikit-learn's estimator; see `BaseMLP.to_sklearn`."""
     check_is_fitted(estimator)
     model = model_of(estimator)
-    kind = CLASSIFIER if is_classifier(estimator) else REGRESSOR
+    kind: Any = CLASSIFIER if is_classifier(estimator) else REGRESSOR
     lacking, advice = _lacking_to_predict(model), ""
     if training and not lacking:
         lacking = _lacking_to_train(estimator, model.network, kind)
@@ -103,7 +103,8 @@ def _lacking_to_predict(model):
 
 def _lacking_to_train(estimator, network, kind):
     """Return what scikit-learn lacks to go on in the same way, as text."""
-    own, usual = estimator.get_params(deep=False), defaults(type(estimator))
+    ours: Any = type(estimator)
+    own, usual = estimator.get_params(deep=False), defaults(ours)
     beyond = set(own) - set(kind().get_params()) - _FREE - _OF_NETWORKS
     names = [name for name in own if name in beyond and not _is(own[name], usual[name])]
     if _their_solver(estimator.solver) is None:

@@ -5,13 +5,20 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from ..files import FileError, read
+from ..files import SPECIFICATIONS, FileError, read
+from ..network import Network
+from ..training import OptimizerState, Weights
 from .base import BaseMLP
 from .classifier import MLPClassifier
 from .exchange import CLASSIFIER, REGRESSOR, taken_over
 from .regressor import MLPRegressor
 from .restoring import restored
 
+#: The classes of which a fitted estimator consists, besides those of NumPy and scikit-learn.
+_PARTS = (
+    MLPClassifier, MLPRegressor, Network, OptimizerState, Weights,
+    *(kind for table in SPECIFICATIONS.values() for kind in table.values()),
+)  # fmt: skip
 _KINDS: dict[str, type[BaseMLP]] = {kind.__name__: kind for kind in (MLPClassifier, MLPRegressor)}
 
 
@@ -114,3 +121,23 @@ def from_sklearn(estimator: Any) -> MLPClassifier | MLPRegressor:
         "from_sklearn takes an MLPClassifier or MLPRegressor of sklearn.neural_network, got "
         f"{type(estimator).__module__}.{type(estimator).__qualname__}."
     )
+
+
+def trusted_types() -> list[str]:
+    """Return the names of the classes of which a fitted estimator consists.
+
+    skops asks for them, as it loads only what it is told to trust. They run no code of a file;
+    functions of your own are not among them.
+
+    Returns
+    -------
+    names : list of str
+        Names with modules, for ``skops.io.load(path, trusted=fastmlp.trusted_types())``.
+
+    Examples
+    --------
+    >>> import fastmlp
+    >>> "fastmlp.estimators.classifier.MLPClassifier" in fastmlp.trusted_types()
+    True
+    """
+    return sorted(f"{kind.__module__}.{kind.__qualname__}" for kind in set(_PARTS))

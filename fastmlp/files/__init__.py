@@ -64,10 +64,11 @@ Values that JSON lacks are objects; their first key says what they are:
 
 from .archive import read, write
 from .errors import FileError
-from .values import Decoder, Encoder, known_labels, labels
+from .values import SPECIFICATIONS, Decoder, Encoder, known_labels, labels
 from .whole import whole_file
 
 __all__ = [
+    "SPECIFICATIONS",
     "Decoder",
     "Encoder",
     "FileError",
