@@ -485,14 +485,16 @@ OBJECTS = _saved(np.save, np.array([Bomb()], object), allow_pickle=True)
         (lambda parts: zipped(parts, compression=zipfile.ZIP_DEFLATED), "compressed"),
         (lambda parts: zipped({"x.npy": b""}), "no member fastmlp.json"),
         (lambda parts: zipped(parts | {"fastmlp.json": b"[" * 10**5}), "damaged, or is not a file"),
-        (lambda parts: zipped(parts | {"fastmlp.json": b" " * (2**24 + 1)}), "larger than"),
+        (lambda parts: zipped(parts | {"fastmlp.json": b" " * (2**22 + 1)}), "larger than"),
         (lambda parts: zipped(parts | {"fastmlp.json": b'{"format": "x"}'}), "not that of a"),
         (lambda parts: zipped(parts | {"fastmlp.json": b"[NaN]"}), "NaN, which is not JSON"),
         (lambda parts: zipped(parts | {"fastmlp.json": b"[1e999]"}), "1e999, which is not JSON"),
         (lambda parts: zipped(parts | {"fastmlp.json": b"1" * 9999}), "which is not JSON"),
-        (lambda parts: pickle.dumps(Bomb()), "damaged, or is not a file"),
+        (lambda parts: zipped(parts)[:-10] + (2**22).to_bytes(4, "little") + bytes(6), "directory"),
+        (lambda parts: zipped(parts) + b"more", "does not end as an archive"),
+        (lambda parts: pickle.dumps(Bomb()), "does not end as an archive"),
         (lambda parts: _saved(np.savez, a=np.ones(3)), "no member fastmlp.json"),
-        (lambda parts: b"", "damaged, or is not a file"),
+        (lambda parts: b"", "does not end as an archive"),
     ],
 )
 def test_hostile_files(change, complaint, good, tmp_path):
@@ -546,6 +548,48 @@ def test_newer_files(good, tmp_path):
             fastmlp.load(path)
     path.write_bytes(zipped(parts | {"fastmlp.json": json.dumps(head | {"later": 1})}))
     assert_array_equal(outputs(fastmlp.load(path), good[1]), good[2])
+
+
+@pytest.mark.parametrize(
+    ("section", "change", "complaint"),
+    [
+        (None, {"parameters": [1]}, "parameters is not an object"),
+        (None, {"training": None, "labels": {"type": "binary"}}, "lacks 'classes'"),
+        (None, {"feature_names": ["a"]}, "not a name for each feature"),
+        ("network", {"units": [7]}, "widths of layers are"),
+        ("network", {"units": [7, 2**40, 3, 3]}, "contradicts itself: There are weights of shapes"),
+        ("network", {"units": [7, 4, 3, -3]}, "widths of layers are"),
+        ("network", {"loss": {"loss": "squared_error", "x": 1}}, "is not a value|no attribute"),
+        ("network", {"activation": [{"activation": "custom"}] * 2}, "is not a value"),
+        ("network", {"activation": [{"activation": "elu", "alpha": "1"}] * 2}, "alpha of 'elu'"),
+        ("attributes", {"n_iter_": -1}, "n_iter_ is -1"),
+        ("attributes", {"loss_": "low"}, "loss_ is 'low'"),
+        ("attributes", {"n_outputs_": 4}, "n_outputs_ is 4, but the weights say 3"),
+        ("attributes", {"device_": "abacus"}, "device_ is 'abacus'"),
+        ("attributes", {"loss_curve_": {"array": "coefs_0"}}, "a curve is not a vector"),
+        ("continuation", {"in_use": []}, r"in_use is \[\]"),
+        ("continuation", {"dropout_seed": 2**32}, "dropout_seed is"),
+        (
+            "labels",
+            {"classes": {"dtype": "int64", "values": [0, 20, 10]}},
+            "do not fit the outputs",
+        ),
+        ("labels", {"classes": {"dtype": "int8", "values": [0, 10, 200]}}, "contradicts|int8"),
+        ("labels", {"classes": {"dtype": "int64", "values": [0, 1.5, 2]}}, "not of the dtype"),
+        ("labels", {"classes": {"dtype": "str", "values": ["x" * 2**17] + [""] * 2**6}}, "memory"),
+        ("training", {"last_weights": {"trained": 1}}, "lacks|contradicts"),
+    ],
+)
+def test_texts_that_contradict_themselves(section, change, complaint, good, tmp_path):
+    parts = members(good[0])
+    head = json.loads(parts["fastmlp.json"])
+    if section:
+        head[section] |= change
+    path = tmp_path / "network.npz"
+    text = json.dumps(head if section else head | change)
+    path.write_bytes(zipped(parts | {"fastmlp.json": text}))
+    with pytest.raises(FileError, match=complaint):
+        fastmlp.load(path)
 
 
 def test_no_position_of_a_random_generator_is_beyond_its_key():

@@ -24,11 +24,16 @@ from .whole import whole_file
 FORMAT = "fastmlp network"
 VERSION = 1
 HEAD = "fastmlp.json"
-#: Most characters of the JSON text: enough for the names of a hundred thousand features.
-MOST_TEXT = 2**24
+#: Most characters of the JSON text: enough for the names of a hundred thousand features. Objects
+#: that Python makes of it may take twenty times as much.
+MOST_TEXT = 2**22
+#: Most bytes of the archive's directory, of which the same is true.
+MOST_DIRECTORY = 2**20
 #: dtypes of arrays, as NumPy's files name them.
 DTYPES = ("<f4", "<f8", "|i1", "<i2", "<i4", "<i8", "|u1", "<u2", "<u4", "<u8")
 _STEP = 2**20
+#: Sizes of the records at the end of an archive.
+_ZIP64, _LOCATOR, _END = 56, 20, 22
 #: What zipfile and json raise for a file that is none of theirs, or no longer.
 _DAMAGE = (
     zipfile.BadZipFile, zipfile.LargeZipFile, struct.error, EOFError, OSError, RuntimeError,
@@ -133,8 +138,9 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, np.nda
 
 def _content(file):
     """Return head and arrays of an open file."""
+    _check_directory(file)
     with zipfile.ZipFile(file) as archive:
-        members = _members(archive, os.fstat(file.fileno()).st_size)
+        members = _members(archive, file.seek(0, os.SEEK_END))
         if HEAD not in members:
             raise FileError(f"it has no member {HEAD}: it is not a file that save() has written.")
         head = _head(archive, members.pop(HEAD))
@@ -145,6 +151,25 @@ def _content(file):
             name: _array(archive, members[f"{name}.npy"], entry) for name, entry in table.items()
         }
     return head, arrays
+
+
+def _check_directory(file):
+    """Check the size of the archive's directory, all of which zipfile reads at once.
+
+    At the end are a record with its size, and before that, in archives of many gigabytes, a larger
+    one (APPNOTE of PKWARE, sections 4.3.14 to 4.3.16).
+    """
+    end = _ZIP64 + _LOCATOR + _END
+    file.seek(max(0, file.seek(0, os.SEEK_END) - end))
+    tail = file.read(end).rjust(end, b" ")
+    record, locator = tail[-_END:], tail[_ZIP64:-_END]
+    if not record.startswith(b"PK\5\6") or record[20:] != bytes(2):
+        raise FileError("it does not end as an archive: it is cut, or something else.")
+    (size,) = struct.unpack("<L", record[12:16])
+    if locator.startswith(b"PK\6\7"):
+        (size,) = struct.unpack("<Q", tail[40:48])
+    if size > MOST_DIRECTORY:
+        raise FileError(f"its directory has {size} bytes, more than {MOST_DIRECTORY}.")
 
 
 def _members(archive, size):
