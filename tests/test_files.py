@@ -619,6 +619,25 @@ def test_values_come_back(value, tmp_path):
     assert np.array_equal(again, value) if isinstance(value, np.ndarray) else again == value
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        np.array([["a"]]), np.array([1j]), np.array([None]), np.zeros((1, 1, 1)), 1j, {1}, b"x",
+        np.random.RandomState(np.random.PCG64(0)), np.array(["x" * 2**17] + [""] * 2**6),
+        schedules.Schedule(), print,
+    ],
+    ids=type,
+)  # fmt: skip
+def test_values_that_no_file_holds(value):
+    with pytest.raises(FileError, match=r"holds|more than a file can hold"):
+        Encoder().value(value, "value")
+
+
+def test_a_text_too_large(tmp_path):
+    with pytest.raises(FileError, match="as NumPy arrays"):
+        write(tmp_path / "x.npz", {"value": [0.1] * 2**20}, {})
+
+
 # ---- pickles of another version -----------------------------------------------------------------
 
 
