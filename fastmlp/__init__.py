@@ -3,25 +3,44 @@
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from ._version import __version__
+
 if TYPE_CHECKING:
     from .cli.info import show_versions
-    from .estimators import MLPClassifier, MLPRegressor
+    from .estimators import MLPClassifier, MLPRegressor, from_sklearn, load, trusted_types
+    from .files import FileError
+    from .replacement import patch_sklearn, unpatch_sklearn
 
-__version__ = "0.1.0"
-
-__all__ = ["MLPClassifier", "MLPRegressor", "__version__", "show_versions"]
+__all__ = [
+    "FileError",
+    "MLPClassifier",
+    "MLPRegressor",
+    "__version__",
+    "from_sklearn",
+    "load",
+    "patch_sklearn",
+    "show_versions",
+    "trusted_types",
+    "unpatch_sklearn",
+]
 
 #: Modules of the names that are imported on first use: importing the compiler and scikit-learn
 #: takes a second or two, and ``fastmlp --version`` needs neither.
 _PLACES = {
+    "FileError": ".files",
     "MLPClassifier": ".estimators",
     "MLPRegressor": ".estimators",
+    "from_sklearn": ".estimators",
+    "load": ".estimators",
+    "patch_sklearn": ".replacement",
     "show_versions": ".cli.info",
+    "trusted_types": ".estimators",
+    "unpatch_sklearn": ".replacement",
 }
 _MODULES = {
-    "activations", "callbacks", "cli", "devices", "displays", "estimators", "formulas",
-    "initializers", "inspect", "inspection", "losses", "model", "network", "predictor",
-    "regularization", "schedules", "training",
+    "activations", "callbacks", "cli", "devices", "displays", "estimators", "files",
+    "formulas", "initializers", "inspect", "inspection", "losses", "model", "network", "optimizers",
+    "predictor", "regularization", "replacement", "schedules", "training",
 }  # fmt: skip
 #: Former names of modules, which still work as attributes: ``fastmlp.info``.
 _FORMER = {name: f".cli.{name}" for name in ("demo", "gallery", "info", "warmup")}

@@ -86,6 +86,14 @@ def _parser() -> argparse.ArgumentParser:
         fill=_fill_demo,
     )
     commands.add_parser(
+        "export",
+        help="write a saved network for another program",
+        description="Read a network that the method save of an estimator has written, and write it "
+        "as a model of ONNX (needs onnx: pip install 'fastmlp[onnx]'), as a source file in C99, or "
+        "as a pickle of scikit-learn's estimator.",
+        fill=_fill_export,
+    )
+    commands.add_parser(
         "gallery",
         help="draw a picture of each kind",
         description="Train small networks and write a PNG of each kind of picture: loss curve, "
@@ -99,6 +107,22 @@ def _parser() -> argparse.ArgumentParser:
         description="Show versions, processor, threads, the folder of compiled code, and the "
         "devices found. Include this output in a bug report.",
         fill=_fill_info,
+    )
+    commands.add_parser(
+        "run",
+        usage="%(prog)s [-h] (SCRIPT | -m MODULE) [ARGS ...]",
+        help="run a script with these classes in the place of scikit-learn's",
+        description="Run an unchanged script or module, as python does, with fastmlp's "
+        "MLPClassifier and MLPRegressor in sklearn.neural_network. Arguments after its name are "
+        "its own, and so is the exit status.",
+        fill=_fill_run,
+    )
+    commands.add_parser(
+        "show",
+        help="show what a saved network is",
+        description="Show layers, labels, parameters and records of a network that the method save "
+        "of an estimator has written.",
+        fill=_fill_show,
     )
     commands.add_parser(
         "warmup",
@@ -144,6 +168,17 @@ def _fill_demo(command):
     command.set_defaults(command=run)
 
 
+def _fill_export(command):
+    from .cli import export
+
+    _add_model(command)
+    command.add_argument("--to", choices=list(export.FORMATS), required=True, help="what to write")
+    command.add_argument("-o", "--output", metavar="FILE", required=True, help="where to write it")
+    command.set_defaults(
+        command=lambda arguments: export.write(arguments.model, arguments.to, arguments.output)
+    )
+
+
 def _fill_gallery(command):
     from .cli import gallery
 
@@ -162,6 +197,29 @@ def _fill_info(command):
     command.set_defaults(command=lambda arguments: info.show_versions())
 
 
+def _fill_run(command):
+    command.add_argument(
+        "-m", dest="module", nargs=argparse.REMAINDER, help="run a module, as python -m does"
+    )
+    command.add_argument("script", nargs=argparse.REMAINDER, help="the script, and its arguments")
+
+    def run(arguments):
+        if not (arguments.module or arguments.script):
+            command.error("expected a script, or -m and a module")
+        from .cli import run
+
+        run.run(arguments.module or arguments.script, as_module=bool(arguments.module))
+
+    command.set_defaults(command=run)
+
+
+def _fill_show(command):
+    from .cli import show
+
+    _add_model(command)
+    command.set_defaults(command=lambda arguments: show.show(arguments.model))
+
+
 def _fill_warmup(command):
     from .cli import warmup
 
@@ -173,6 +231,10 @@ def _fill_warmup(command):
             [arguments.dtype] if arguments.dtype else warmup.DTYPES
         )
     )
+
+
+def _add_model(command):
+    command.add_argument("model", metavar="MODEL.npz", help="the file of a saved network")
 
 
 def _add_device(command, default):

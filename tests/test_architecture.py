@@ -19,9 +19,9 @@ FLOORS = [
     {"__init__"},
     {"cli"},
     {"displays", "inspect"},
-    {"callbacks", "inspection"},
+    {"callbacks", "inspection", "replacement"},
     {"estimators"},
-    {"predictor", "training"},
+    {"files", "predictor", "training"},
     {"initializers", "schedules"},
     {"model"},
     {"network"},
@@ -31,7 +31,7 @@ FLOORS = [
     {"_jit"},
     {"_linking"},
     {"_cache"},
-    {"notices"},
+    {"_version", "notices"},
 ]
 
 

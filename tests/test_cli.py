@@ -1,12 +1,15 @@
 """The command line: its commands, their exit statuses, and what they print."""
 
+import pickle
 import re
 import subprocess
 import sys
+import types
 import warnings
 from functools import partial
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import fastmlp
@@ -14,6 +17,7 @@ from fastmlp import _cache
 from fastmlp.__main__ import main
 from fastmlp._cache import telling
 from fastmlp.cli import demo, gallery, info, warmup
+from fastmlp.losses import Huber
 
 
 def output_of(capsys, *argv, status=0):
@@ -54,7 +58,10 @@ def test_module_runs_as_a_program():
     assert subprocess.check_output(command, text=True) == f"fastmlp {fastmlp.__version__}\n"
 
 
-@pytest.mark.parametrize("argv", [(), ("demo",), ("gallery",), ("info",), ("warmup",)])
+COMMANDS = ("demo", "export", "gallery", "info", "run", "show", "warmup")
+
+
+@pytest.mark.parametrize("argv", [(), *((command,) for command in COMMANDS)])
 def test_help(capsys, argv):
     status, text = exit_of(capsys, *argv, "--help")
     assert status == 0
@@ -72,6 +79,11 @@ def test_help(capsys, argv):
         (("demo", "--seed", "-1"), "'-1' is not a whole number from 0"),
         (("gallery",), "required: DIR"),
         (("warmup", "--dtype", "int8"), "invalid choice: 'int8'"),
+        (("run",), "expected a script, or -m and a module"),
+        (("run", "-m"), "expected a script, or -m and a module"),
+        (("show",), "required: MODEL.npz"),
+        (("export", "x.npz", "-o", "y"), "required: --to"),
+        (("export", "x.npz", "--to", "pdf", "-o", "y"), "invalid choice: 'pdf'"),
     ],
 )
 def test_wrong_arguments(capsys, argv, complaint):
@@ -128,6 +140,77 @@ def test_info_tells_why_a_device_is_not_usable(capsys, monkeypatch):
 
     monkeypatch.setattr(info.devices, "load", load)
     assert "not usable: no driver for cpu" in output_of(capsys, "info")
+
+
+# ---- saved networks -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """A file, and its estimator."""
+    settings = {"activation": ["tanh", "relu"], "device": "reference", "random_state": 0}
+    estimator = fastmlp.MLPClassifier((3, 2), **settings)
+    X = np.random.default_rng(0).standard_normal((20, 4))
+    estimator.partial_fit(X, np.arange(20) % 12, classes=np.arange(12))
+    estimator.save(tmp_path / "network.npz", training=True)
+    return str(tmp_path / "network.npz"), estimator
+
+
+def test_show(capsys, saved):
+    text = output_of(capsys, "show", saved[0])
+    for line in (
+        r"file +\S+network\.npz, \d+ bytes",
+        rf"written by +fastmlp {fastmlp.__version__}, format 1",
+        r"estimator +MLPClassifier\(.*random_state=0\)",
+        r"units +4-3-2-12, 59 weights, float64",
+        r"activations +tanh, relu, softmax",
+        r"labels +0, 1, 2, 3, 4, 5, 6, 7, 8, 9, ... \(12\)",
+        r"n_iter_ +1",
+        r"training +goes on to the same bits",
+    ):
+        assert re.search(rf"^{line}$", text, re.MULTILINE), line
+
+
+def test_show_of_a_regressor(capsys, tmp_path):
+    X = pd.DataFrame({"height": [1.0, 2.0], "weight": [3.0, 5.0]})
+    settings = {"loss": Huber(2.0), "device": "reference"}
+    fastmlp.MLPRegressor(**settings).partial_fit(X, [0.0, 1.0]).save(tmp_path / "x.npz")
+    text = output_of(capsys, "show", str(tmp_path / "x.npz"))
+    assert re.search(r"^features +height, weight$", text, re.MULTILINE)
+    assert re.search(r"^loss +huber\(delta=2.0\)$", text, re.MULTILINE)
+    assert re.search(r"^training +begins with a new optimiser$", text, re.MULTILINE)
+
+
+def test_export_to_scikit_learn(capsys, saved, tmp_path):
+    path = saved[0]
+    target = str(tmp_path / "theirs.pickle")
+    complaint = output_of(capsys, "export", path, "--to", "sklearn", "-o", target, status=1)
+    assert "lacks what this network has: activation=" in complaint
+    X = np.eye(4)
+    ours = fastmlp.MLPRegressor(device="reference").partial_fit(X, X).save(path)
+    assert ours is None
+    assert output_of(capsys, "export", path, "--to", "sklearn", "-o", target) == f"{target}\n"
+    theirs = pickle.loads((tmp_path / "theirs.pickle").read_bytes())
+    np.testing.assert_allclose(theirs.predict(X), fastmlp.load(path).predict(X), rtol=1e-12)
+
+
+@pytest.mark.parametrize("form", ["onnx", "c"])
+def test_export_writes_what_it_is_given(capsys, saved, tmp_path, monkeypatch, form):
+    writers = types.SimpleNamespace(
+        to_onnx=lambda estimator: f"onnx of {estimator.coefs_[0].shape}".encode(),
+        to_c=lambda estimator: f"c of {estimator.coefs_[0].shape}",
+    )
+    monkeypatch.setitem(sys.modules, "fastmlp.export", writers)
+    target = tmp_path / "network"
+    output_of(capsys, "export", saved[0], "--to", form, "-o", str(target))
+    assert target.read_text() == f"{form} of (4, 3)"
+
+
+def test_commands_on_what_is_no_file(capsys, tmp_path):
+    (tmp_path / "x.npz").write_text("")
+    path = str(tmp_path / "x.npz")
+    assert f"{path} is damaged" in output_of(capsys, "show", path, status=1)
+    assert "FileNotFoundError" in output_of(capsys, "show", f"{path}.not", status=1)
 
 
 # ---- warmup -------------------------------------------------------------------------------------

@@ -459,7 +459,8 @@ BLOCKS = re.findall(r"```py(?:thon)?\n(.*?)```", README.read_text(encoding="utf-
 RUN_BLOCKS = """
 import importlib.util
 for number, block in enumerate({blocks!r}):
-    if "import optuna" in block and not importlib.util.find_spec("optuna"):
+    needed = [name for name in ("optuna", "skops") if f"import {{name}}" in block]
+    if not all(map(importlib.util.find_spec, needed)):
         continue
     exec(compile(block, f"block {{number}} of the README", "exec"), {{"__name__": "__main__"}})
 """

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import pickle
-import tempfile
 from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +12,7 @@ import numpy as np
 
 from ..estimators.hooks import running_fit
 from ..estimators.snapshots import Snapshot
+from ..files import whole_file
 from .base import Callback
 
 if TYPE_CHECKING:
@@ -131,19 +130,9 @@ class Checkpoint(Callback):
 
 
 def _write(path, snapshot):
-    """Write a file that is complete whenever it can be seen, also after a power cut."""
-    handle, name = tempfile.mkstemp(".part", f".{path.name}.", path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(_HEAD)
-            pickle.dump(snapshot, file, protocol=5)
-            file.flush()
-            os.fsync(handle)
-        os.replace(name, path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(name)
-        raise
+    with whole_file(path, mode=0o600) as file:
+        file.write(_HEAD)
+        pickle.dump(snapshot, file, protocol=5)
 
 
 def _read(path):

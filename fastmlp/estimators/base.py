@@ -8,7 +8,6 @@ from typing import Any, Self
 
 import numpy as np
 from scipy import sparse
-from sklearn.base import BaseEstimator
 from sklearn.callback import CallbackSupportMixin
 from sklearn.utils.validation import check_is_fitted
 
@@ -20,10 +19,11 @@ from ..network import Network
 from ..predictor import PLAIN, Predictor
 from ..regularization import Regularization
 from ..training import Rows
-from .fitted import Latest, model_of, network_to_go_on_with, take_weights
+from .fitted import model_of, network_to_go_on_with, take_weights
 from .holdout import Given, Labelled, given_rows
 from .hooks import Hooks, finite, torn_down
-from .parameters import check_parameters, defaults, hidden_units, name_the_nearest, per_layer
+from .parameters import check_parameters, hidden_units, name_the_nearest, per_layer
+from .portable import Portable
 from .solvers import descend, minimise
 from .state import begin, warn_of_unused
 from .types import MatrixLike
@@ -32,7 +32,7 @@ from .validation import FLOATS, checked_weights, row_access, seeded, validated
 NOTHING = Given()  # no validation rows
 
 
-class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
+class BaseMLP(CallbackSupportMixin, Portable, ABC):
     """A multi-layer perceptron behind scikit-learn's interface; see the two subclasses."""
 
     # The HTML representation links to the page of the scikit-learn class that this one replaces,
@@ -278,17 +278,6 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):
     def _output_form(self, network):
         """Return how a `Predictor` transforms a row's outputs."""
         return PLAIN
-
-    def __getstate__(self):
-        state = dict(super().__getstate__())  # which may be the estimator's own dict
-        state.pop("_latest", None)  # which is made again from the attributes
-        state.pop("_running", None)  # a copy is not the estimator that is being fitted
-        return state
-
-    def __setstate__(self, state):
-        super().__setstate__(defaults(type(self)) | state)  # earlier versions had fewer parameters
-        if "_fitted_as" in state:
-            self._latest = Latest()
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

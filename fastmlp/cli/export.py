@@ -1,0 +1,50 @@
+"""Writes a saved network in the form of another program."""
+
+import os
+import pickle
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+from ..estimators import load
+from ..files import whole_file
+
+
+def _writers():
+    """Return the module that writes ONNX and C; its own imports are optional packages."""
+    return import_module("..export", __package__)
+
+
+def _onnx(estimator):
+    model = _writers().to_onnx(estimator)
+    return model if isinstance(model, bytes) else model.SerializeToString()
+
+
+def _c(estimator):
+    return _writers().to_c(estimator).encode()
+
+
+def _sklearn(estimator):
+    return pickle.dumps(estimator.to_sklearn(training=False), protocol=5)
+
+
+#: What each format is written by.
+FORMATS: dict[str, Callable[[Any], bytes]] = {"onnx": _onnx, "c": _c, "sklearn": _sklearn}
+
+
+def write(path: str | os.PathLike[str], form: str, target: str | os.PathLike[str]) -> None:
+    """Read a saved network and write it, whole or not at all.
+
+    Parameters
+    ----------
+    path : str or Path
+        A file that the method `save` of an estimator has written.
+    form : {"onnx", "c", "sklearn"}
+        A model of ONNX, a source file in C99, or a pickle of scikit-learn's estimator.
+    target : str or Path
+        The file to write.
+    """
+    content = FORMATS[form](load(path))
+    with whole_file(target) as file:
+        file.write(content)
+    print(target)
