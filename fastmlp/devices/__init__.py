@@ -12,6 +12,7 @@ from . import costs, presence
 from .costs import Work
 from .cpu import CpuDevice, compile_ahead, count_compiled
 from .cpu.single_rows import PAIR, PLAIN, SHARES, SingleRows
+from .cpu.value import table_of, value
 from .cpu.vectors import VECTOR_BYTES
 from .presence import is_on_gpu
 from .reference import ReferenceDevice, activate
@@ -19,7 +20,7 @@ from .reference import ReferenceDevice, activate
 __all__ = [
     "DEVICES", "PAIR", "PLAIN", "SHARES", "VECTOR_BYTES", "ReferenceDevice", "SingleRows", "Work",
     "activate", "choose", "compile_ahead", "count_compiled", "describe", "is_on_gpu", "lacking",
-    "load", "present",
+    "load", "present", "table_of", "value",
 ]  # fmt: skip
 
 #: Names of the devices.
