@@ -5,6 +5,7 @@
 
 import re
 import warnings
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ import sklearn.neural_network as sk
 from sklearn.exceptions import ConvergenceWarning
 
 import fastmlp
+from fastmlp import activations
 from fastmlp._jit import JIT_DISABLED
 
 #: Where the compiled kernels would run as plain Python, the laws of devices alone try them.
@@ -104,6 +106,39 @@ def assert_same_fit(ours, theirs, X, **tolerance):
     assert own.dtype == expected.dtype
     assert own.shape == expected.shape
     np.testing.assert_allclose(own, expected, **tolerance)
+
+
+# ---- random networks -----------------------------------------------------------------------------
+
+_HIDDEN = (*activations.HIDDEN.values(), partial(activations.Maxout, 3))
+_HIDDEN += tuple(partial(activations.Swish, 1.5, learnable) for learnable in (False, True))
+#: Output activations that fit a task's loss; None is the loss's own.
+_OUTPUTS = {
+    "multiclass": (None, ("squared_error", "logistic"), ("huber", "hard_sigmoid"), ("focal", None)),
+    "binary": (None, ("log_loss", "hard_sigmoid"), ("absolute_error", "logistic")),
+    "squared_error": (None, *(("squared_error", name) for name in activations.OUTPUT)),
+    "poisson": (None, ("poisson", "softplus")),
+}
+
+
+def random_network(seed):
+    """A fitted estimator of any task, depth, dtype and activations, and rows to predict."""
+    rng = np.random.default_rng(seed)
+    task = list(TASKS)[seed % len(TASKS)]
+    dtype = (np.float32, np.float64)[seed // len(TASKS) % 2]
+    X, y, _ = TASKS[task].data(dtype, seed=seed)
+    kinds = [_HIDDEN[(seed + 7 * i) % len(_HIDDEN)]() for i in range(rng.integers(4))]
+    choices = _OUTPUTS.get(task, (None,))
+    choice = choices[rng.integers(len(choices))]
+    chosen = {} if choice is None else dict(zip(("loss", "output_activation"), choice, strict=True))
+    if chosen.get("output_activation") == "softmax":
+        chosen = {}  # of a single output it is 1
+    sizes = tuple(int(units) for units in rng.integers(1, 12, len(kinds)))
+    settings = {"max_iter": 2, "device": "reference", "random_state": seed}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        network = TASKS[task].ours(hidden_layer_sizes=sizes, activation=kinds, **chosen, **settings)
+        return network.fit(X, y), X
 
 
 # ---- fits that a test repeats in another process -------------------------------------------------

@@ -19,7 +19,7 @@ FLOORS = [
     {"__init__"},
     {"cli"},
     {"displays", "inspect"},
-    {"callbacks", "inspection"},
+    {"callbacks", "export", "inspection"},
     {"estimators"},
     {"predictor", "training"},
     {"initializers", "schedules"},
@@ -248,7 +248,7 @@ def test_a_question_for_a_kind_is_seen():
 
 
 #: Rooms that use only public names of other objects, estimators above all.
-GUESTS = ("callbacks", "cli", "displays", "inspect", "inspection", "predictor")
+GUESTS = ("callbacks", "cli", "displays", "export", "inspect", "inspection", "predictor")
 
 
 def private(name):
