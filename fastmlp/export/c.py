@@ -117,7 +117,7 @@ def to_c(estimator: BaseMLP, name: str = "network") -> str:
     >>> X = np.linspace(-1, 1, 40).reshape(20, 2)
     >>> network = MLPRegressor(hidden_layer_sizes=(3,), solver="lbfgs", tol=0.01, random_state=0)
     >>> text = to_c(network.fit(X, X.sum(axis=1)), name="total")
-    >>> text[text.index("void"):].partition(";")[0]
+    >>> text[text.rindex("void"):].splitlines()[0]
     'void total_predict(const double *x, double *out)'
     """
     model = fitted_network(estimator)
