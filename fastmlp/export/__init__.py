@@ -12,5 +12,7 @@ True
 """
 
 from .c import to_c
+from .onnx import to_onnx
+from .skl2onnx import register_skl2onnx
 
-__all__ = ["to_c"]
+__all__ = ["register_skl2onnx", "to_c", "to_onnx"]

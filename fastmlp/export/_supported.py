@@ -1,4 +1,7 @@
-"""What no exported format can express."""
+"""What no exported format can express, and packages that only exports need."""
+
+from importlib import import_module
+from typing import Any
 
 from ..network import Network
 
@@ -14,3 +17,19 @@ def refuse_custom(network: Network, format: str) -> None:
                 f"{activation!r} is a function of your own, which cannot be written as {format}: "
                 "use an activation of fastmlp.activations, and fit again."
             )
+
+
+def import_extra(package: str, function: str) -> Any:
+    """Import a package that only an export needs.
+
+    Raises
+    ------
+    ImportError
+        If it is not installed, with what to install.
+    """
+    try:
+        return import_module(package)
+    except ImportError as error:
+        raise ImportError(
+            f"{function} needs {package}, which is not installed: pip install 'fastmlp[onnx]'"
+        ) from error
