@@ -63,6 +63,7 @@ DEVICES = [
     "cpu/prediction",
     "cpu/row",
     "cpu/row_gradients",
+    "cpu/row_inspection",
     "cpu/single_rows",
     "cpu/value",
     "cpu/__init__",

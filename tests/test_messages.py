@@ -443,6 +443,8 @@ def test_the_command_line_answers_at_once(option):
 
 
 README = Path(fastmlp.__file__).parents[1] / "README.md"
+#: Packages that examples import and the extra `test` does not install everywhere.
+NOT_REQUIRED = ("onnxruntime", "optuna", "shap", "skl2onnx")
 BLOCKS = re.findall(r"```py(?:thon)?\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
 
 
@@ -450,8 +452,9 @@ BLOCKS = re.findall(r"```py(?:thon)?\n(.*?)```", README.read_text(encoding="utf-
 @pytest.mark.compiled
 @pytest.mark.parametrize("number", range(len(BLOCKS)))
 def test_a_block_of_the_readme_runs_alone(number, tmp_path):
-    if "import optuna" in BLOCKS[number]:
-        pytest.importorskip("optuna", reason="the README's example of pruning needs optuna")
+    for package in NOT_REQUIRED:
+        if f"import {package}\n" in BLOCKS[number]:
+            pytest.importorskip(package, reason=f"this example of the README needs {package}")
     done = subprocess.run(
         [sys.executable, "-c", BLOCKS[number]], cwd=tmp_path, capture_output=True, text=True,
         env=os.environ | {"MPLBACKEND": "Agg"},

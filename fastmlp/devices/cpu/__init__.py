@@ -15,6 +15,7 @@ from .optimizer import update_loop
 from .pace import Pace
 from .prediction import predict
 from .row_gradients import gradient_rows
+from .row_inspection import integrate, record_rows
 from .single_rows import predict_rows, predict_sources
 from .sources import Sources
 from .team import ALONE, Team
@@ -22,7 +23,7 @@ from .team import ALONE, Team
 #: Every entry that Python calls; compiled by `warmup`.
 ENTRIES = (
     exchange, transpose, train, add_gradient, apply_gradient, predict, predict_rows,
-    predict_sources, gradient_rows, *loops.ENTRIES, *optimizer.ENTRIES, *team.ENTRIES,
+    predict_sources, gradient_rows, integrate, record_rows, *loops.ENTRIES, *optimizer.ENTRIES, *team.ENTRIES,
     *value.LOOPS,
 )  # fmt: skip
 # Larger batches are cut into blocks, to bound their work memory and to react to Ctrl-C.

@@ -18,6 +18,7 @@ from .row import (
     rooms,
 )
 from .row_gradients import gradient_rows
+from .row_inspection import integrate, record_rows
 from .sources import FEATURES, Sources, gather
 from .vectors import ZERO, beyond, keep, pointer
 
@@ -159,3 +160,39 @@ class SingleRows:
         """Write the gradients by X of one result, numbered by `output`, to `out`, unchecked."""
         with PRESENCE:
             gradient_rows(self.plan, X.reshape(-1), out.reshape(-1), form, output)
+
+    @present
+    def record(self, X, z, a):
+        """Write z and f(z) of all layers, for the rows of X, an ndarray or CSR matrix.
+
+        Parameters
+        ----------
+        X : ndarray or CSR matrix of shape (n, features)
+            The rows.
+        z : ndarray of shape (n, sum of fan_out)
+            Receives the z of all layers, one after the other.
+        a : ndarray of shape (n, sum of units)
+            Receives the activations of all layers.
+        """
+        sources = Sources(self._network, X)
+        record_rows(self.plan, sources.table, z, a, bool(sources.sparse))
+
+    @present
+    def integrate(self, baseline, x, out, form, output, tolerance):
+        """Integrate a result's gradient from a baseline to x; see `row_inspection.integrate`.
+
+        Parameters
+        ----------
+        baseline, x, out : ndarray of shape (features,), float64
+            Two points, and the place of the integrals. The weights must be float64, too.
+        form, output : int
+            The form of a row's results, and which of them.
+        tolerance : float
+            Largest error of an interval of the path.
+
+        Returns
+        -------
+        error : float
+            Sum of the integrals, less the difference of the results.
+        """
+        return integrate(self.plan, baseline, x, out, form, output, tolerance)
