@@ -32,7 +32,7 @@ def test_activations_are_those_of_the_definition(seed, storage):
         np.testing.assert_allclose(layer.z, z, **close)
         np.testing.assert_allclose(layer.a, a, **close)
     for number in (0, len(layers) - 1, -1):
-        chosen = inspection.activations(network, X, number)
+        chosen = inspection.activations(network, storage(X), number)
         np.testing.assert_array_equal(chosen.z, layers[number].z)
 
 

@@ -23,8 +23,8 @@ from .team import ALONE, Team
 #: Every entry that Python calls; compiled by `warmup`.
 ENTRIES = (
     exchange, transpose, train, add_gradient, apply_gradient, predict, predict_rows,
-    predict_sources, gradient_rows, integrate, record_rows, *loops.ENTRIES, *optimizer.ENTRIES, *team.ENTRIES,
-    *value.LOOPS,
+    predict_sources, gradient_rows, integrate, record_rows, *loops.ENTRIES, *optimizer.ENTRIES,
+    *team.ENTRIES, *value.LOOPS,
 )  # fmt: skip
 # Larger batches are cut into blocks, to bound their work memory and to react to Ctrl-C.
 LONGEST_BATCH = 4096
