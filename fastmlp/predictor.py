@@ -2,11 +2,12 @@
 
 from functools import cached_property
 from operator import index
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .devices import PAIR, PLAIN, SHARES, SingleRows, table_of, value
+from .devices import PAIR, PLAIN, SHARES, SingleRows, on_gpu, table_of, value
 from .model import FLOATS
 from .network import Network
 
@@ -161,6 +162,34 @@ class Predictor:
             self._check_place(out, rows.shape)
         self._rows.gradient(rows, out, self._form, number)
         return out
+
+    def on_gpu(self) -> Any:
+        """Copy the weights to an NVIDIA GPU, for kernels of your own.
+
+        Returns
+        -------
+        gpu : named tuple
+            ``gpu.predict(data, x, out)`` and ``gpu.gradient(data, x, out, output)`` are functions
+            for `numba.cuda` kernels, in which a thread computes one row; ``gpu.data`` is passed
+            to the kernel as an argument. A kernel is compiled for one network.
+
+        Raises
+        ------
+        RuntimeError
+            If there is no GPU that can be used; the message says what is missing.
+
+        Examples
+        --------
+        >>> from numba import cuda  # doctest: +SKIP
+        >>> gpu = predictor.on_gpu()  # doctest: +SKIP
+        >>> @cuda.jit  # doctest: +SKIP
+        ... def kernel(data, X, out):
+        ...     row = cuda.grid(1)
+        ...     if row < len(X):
+        ...         gpu.predict(data, X[row], out[row])
+        >>> kernel[blocks, threads](gpu.data, X, out)  # doctest: +SKIP
+        """
+        return on_gpu(self.network, self._parameters, self._form)
 
     @cached_property
     def _table(self):

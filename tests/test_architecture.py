@@ -82,6 +82,7 @@ DEVICES = [
     "cuda/layered",
     "cuda/memory",
     "cuda/runs",
+    "cuda/value",
     "cuda/__init__",
     "__init__",
     "kept",

@@ -20,7 +20,7 @@ from .reference import ReferenceDevice, activate
 __all__ = [
     "DEVICES", "PAIR", "PLAIN", "SHARES", "VECTOR_BYTES", "ReferenceDevice", "SingleRows", "Work",
     "activate", "choose", "compile_ahead", "count_compiled", "describe", "is_on_gpu", "lacking",
-    "load", "present", "table_of", "value",
+    "load", "on_gpu", "present", "table_of", "value",
 ]  # fmt: skip
 
 #: Names of the devices.
@@ -77,6 +77,20 @@ def load(name: str) -> type[Any]:
 
         return CudaDevice
     raise ValueError(f"there is no device {name!r}")
+
+
+def on_gpu(network: Any, parameters: Any, form: int) -> Any:
+    """Return a predictor for the user's own kernels; see `devices.cuda.value`.
+
+    Raises
+    ------
+    RuntimeError
+        If the CUDA device cannot be used here.
+    """
+    load("cuda")
+    from .cuda import value as on_cuda
+
+    return on_cuda.on_gpu(network, parameters, form)
 
 
 def describe(name: str) -> str:

@@ -19,8 +19,6 @@ from .panels import panel_width
 from .sources import stored, stored_column, stored_value
 from .vectors import ZERO, beyond
 
-#: The form of a row's outputs: as they are, [1 - p, p] for a single output p, or shares of the sum.
-PLAIN, PAIR, SHARES = range(3)
 ONE = np.int64(1)  # not a literal: kernels would be compiled again for it
 #: The data of each layer for the walk of a row.
 PLAN = np.dtype(
@@ -171,17 +169,3 @@ def rooms(plan):
         values += plan[index]["outputs"]
         longest = max(longest, plan[index]["fan_out"])
     return values, longest
-
-
-@kernel
-def formed(values, x, outputs, form, out, place):
-    """Write a row's outputs, which lie at `x`, to `out` in one of the forms above."""
-    if form == PAIR:
-        out[place], out[place + 1] = type(values[x])(1) - values[x], values[x]
-        return
-    total = type(values[x])(0)
-    for k in range(outputs):
-        total += values[x + k]
-    for k in range(outputs):
-        share = values[x + k] / total if total else type(total)(1) / outputs
-        out[place + k] = share if form == SHARES else values[x + k]

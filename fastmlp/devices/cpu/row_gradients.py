@@ -3,7 +3,8 @@
 import numpy as np
 
 from ..._jit import entry, kernel
-from .row import ONE, PAIR, SHARES, array_at, forward_row
+from ...formulas.results import output_weights, through_softmax
+from .row import ONE, array_at, forward_row
 from .vectors import ZERO, beyond, keep, pointer
 
 
@@ -23,35 +24,6 @@ def room_for_both(plan):
     """Return how many numbers the walk forward and backward needs."""
     values, z, widest = rooms_of_both(plan)
     return values + z + 3 * widest
-
-
-@kernel
-def output_weights(values, x, outputs, form, output, upstream):
-    """Write to `upstream` the derivatives of a row's result `output` by the network's outputs."""
-    one, zero = type(values[x])(1), type(values[x])(0)
-    if form == PAIR:
-        upstream[0] = one if output == 1 else -one
-        return
-    total = one
-    if form == SHARES:
-        total = zero
-        for k in range(outputs):
-            total += values[x + k]
-    share = values[x + output] / total if form == SHARES and total != zero else zero
-    for k in range(outputs):
-        chosen = one if k == output else zero
-        # The shares of outputs that are all 0 are constant.
-        upstream[k] = (chosen - share) / total if total != zero else zero
-
-
-@kernel
-def through_softmax(values, x, outputs, upstream, delta):
-    """Compute the derivatives by z_k from those by p_k, u_k: p_k (u_k - sum of p_j u_j)."""
-    total = type(values[x])(0)
-    for k in range(outputs):
-        total += values[x + k] * upstream[k]
-    for k in range(outputs):
-        delta[k] = values[x + k] * (upstream[k] - total)
 
 
 @kernel

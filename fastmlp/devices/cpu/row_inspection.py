@@ -3,7 +3,8 @@
 import numpy as np
 
 from ..._jit import entry, kernel
-from .row import activate_row, affine, affine_sparse, formed, forward_row, rooms
+from ...formulas.results import formed
+from .row import activate_row, affine, affine_sparse, forward_row, rooms
 from .row_gradients import gradient_row, room_for_both, rooms_of_both
 from .sources import FEATURES, gather
 from .vectors import ZERO, beyond, keep, pointer

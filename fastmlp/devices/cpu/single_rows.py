@@ -3,17 +3,14 @@
 import numpy as np
 
 from ..._jit import entry, kernel
+from ...formulas.results import PAIR, PLAIN, SHARES, formed
 from .ending import PRESENCE, present
 from .loops import layer_loops
 from .row import (
     ONE,
-    PAIR,
-    PLAIN,
     PLAN,
-    SHARES,
     activate_row,
     affine_sparse,
-    formed,
     forward_row,
     rooms,
 )

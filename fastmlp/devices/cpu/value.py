@@ -25,8 +25,9 @@ from numba.np.numpy_support import as_dtype
 
 from ..._cache import CACHE
 from ..._jit import entry, intrinsic
+from ...formulas.results import PAIR
 from .calls import Loop, call_loop
-from .row import PAIR, array_at, plan_at
+from .row import array_at, plan_at
 from .row_gradients import gradient_each, room_for_both
 from .single_rows import predict_each, room_of_a_row
 from .vectors import keep, pointer
