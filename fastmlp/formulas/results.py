@@ -19,7 +19,7 @@ def formed(values, x, outputs, form, out, place):
     for k in range(outputs):
         total += values[x + k]
     for k in range(outputs):
-        share = values[x + k] / total if total else type(total)(1) / outputs
+        share = values[x + k] / total if total else type(total)(1) / type(total)(outputs)
         out[place + k] = share if form == SHARES else values[x + k]
 
 

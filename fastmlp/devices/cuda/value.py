@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from ...formulas.results import formed, output_weights, through_softmax
 from ...regularization import Regularization
 from .elements import Kind, State, elements
-from .layout import kind_of, layer_at, layout
+from .layout import Layout, kind_of, layer_at, layout
 from .toolkit import cuda, device
 
 
@@ -36,26 +36,30 @@ class GpuPredictor(NamedTuple):
     data: Data
 
 
-def on_gpu(network, parameters, form) -> GpuPredictor:
-    """Copy a network to the GPU, and return the functions that compute its rows there."""
-    kinds = *network.activation, network.output_activation
+def functions_of(network, dtype, form) -> tuple[Callable, Callable, Layout]:
+    """Return `predict` and `gradient` of a network, and the tables that they read."""
     kind = Kind(
-        dtype=parameters.dtype,
-        activations=tuple(dict.fromkeys(map(kind_of, kinds))),
+        dtype=dtype,
+        activations=tuple(
+            dict.fromkeys(map(kind_of, (*network.activation, network.output_activation)))
+        ),
         softmax=network.output_activation.whole_row,
         loss="squared_error",  # no function here needs one
         canonical=True,
         dropping=False,
         optimizer="adam",
     )
-    tables = layout(network, kind.activations, kind.dtype, 1, Regularization())
-    arrays = parameters, tables.layers, tables.numbers
-    data = Data(*(cuda.to_device(array) for array in arrays))
+    tables = layout(network, kind.activations, dtype, 1, Regularization())
     forward = _forward(kind, len(network.units))
     rooms = tables.work_size, network.units[-1]
-    return GpuPredictor(
-        _predict(forward, rooms, kind, form), _gradient(forward, rooms, kind, form), data
-    )
+    return _predict(forward, rooms, kind, form), _gradient(forward, rooms, kind, form), tables
+
+
+def on_gpu(network, parameters, form) -> GpuPredictor:
+    """Copy a network to the GPU, and return the functions that compute its rows there."""
+    predict, gradient, tables = functions_of(network, parameters.dtype, form)
+    arrays = parameters, tables.layers, tables.numbers
+    return GpuPredictor(predict, gradient, Data(*(cuda.to_device(array) for array in arrays)))
 
 
 def _forward(kind, count):
