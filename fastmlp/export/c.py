@@ -139,6 +139,11 @@ def _about(estimator):
     return kind, [re.sub(r"[^ -~]|[*/?\\]", "_", line) for line in lines]
 
 
+def _is_inline(kind):
+    """Return whether an activation needs more than one z, and is no function of FUNCTIONS."""
+    return kind.pieces > 1 or kind.whole_row
+
+
 class _Text:
     """The parts of the file for one network."""
 
@@ -156,7 +161,7 @@ class _Text:
                     self.arrays[f"{name}_{letter}{layer}"] = np.asarray(array, model.dtype)
 
     def file(self, about: tuple[str, list[str]]) -> str:
-        functions = {kind.name: kind for kind in self.kinds if kind.name in FUNCTIONS}
+        functions = dict.fromkeys(kind.name for kind in self.kinds if not _is_inline(kind))
         parts = [
             self.head(*about),
             *(self.array(name, array.ravel()) for name, array in self.arrays.items()),
@@ -227,7 +232,7 @@ class _Text:
         source, place = "a" if index else "x", "out" if last else "a"
         weights = f"NAME_w{index}, NAME_b{index}"
         affine = f"    NAME_affine({fan_in}, {fan_out}, {weights}, {source}, z);\n"
-        if kind.pieces > 1 or kind.whole_row:
+        if _is_inline(kind):
             rest = MAXOUT if kind.pieces > 1 else SOFTMAX
             return affine + rest.replace("UNITS", str(units)).replace("PIECES", str(kind.pieces))
         constant = ""
