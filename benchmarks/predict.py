@@ -1,11 +1,20 @@
 """Single calls of fitted estimators: predictions and short fits, one thread each."""
 
+import importlib.util
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
 import numpy as np
 from grid import GRID, LIBRARIES, NUMPY, OURS, PYTORCH, THEIRS, Case, compare, fit
+from numba import njit
 from report import number, spread, table
 from timing import alternate_loops, looped, medians, ratio
 
-OTHERS = (THEIRS, PYTORCH, NUMPY)
+from fastmlp.export import to_onnx
+
+ONNX = "onnxruntime"
+OTHERS = (THEIRS, PYTORCH, NUMPY, ONNX)
 #: A network that is asked for one row at a time.
 SMALL = Case(2_000, 20, (64, 64), 2, 200, epochs=1)
 
@@ -13,7 +22,7 @@ SMALL = Case(2_000, 20, (64, 64), 2, 200, epochs=1)
 def measure(options) -> list[dict]:
     """A row for each call."""
     calls = [predictions(case, 100_000) for case in GRID[:3]] + [predictions(GRID[3], 20_000)]
-    calls += [predictions(SMALL, 1), compiled(SMALL), partial_fit(20), short_fit(10)]
+    calls += [predictions(SMALL, 1), compiled(SMALL), inside(SMALL), partial_fit(20), short_fit(10)]
     return [options.show(_measure(*call, options.rounds)) for call in options.chosen(calls)]
 
 
@@ -30,16 +39,49 @@ def predictions(case, rows):
 
 
 def compiled(case):
-    """One row through our compiled predictor; the others have nothing but predict_proba."""
+    """One row through our compiled predictor; scikit-learn has nothing but predict_proba."""
     name, works = predictions(case, 1)
     X, y = case.data(np.float32)
-    predictor = fit(OURS, case, X, y, max_iter=1).compiled_predictor()
-    row = case.data(np.float32, 1)[0][0]
+    estimator = fit(OURS, case, X, y, max_iter=1)
+    predictor = estimator.compiled_predictor()
+    row = case.data(np.float32, 1)[0]
     out = np.empty(2, np.float32)
-    np.testing.assert_allclose(predictor(row, out), works[THEIRS]()[0], rtol=1e-4)
+    expected = works[THEIRS]()[0]
+    np.testing.assert_allclose(predictor(row[0], out), expected, rtol=1e-4)
+    if importlib.util.find_spec(ONNX):
+        works[ONNX] = _by_onnxruntime(estimator, row)
+        np.testing.assert_allclose(works[ONNX]()[0][0], expected, rtol=1e-4)
     return name.replace("predict_proba", "compiled_predictor"), works | {
-        OURS: lambda: predictor(row, out)
+        OURS: partial(predictor, row[0], out)
     }
+
+
+def _by_onnxruntime(estimator, rows):
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(to_onnx(estimator).SerializeToString(), options)
+    return partial(session.run, ["probabilities"], {"X": rows})
+
+
+@njit
+def _repeated(predictor, row, out, times):
+    for _ in range(times):
+        predictor.predict(row, out)
+
+
+class _Loop(NamedTuple):
+    """A work that is repeated in compiled code."""
+
+    loop: Callable
+
+
+def inside(case):
+    """One row in a compiled loop; the others can be called from Python only."""
+    name, works = compiled(case)
+    predictor, (row, out) = works[OURS].func, works[OURS].args
+    return f"{name}, in njit", works | {OURS: _Loop(partial(_repeated, predictor, row, out))}
 
 
 def partial_fit(rows):
@@ -76,7 +118,10 @@ def _shape(case):
 
 
 def _measure(name, works, rounds):
-    loops = {library: looped(work) for library, work in works.items()}
+    loops = {
+        library: work.loop if isinstance(work, _Loop) else looped(work)
+        for library, work in works.items()
+    }
     a_call = alternate_loops(loops, rounds, seconds=0.05)
     return {
         "call": name,
@@ -98,12 +143,12 @@ def report(rows: list[dict]) -> list[str]:
 
 
 def _table(rows, ratio_cell):
-    others = [name for name in OTHERS if name in rows[0]["us"]]
+    others = [name for name in OTHERS if any(name in row["us"] for row in rows)]
     header = ["one call", "fastmlp, us", *others, *(f"times {name}" for name in others[:2])]
     cells = [
         [
             row["call"],
-            *(number(row["us"][name]) for name in (OURS, *others)),
+            *(number(row["us"][name]) if name in row["us"] else "" for name in (OURS, *others)),
             *(ratio_cell(row["times_as_fast_as"][name]) for name in others[:2]),
         ]
         for row in rows

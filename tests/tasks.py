@@ -3,14 +3,17 @@
 `laws.py` has the same for devices.
 """
 
+import warnings
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 import pytest
 import sklearn.neural_network as sk
+from sklearn.exceptions import ConvergenceWarning
 
 import fastmlp
-from fastmlp import losses, optimizers, schedules
+from fastmlp import activations, losses, optimizers, schedules
 from fastmlp._jit import JIT_DISABLED
 from fastmlp.activations import Maxout
 
@@ -154,6 +157,39 @@ def left_behind(task, dtype=np.float64, fit=None, rows=60, **settings):
     estimator = task.ours(random_state=random_state, **settings).fit(X, y, **fit or {})
     arrays = [*estimator.coefs_, *estimator.intercepts_, estimator.loss_curve_]
     return [np.asarray(array) for array in arrays], random_state.get_state()[1:]
+
+
+# ---- random networks -----------------------------------------------------------------------------
+
+_HIDDEN = (*activations.HIDDEN.values(), partial(activations.Maxout, 3))
+_HIDDEN += tuple(partial(activations.Swish, 1.5, learnable) for learnable in (False, True))
+#: Output activations that fit a task's loss; None is the loss's own.
+_OUTPUTS = {
+    "multiclass": (None, ("squared_error", "logistic"), ("huber", "hard_sigmoid"), ("focal", None)),
+    "binary": (None, ("log_loss", "hard_sigmoid"), ("absolute_error", "logistic")),
+    "squared_error": (None, *(("squared_error", name) for name in activations.OUTPUT)),
+    "poisson": (None, ("poisson", "softplus")),
+}
+
+
+def random_network(seed):
+    """A fitted estimator of any task, depth, dtype and activations, and rows to predict."""
+    rng = np.random.default_rng(seed)
+    task = list(TASKS)[seed % len(TASKS)]
+    dtype = (np.float32, np.float64)[seed // len(TASKS) % 2]
+    X, y, _ = TASKS[task].data(dtype, seed=seed)
+    kinds = [_HIDDEN[(seed + 7 * i) % len(_HIDDEN)]() for i in range(rng.integers(4))]
+    choices = _OUTPUTS.get(task, (None,))
+    choice = choices[rng.integers(len(choices))]
+    chosen = {} if choice is None else dict(zip(("loss", "output_activation"), choice, strict=True))
+    if chosen.get("output_activation") == "softmax":
+        chosen = {}  # of a single output it is 1
+    sizes = tuple(int(units) for units in rng.integers(1, 12, len(kinds)))
+    settings = {"max_iter": 2, "device": "reference", "random_state": seed}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        network = TASKS[task].ours(hidden_layer_sizes=sizes, activation=kinds, **chosen, **settings)
+        return network.fit(X, y), X
 
 
 # ---- fits that a test repeats in another process -------------------------------------------------

@@ -19,7 +19,7 @@ FLOORS = [
     {"__init__"},
     {"cli"},
     {"displays", "inspect"},
-    {"callbacks", "inspection", "replacement"},
+    {"callbacks", "export", "inspection", "replacement"},
     {"estimators"},
     {"files", "predictor", "training"},
     {"initializers", "schedules"},
@@ -66,7 +66,11 @@ DEVICES = [
     "cpu/pace",
     "cpu/epoch",
     "cpu/prediction",
+    "cpu/row",
+    "cpu/row_gradients",
+    "cpu/row_inspection",
     "cpu/single_rows",
+    "cpu/value",
     "cpu/__init__",
     "presence",
     "costs",
@@ -83,6 +87,7 @@ DEVICES = [
     "cuda/layered",
     "cuda/memory",
     "cuda/runs",
+    "cuda/value",
     "cuda/__init__",
     "__init__",
     "kept",
@@ -262,7 +267,7 @@ def test_a_question_for_a_kind_is_seen():
 
 
 #: Rooms that use only public names of other objects, estimators above all.
-GUESTS = ("callbacks", "cli", "displays", "inspect", "inspection", "predictor")
+GUESTS = ("callbacks", "cli", "displays", "export", "inspect", "inspection", "predictor")
 
 
 def private(name):

@@ -32,6 +32,7 @@ from tasks import OPTIONS, left_behind
 from fastmlp import MLPClassifier, MLPRegressor, activations, devices, losses, optimizers
 from fastmlp.callbacks import Callback, Checkpoint
 from fastmlp.network import Network
+from fastmlp.predictor import PAIR, PLAIN, SHARES, Predictor
 from fastmlp.regularization import Regularization
 
 if lacking := devices.lacking():
@@ -604,3 +605,36 @@ def test_interrupted_fit_keeps_its_weights(monkeypatch):
         fit.fit(X, y)
     assert fit.n_iter_ == 2
     assert np.isfinite(fit.predict_proba(X)).all()
+
+
+# ---- predictors in kernels of the user ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    ("outputs", "loss", "output", "form"),
+    [
+        (1, "squared_error", None, PLAIN), (1, "binary_log_loss", None, PAIR),
+        (3, "log_loss", None, PLAIN), (3, "squared_error", "logistic", SHARES),
+    ],
+)  # fmt: skip
+def test_a_predictor_in_a_kernel(outputs, loss, output, form, dtype):
+    kinds = activations.Maxout(3), activations.PReLU(), "gelu"
+    network = Network((4, 3, 5, 2, outputs), kinds, loss, output)
+    rng = np.random.default_rng(0)
+    predictor = Predictor(network, rng.standard_normal(network.size).astype(dtype), form)
+    X = rng.standard_normal((3, 4)).astype(dtype)
+    gpu, expected = predictor.on_gpu(), predictor(X)
+    last = expected.shape[1] - 1
+
+    @numba_cuda.jit
+    def kernel(data, X, out, slopes):
+        row = numba_cuda.grid(1)
+        if row < len(X):
+            gpu.predict(data, X[row], out[row])
+            gpu.gradient(data, X[row], slopes[row], last)
+
+    out, slopes = np.zeros_like(expected), np.zeros_like(X)
+    kernel[2, 2](gpu.data, X, out, slopes)
+    np.testing.assert_allclose(out, expected, **CLOSE[dtype])
+    np.testing.assert_allclose(slopes, predictor.gradient(X, output=last), **CLOSE[dtype])

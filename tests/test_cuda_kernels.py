@@ -8,10 +8,13 @@ import pytest
 from cuda_compiler import AMPERE, GPUS, compiled, missing
 from designs import covering
 from numba import boolean, from_dtype, int32, int64
+from numba.types import NamedTuple
 
 from fastmlp import _cache
-from fastmlp.activations import Custom
+from fastmlp.activations import Custom, Maxout, Swish
 from fastmlp.devices.functions import Own
+from fastmlp.network import Network
+from fastmlp.predictor import PAIR, SHARES
 
 pytestmark = [
     pytest.mark.compiled,
@@ -22,7 +25,7 @@ pytestmark = [
 if not missing():
     from numba.cuda.dispatcher import _Kernel as Kernel
 
-    from fastmlp.devices.cuda import phases, single_block, tiles, toolkit
+    from fastmlp.devices.cuda import phases, single_block, tiles, toolkit, value
     from fastmlp.devices.cuda.elements import Kind
 
 #: What most networks are, and all that code depends on at once.
@@ -187,3 +190,24 @@ def test_few_blocks_are_no_reason_for_a_warning():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         toolkit.configured(toolkit.kernel(32)(lambda: None), 1, 32, 0)
+
+
+@DTYPES
+@pytest.mark.parametrize("form", [PAIR, SHARES])
+def test_a_predictor_in_a_kernel_of_the_user(form, dtype):
+    outputs, loss = (1, "binary_log_loss") if form == PAIR else (3, "log_loss")
+    kinds = "gelu", Swish(learnable=True), Maxout(3)
+    network = Network((4, 8, 8, 8, outputs), kinds, loss)
+    predict, gradient, _ = value.functions_of(network, np.dtype(dtype), form)
+
+    def kernel(data, X, out, slopes):
+        row = toolkit.cuda.grid(1)
+        if row < len(X):
+            predict(data, X[row], out[row])
+            gradient(data, X[row], slopes[row], 0)
+
+    _, vector, matrix, *_ = types_of(dtype)
+    data = NamedTuple([vector, int64[:, ::1], matrix], value.Data)
+    code = compiled(kernel, (data, matrix, matrix, matrix), AMPERE)
+    assert code.spills == 0
+    assert dtype == np.float64 or code.fp64 == 0

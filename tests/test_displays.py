@@ -19,6 +19,7 @@ from fastmlp.displays import (
     ActivationDisplay,
     GradientErrorDisplay,
     GradientFlowDisplay,
+    IntegratedGradientsDisplay,
     LearningRateRangeDisplay,
     LossCurveDisplay,
     NetworkDisplay,
@@ -73,6 +74,9 @@ MAKERS = {
     ),
     "learning rates": lambda X, y, ax: LearningRateRangeDisplay.from_estimator(
         classifier(), X, y, steps=20, ax=ax
+    ),
+    "integrated gradients": lambda X, y, ax: IntegratedGradientsDisplay.from_estimator(
+        classifier().fit(X, y), X[0], ax=ax
     ),
 }
 
@@ -429,3 +433,26 @@ def test_learning_rate_range(rows, ax):
 def test_no_suggestion_is_drawn_where_there_is_none(ax):
     found = inspection.LearningRateRange(*np.array([[1e-3, 1e-2, 1e-1], [1, 2, 3], [1, 2, 3]]))
     assert LearningRateRangeDisplay(found).plot(ax).suggestion_ is None
+
+
+# ---- integrated gradients -----------------------------------------------------------------------
+
+
+def test_integrated_gradients(rows):
+    X, y = rows
+    network = classifier().fit(X, y)
+    expected = inspection.integrated_gradients(network, X[:1], X[1])[0, 2]
+    display = IntegratedGradientsDisplay.from_estimator(
+        network, X[0], X[1], output=2, feature_names=["a", "b", "c"], max_features=2, alpha=0.5
+    )
+    np.testing.assert_array_equal(display.contributions, expected)
+    order = np.argsort(-np.abs(expected))
+    widths = [bar.get_width() for bar in display.bars_]
+    np.testing.assert_allclose(widths, expected[order])
+    labels = [label.get_text() for label in display.ax_.get_yticklabels()]
+    assert labels == ["abc"[order[0]], "abc"[order[1]], "1 others"]
+    assert display.bars_[0].get_alpha() == 0.5
+    with pytest.raises(ValueError, match="3 features, but 2 names"):
+        IntegratedGradientsDisplay.from_estimator(network, X[0], feature_names=["a", "b"])
+    with pytest.raises(ValueError, match="single sample, got 2"):
+        IntegratedGradientsDisplay.from_estimator(network, X[:2])

@@ -10,6 +10,7 @@ import pytest
 
 from fastmlp import _jit
 from fastmlp._jit import FASTMATH, called
+from fastmlp.devices.cpu.vectors import keep, pointer
 
 LIMIT = 60  # seconds a process may take: far more than it does, for a machine that is busy
 
@@ -91,3 +92,24 @@ def test_division_and_root_are_right_at_infinity(dtype, function):
         function(x, y, z)
         expected = x / (y if function is quotients else np.sqrt(y))
     np.testing.assert_array_max_ulp(z, expected, 1)
+
+
+# What the compiler frees
+
+
+@called
+def first_of_two(size):
+    a = np.empty(size)
+    p = pointer(a)
+    b = np.empty(size)
+    q = pointer(b)
+    p[0], q[0] = 1.0, 2.0
+    result = p[0]
+    keep(a)
+    keep(b)
+    return result
+
+
+def test_memory_behind_a_pointer_is_kept():
+    """Without `keep`, b would get the memory of a, which is not used any more."""
+    assert first_of_two(100) == 1.0

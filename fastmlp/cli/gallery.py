@@ -18,6 +18,7 @@ from ..displays import (
     ActivationDisplay,
     GradientErrorDisplay,
     GradientFlowDisplay,
+    IntegratedGradientsDisplay,
     LearningRateRangeDisplay,
     LossCurveDisplay,
     NetworkDisplay,
@@ -165,6 +166,16 @@ def _learning_rate_range(figure, device):
     figure.suptitle("Digits: 64 hidden units, adam")
 
 
+def _integrated_gradients(figure, device):
+    data = load_breast_cancer()
+    X, y = StandardScaler().fit_transform(data.data), data.target == 0
+    network = MLPClassifier((32,), max_iter=50, random_state=0, device=device).fit(X, y)
+    IntegratedGradientsDisplay.from_estimator(
+        network, X[0], feature_names=data.feature_names, max_features=10, ax=figure.subplots()
+    )
+    figure.suptitle("Breast cancer: one malignant tumour, compared with the mean")
+
+
 STYLE: dict[Any, Any] = {
     "font.size": 11,
     "axes.spines.top": False,
@@ -182,4 +193,5 @@ PICTURES: dict[str, tuple[tuple[float, float], Callable]] = {
     "gradient_flow": ((11, 4.5), _gradient_flow),
     "gradient_error": ((7, 4.5), _gradient_error),
     "learning_rate_range": ((7, 4.5), _learning_rate_range),
+    "integrated_gradients": ((7, 4.5), _integrated_gradients),
 }

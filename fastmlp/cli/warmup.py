@@ -63,7 +63,9 @@ def compile_for(dtype: str) -> None:
         fit_or_interrupt(network, X, y)
     for some in (X, X[:1]):  # the walk for many rows, and that for few
         network.predict(some)
-    network.compiled_predictor()(X)
+    predictor = network.compiled_predictor()
+    predictor(X)
+    predictor.gradient(X)
 
 
 def fit_or_interrupt(estimator, X, y):

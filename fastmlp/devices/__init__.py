@@ -13,6 +13,7 @@ from .costs import Work
 from .cpu import CpuDevice, compile_ahead, count_compiled
 from .cpu.permutation import shuffler
 from .cpu.single_rows import PAIR, PLAIN, SHARES, SingleRows
+from .cpu.value import table_of, value
 from .cpu.vectors import VECTOR_BYTES
 from .presence import is_on_gpu
 from .reference import ReferenceDevice, activate
@@ -20,7 +21,7 @@ from .reference import ReferenceDevice, activate
 __all__ = [
     "DEVICES", "PAIR", "PLAIN", "SHARES", "VECTOR_BYTES", "ReferenceDevice", "SingleRows", "Work",
     "activate", "choose", "compile_ahead", "count_compiled", "describe", "in_place", "is_on_gpu",
-    "lacking", "load", "on_host", "present", "shuffler",
+    "lacking", "load", "on_gpu", "on_host", "present", "shuffler", "table_of", "value",
 ]  # fmt: skip
 
 #: Names of the devices.
@@ -106,6 +107,20 @@ def in_place(X: Any) -> Any:
         If it is not a matrix of floats.
     """
     return load("cuda").in_place(X)
+
+
+def on_gpu(network: Any, parameters: Any, form: int) -> Any:
+    """Return a predictor for the user's own kernels; see `devices.cuda.value`.
+
+    Raises
+    ------
+    RuntimeError
+        If the CUDA device cannot be used here.
+    """
+    load("cuda")
+    from .cuda import value as on_cuda
+
+    return on_cuda.on_gpu(network, parameters, form)
 
 
 def describe(name: str) -> str:

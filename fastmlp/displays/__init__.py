@@ -23,6 +23,7 @@ from ._axes import BLUE, GREEN, GREY, ORANGE
 from .activation import ActivationDisplay
 from .gradient_error import GradientErrorDisplay
 from .gradient_flow import GradientFlowDisplay
+from .integrated_gradients import IntegratedGradientsDisplay
 from .learning_rate_range import LearningRateRangeDisplay
 from .loss_curve import LossCurveDisplay
 from .network import NetworkDisplay
@@ -35,6 +36,7 @@ __all__ = [
     "ActivationDisplay",
     "GradientErrorDisplay",
     "GradientFlowDisplay",
+    "IntegratedGradientsDisplay",
     "LearningRateRangeDisplay",
     "LossCurveDisplay",
     "NetworkDisplay",

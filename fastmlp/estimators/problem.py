@@ -94,6 +94,23 @@ def problem_of(
     return Problem(network, parameters, rows, targets.astype(dtype), weights)
 
 
+def fitted_network(estimator: BaseMLP) -> FittedNetwork:
+    """Return the network and weights of a fitted estimator, which are not copied.
+
+    Parameters
+    ----------
+    estimator : MLPClassifier or MLPRegressor
+        A fitted estimator.
+
+    Raises
+    ------
+    TypeError, NotFittedError, ValueError
+        As in `problem_of`.
+    """
+    check_fitted(estimator)
+    return model_of(estimator)
+
+
 def model_and_rows(estimator: BaseMLP, X: MatrixLike) -> tuple[FittedNetwork, Any]:
     """Return the network and weights of a fitted estimator, and X validated for a prediction.
 
@@ -116,9 +133,8 @@ def model_and_rows(estimator: BaseMLP, X: MatrixLike) -> tuple[FittedNetwork, An
     TypeError, NotFittedError, ValueError
         As in `problem_of`.
     """
-    check_fitted(estimator)
+    model = fitted_network(estimator)
     rows = row_access(validated(estimator, X, reset=False))
-    model = model_of(estimator)
     return model, rows.astype(model.dtype, copy=False)
 
 

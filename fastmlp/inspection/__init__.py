@@ -23,9 +23,11 @@ Examples
 True
 """
 
+from .attribution import integrated_gradients
 from .check import TOLERANCES, Comparison, GradientCheck, check_gradients
 from .differences import STEP
 from .gradients import Gradient, gradients, input_gradients, numerical_gradients
+from .layers import LayerActivations, activations
 from .learning_rates import LearningRateRange, learning_rate_range
 from .trace import LayerTrace, Trace, trace
 
@@ -35,12 +37,15 @@ __all__ = [
     "Comparison",
     "Gradient",
     "GradientCheck",
+    "LayerActivations",
     "LayerTrace",
     "LearningRateRange",
     "Trace",
+    "activations",
     "check_gradients",
     "gradients",
     "input_gradients",
+    "integrated_gradients",
     "learning_rate_range",
     "numerical_gradients",
     "trace",

@@ -6,7 +6,7 @@ import numpy as np
 
 from ...optimizers import MOST_NUMBERS
 from ..device import ZERO_WEIGHT, Configured, Sums
-from . import loops, optimizer, team
+from . import loops, optimizer, team, value
 from .block_sizes import CHUNK
 from .ending import present
 from .epoch import SETTINGS, add_gradient, apply_gradient, train, transpose
@@ -15,6 +15,8 @@ from .optimizer import update_loop
 from .pace import Pace
 from .permutation import shuffle
 from .prediction import predict
+from .row_gradients import gradient_rows
+from .row_inspection import integrate, record_rows
 from .single_rows import predict_rows, predict_sources
 from .sources import Sources
 from .team import ALONE, Team
@@ -22,7 +24,8 @@ from .team import ALONE, Team
 #: Every entry that Python calls; compiled by `warmup`.
 ENTRIES = (
     exchange, transpose, train, add_gradient, apply_gradient, predict, predict_rows,
-    predict_sources, shuffle, *loops.ENTRIES, *optimizer.ENTRIES, *team.ENTRIES,
+    predict_sources, shuffle, gradient_rows, integrate, record_rows, *loops.ENTRIES,
+    *optimizer.ENTRIES, *team.ENTRIES, *value.LOOPS,
 )  # fmt: skip
 # Larger batches are cut into blocks, to bound their work memory and to react to Ctrl-C.
 LONGEST_BATCH = 4096
@@ -42,6 +45,7 @@ def compile_ahead(dtype: np.dtype) -> None:
     loops.compile_all(dtype)
     optimizer.compile_all(dtype)
     team.compile_all()
+    value.compile_all(dtype)
 
 
 def count_compiled() -> int:

@@ -1,176 +1,58 @@
-"""Prediction of one row at a time, on the weights in place: nothing is rearranged or copied.
-
-A matrix-vector product reads each weight once in any case, and a weight matrix in C order has the
-weights in the order of reading: row after row, along fan_out. For a sparse row, it reads only those
-rows of the first matrix that belong to stored values.
-"""
+"""Prediction of one row at a time, on the weights in place: nothing is rearranged or copied."""
 
 import numpy as np
-from numba import types
 
-from ..._jit import entry, intrinsic, kernel
-from .calls import call_loop
+from ..._jit import entry, kernel
+from ...formulas.results import PAIR, PLAIN, SHARES, formed
 from .ending import PRESENCE, present
-from .loops import Units, layer_loops
-from .output_layer import softmax
-from .panels import panel_width
-from .sources import FEATURES, Sources, gather, stored, stored_column, stored_value
-from .vectors import ZERO, pointer
+from .loops import layer_loops
+from .row import (
+    ONE,
+    PLAN,
+    activate_row,
+    affine_sparse,
+    forward_row,
+    rooms,
+)
+from .row_gradients import gradient_rows
+from .row_inspection import integrate, record_rows
+from .sources import FEATURES, Sources, gather
+from .vectors import ZERO, beyond, keep, pointer
 
-#: The form of a row's outputs: as they are, [1 - p, p] for a single output p, or shares of the sum.
-PLAIN, PAIR, SHARES = range(3)
+__all__ = ["PAIR", "PLAIN", "SHARES", "SingleRows", "pays", "predict_rows", "predict_sources"]
+
 #: Up to this many rows, or parameters times rows, copying the weights takes longer than it saves.
 FEW_ROWS, FEW_ROWS_WORK = 16, 300_000
-ONE = np.int64(1)  # not a literal: kernels would be compiled again for it
-#: The data of each layer for the walk of a row.
-PLAN = np.dtype(
-    [
-        ("fan_in", np.int64),
-        ("fan_out", np.int64),  # number of z
-        ("outputs", np.int64),  # number of f(z)
-        ("loop", np.int64),  # address of the activation's loop, 0 for softmax
-        ("pieces", np.int64),
-        ("learns", np.int64),
-        ("weights", np.int64),  # the addresses of the layer's arrays
-        ("biases", np.int64),
-        ("learned", np.int64),
-        ("constant", np.float64),
-    ],
-    align=True,
-)
-
-
-def _array_at_python(address, size, like):
-    c_type = np.ctypeslib.as_ctypes_type(np.asarray(like).dtype)
-    return np.ctypeslib.as_array((c_type * int(size)).from_address(int(address)))
-
-
-@intrinsic(_array_at_python)
-def array_at(typingctx, address, size, like):
-    """Return a pointer to the `size` numbers of `like`'s type at an address."""
-    signature = types.CPointer(like)(types.int64, types.int64, like)
-
-    def codegen(context, builder, signature, args):
-        return builder.inttoptr(args[0], context.get_value_type(signature.return_type))
-
-    return signature, codegen
 
 
 @kernel
-def affine(layer, values, x, z):
-    """Compute z = x W + b; x lies in the values from `x` on.
-
-    It takes four inputs at a time, so that z is read and written a quarter as often.
-    """
-    fan_in, fan_out = layer["fan_in"], layer["fan_out"]
-    weights = array_at(layer["weights"], fan_in * fan_out, z[0])
-    biases = array_at(layer["biases"], fan_out, z[0])
-    for k in range(fan_out):
-        z[k] = biases[k]
-    fours = fan_in - fan_in % 4
-    for i in range(0, fours, 4):
-        x_0, x_1, x_2, x_3 = values[x + i], values[x + i + 1], values[x + i + 2], values[x + i + 3]
-        w_0 = i * fan_out
-        w_1, w_2, w_3 = w_0 + fan_out, w_0 + 2 * fan_out, w_0 + 3 * fan_out
-        for k in range(fan_out):
-            pair = x_0 * weights[w_0 + k] + x_1 * weights[w_1 + k]
-            z[k] += pair + (x_2 * weights[w_2 + k] + x_3 * weights[w_3 + k])
-    for i in range(fours, fan_in):
-        factor, row = values[x + i], i * fan_out
-        for k in range(fan_out):
-            z[k] += factor * weights[row + k]
+def predict_each(plan, X, rows, out, form, scratch):
+    """Predict rows, which lie one after the other from `X` on; `scratch` has room for one."""
+    features, outputs = plan[0]["fan_in"], plan[plan.size - 1]["outputs"]
+    size, longest = rooms(plan)
+    z, columns = beyond(scratch, size), 2 if form == PAIR else outputs
+    for r in range(rows):
+        for j in range(features):
+            scratch[j] = X[r * features + j]
+        x = forward_row(plan, ZERO, scratch, ZERO, z, beyond(z, longest), ZERO)
+        formed(scratch, x, outputs, form, out, r * columns)
 
 
 @kernel
-def affine_sparse(layer, source, row, z):
-    """Compute z = x W + b for one row x of a sparse source."""
-    fan_in, fan_out = layer["fan_in"], layer["fan_out"]
-    weights = array_at(layer["weights"], fan_in * fan_out, z[0])
-    biases = array_at(layer["biases"], fan_out, z[0])
-    for k in range(fan_out):
-        z[k] = biases[k]
-    begin, end = stored(source, row)
-    for place in range(begin, end):
-        factor = stored_value(source, place, z[0])
-        start = stored_column(source, place) * fan_out
-        for k in range(fan_out):
-            z[k] += factor * weights[start + k]
-
-
-@kernel
-def activate_row(layer, values, a, z, unread):
-    """Write f(z) of one row's numbers z to the values from `a` on."""
-    outputs = layer["outputs"]
-    if not layer["loop"]:
-        for k in range(outputs):
-            values[a + k] = z[k]
-        softmax(values, values, a, ONE, outputs, unread, ZERO)
-        return
-    learned = array_at(layer["learned"], outputs, z[0])
-    step = panel_width(values) if layer["learns"] else outputs
-    for j in range(0, outputs, step):
-        work = Units(
-            values,
-            z,
-            unread,
-            learned,
-            a + j,
-            j,
-            j,
-            min(step, outputs - j),
-            min(step, outputs - j),
-            layer["pieces"],
-            outputs,
-            type(values[0])(layer["constant"]),
-        )
-        call_loop(layer["loop"], work)
-
-
-@kernel
-def forward_row(plan, first, values, x, z, unread):
-    """Apply the layers from `first` on to the inputs at `x`; return where the outputs lie.
-
-    `z` and `unread` have room for the widest layer.
-    """
-    for index in range(first, plan.size):
-        layer = plan[index]
-        affine(layer, values, x, z)
-        x += layer["fan_in"]
-        activate_row(layer, values, x, z, unread)
-    return x
-
-
-@kernel
-def rooms(plan):
-    """Return the number of a row's values in all layers, and of z in the widest layer."""
-    values, longest = plan[0]["fan_in"], ZERO
-    for index in range(plan.size):
-        values += plan[index]["outputs"]
-        longest = max(longest, plan[index]["fan_out"])
-    return values, longest
+def room_of_a_row(plan):
+    """Return how many numbers the walk of a row needs: values, z and an unread place."""
+    size, longest = rooms(plan)
+    return size + 2 * longest
 
 
 @entry
 def predict_rows(plan, X, out, form):
     """Predict the rows of X into `out`, in one of the forms above; both are flat."""
-    features, outputs = plan[0]["fan_in"], plan[plan.size - 1]["outputs"]
-    size, longest = rooms(plan)
     # Private to each call, so that calls may run at the same time.
-    values, z = np.empty(size, out.dtype), np.empty(longest, out.dtype)
-    unread = np.empty(longest, out.dtype)
-    for r in range(X.size // features):
-        for j in range(features):
-            values[j] = X[r * features + j]
-        x = forward_row(plan, ZERO, pointer(values), ZERO, pointer(z), pointer(unread))
-        if form == PAIR:
-            out[2 * r], out[2 * r + 1] = type(values[x])(1) - values[x], values[x]
-            continue
-        total = type(values[x])(0)
-        for k in range(outputs):
-            total += values[x + k]
-        for k in range(outputs):
-            share = values[x + k] / total if total else type(total)(1) / outputs
-            out[r * outputs + k] = share if form == SHARES else values[x + k]
+    scratch = np.empty(room_of_a_row(plan), out.dtype)
+    rows = X.size // plan[0]["fan_in"]
+    predict_each(plan, pointer(X), rows, pointer(out), form, pointer(scratch))
+    keep(scratch)
 
 
 @entry
@@ -178,20 +60,21 @@ def predict_sources(plan, sources, out, sparse):
     """Predict all rows of the user's X into `out`, (rows, outputs)."""
     source = sources[FEATURES]
     size, longest = rooms(plan)
-    values, z = np.empty(size, out.dtype), np.empty(longest, out.dtype)
-    unread = np.empty(longest, out.dtype)
-    a, z_at, unread_at = pointer(values), pointer(z), pointer(unread)
-    outputs = out.shape[1]
+    scratch = np.empty(room_of_a_row(plan), out.dtype)
+    a = pointer(scratch)
+    z = beyond(a, size)
+    unread, outputs = beyond(z, longest), out.shape[1]
     for r in range(out.shape[0]):
         if sparse:
-            affine_sparse(plan[0], source, r, z_at)
-            activate_row(plan[0], a, ZERO, z_at, unread_at)
-            x = forward_row(plan, ONE, a, ZERO, z_at, unread_at)
+            affine_sparse(plan[0], source, r, z)
+            activate_row(plan[0], a, ZERO, z, unread)
+            x = forward_row(plan, ONE, a, ZERO, z, unread, ZERO)
         else:
             gather(source, r, ZERO, plan[0]["fan_in"], a, ZERO)
-            x = forward_row(plan, ZERO, a, ZERO, z_at, unread_at)
+            x = forward_row(plan, ZERO, a, ZERO, z, unread, ZERO)
         for k in range(outputs):
             out[r, k] = a[x + k]
+    keep(scratch)
 
 
 def plan_of(network, arrays, loops) -> np.ndarray:
@@ -250,13 +133,13 @@ class SingleRows:
     def __init__(self, network, arrays):
         self._network, self._arrays = network, arrays
         self._loops = layer_loops(network, arrays[0].dtype)
-        self._plan = plan_of(network, arrays, self._loops)
+        self.plan = plan_of(network, arrays, self._loops)
 
     @present
     def forward(self, X, out):
         """Predict the rows of X, an ndarray or CSR matrix, into `out`, one by one."""
         sources = Sources(self._network, X)
-        predict_sources(self._plan, sources.table, out, bool(sources.sparse))
+        predict_sources(self.plan, sources.table, out, bool(sources.sparse))
 
     def predict(self, X, out, form):
         """Predict contiguous rows, or a single one, into `out`, in one of the forms above.
@@ -265,7 +148,48 @@ class SingleRows:
         and of matching shapes.
         """
         if X.ndim == 1:  # for so short a call, entering the context would cost too much
-            predict_rows(self._plan, X, out, form)
+            predict_rows(self.plan, X, out, form)
         else:
             with PRESENCE:
-                predict_rows(self._plan, X.reshape(-1), out.reshape(-1), form)
+                predict_rows(self.plan, X.reshape(-1), out.reshape(-1), form)
+
+    def gradient(self, X, out, form, output):
+        """Write the gradients by X of one result, numbered by `output`, to `out`, unchecked."""
+        with PRESENCE:
+            gradient_rows(self.plan, X.reshape(-1), out.reshape(-1), form, output)
+
+    @present
+    def record(self, X, z, a):
+        """Write z and f(z) of all layers, for the rows of X, an ndarray or CSR matrix.
+
+        Parameters
+        ----------
+        X : ndarray or CSR matrix of shape (n, features)
+            The rows.
+        z : ndarray of shape (n, sum of fan_out)
+            Receives the z of all layers, one after the other.
+        a : ndarray of shape (n, sum of units)
+            Receives the activations of all layers.
+        """
+        sources = Sources(self._network, X)
+        record_rows(self.plan, sources.table, z, a, bool(sources.sparse))
+
+    @present
+    def integrate(self, baseline, x, out, form, output, tolerance):
+        """Integrate a result's gradient from a baseline to x; see `row_inspection.integrate`.
+
+        Parameters
+        ----------
+        baseline, x, out : ndarray of shape (features,), float64
+            Two points, and the place of the integrals. The weights must be float64, too.
+        form, output : int
+            The form of a row's results, and which of them.
+        tolerance : float
+            Largest error of an interval of the path.
+
+        Returns
+        -------
+        error : float
+            Sum of the integrals, less the difference of the results.
+        """
+        return integrate(self.plan, baseline, x, out, form, output, tolerance)

@@ -29,6 +29,25 @@ def pointer(typingctx, array):
     return types.CPointer(array.dtype)(array), codegen
 
 
+@intrinsic(lambda data, count: data[count:])
+def beyond(typingctx, data, count):
+    """Return a pointer to the number that follows `count` others."""
+
+    def codegen(context, builder, signature, args):
+        return builder.gep(args[0], [args[1]])
+
+    return data(data, types.int64), codegen
+
+
+@intrinsic(lambda array: None)
+def keep(typingctx, array):
+    """Keep an array's memory until here: after its last use, Numba frees it.
+
+    A pointer to it is no use. Memory that was freed too early may be another thread's by now.
+    """
+    return types.void(array), lambda context, *_: context.get_dummy_value()
+
+
 @intrinsic(lambda array: array.itemsize)
 def itemsize(typingctx, data):
     """Return the bytes of one number that a pointer points to."""
