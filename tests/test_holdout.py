@@ -219,6 +219,27 @@ def test_a_loss_that_is_not_finite_is_no_score(scoring):
         assert np.isnan(fitted.validation_scores_).all()
 
 
+@pytest.mark.parametrize("scoring", [None, "r2"])
+def test_scores_that_are_undefined_choose_no_weights(scoring):
+    """R² of one row is not a number: the last weights are kept, not the initial ones."""
+    train, own = halves("squared_error")
+    one = {name: rows[:1] for name, rows in own.items()}
+    fitted = MLPRegressor(**NUMPY, early_stopping=True, scoring=scoring)
+    with pytest.warns(UserWarning, match=r"last weights are kept|not well-defined"):
+        fitted.fit(*train, **one)
+    assert_same_weights(fitted, MLPRegressor(**NUMPY).fit(*train))
+    assert fitted.best_iteration_ is None
+
+
+def test_what_fails_in_a_scorer_is_said_to_be_of_scoring():
+    train, own = halves("multiclass")
+    one = {name: rows[:1] for name, rows in own.items()}
+    fitted = MLPClassifier(**NUMPY, early_stopping=True, scoring="neg_log_loss")
+    with pytest.raises(ValueError, match="y_true contains only one label") as error:
+        fitted.fit(*train, **one)
+    assert "scoring='neg_log_loss'" in error.value.__notes__[0]
+
+
 # ---- going on ------------------------------------------------------------------------------------
 
 

@@ -359,9 +359,10 @@ def test_a_schedule_set_too_late_is_told():
     X, y = np.zeros((ROWS, 1)), np.arange(ROWS)
     network = MLPRegressor(hidden_layer_sizes=(), device="reference").partial_fit(X, y)
     network.set_params(learning_rate="adaptive", power_t=0.1).partial_fit(X, y)
-    network.set_params(learning_rate="cosine")
-    with pytest.warns(UserWarning, match="goes on with learning_rate='constant'.*'cosine'"):
-        network.partial_fit(X, y)
+    for rate, says in (("cosine", r"'cosine'.*start\.$"), (0.1, "write learning_rate_init=0.1")):
+        network.set_params(learning_rate=rate)
+        with pytest.warns(UserWarning, match=f"goes on with learning_rate='constant'.*{says}"):
+            network.partial_fit(X, y)
 
 
 def test_lbfgs_has_no_learning_rates():

@@ -106,6 +106,10 @@ def _scorer(estimator, device, validation):
         if not np.isfinite(loss):
             return np.nan
         take_weights(fitted, device.network, parameters)
-        return float(call(fitted, X, y, **weighted))
+        try:
+            return float(call(fitted, X, y, **weighted))
+        except Exception as error:
+            error.add_note(f"This is of scoring={estimator.scoring!r}, on the validation rows.")
+            raise
 
     return score

@@ -118,7 +118,7 @@ class Descent:
         kept = Weights(trained, trained)
         if state.averaging is not None:
             kept = state.averaging.weights._replace(trained=trained)
-        if self.estimator.early_stopping:
+        if self.estimator.early_stopping and not state.progress.scores_are_undefined:
             kept = state.best or self.unscored or kept
         keep_weights(target, kept if state.averaging is not None else None)
         return kept.averaged
@@ -163,8 +163,8 @@ def descend(
         batch_size=batch_size,
     )
     # Without a score that is a number and better than the last fit's, scikit-learn keeps the
-    # initial weights of a new fit, and the final weights of a warm start. It fails if all
-    # validation rows have weight 0; here the final weights are kept.
+    # initial weights of a new fit, whose predictions are not finite then, and the final weights of
+    # a warm start. It fails if all validation rows have weight 0; here the final weights are kept.
     unscored = first if estimator.early_stopping and fresh and _have_weight(validation) else None
     descent = Descent(estimator, device, state, unscored)
     if hooks is not None:
@@ -186,6 +186,11 @@ def descend(
             f"Stochastic Optimizer: Maximum iterations ({estimator.max_iter}) "
             "reached and the optimization hasn't converged yet.",
             ConvergenceWarning,
+        )
+    if estimator.early_stopping and state.progress.scores_are_undefined:
+        warn(
+            "No epoch has a validation score that is a number, so the last weights are kept. Are "
+            f"there too few validation rows or classes for scoring={estimator.scoring!r}?"
         )
     return descent.keep(estimator, device.parameters())
 

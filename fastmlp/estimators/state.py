@@ -12,7 +12,7 @@ from .. import optimizers
 from ..notices import warn
 from ..schedules import schedule
 from ..training import Averaging, OptimizerState, Progress, Weights
-from .parameters import hidden_units, is_scikit_learns
+from .parameters import hidden_units, hint_of_rate, is_scikit_learns
 
 if TYPE_CHECKING:
     from .base import BaseMLP
@@ -106,6 +106,7 @@ def warn_of_unused(estimator: BaseMLP, incremental: bool) -> None:
     warn(
         f"{how} goes on with {old}, which this estimator began with: {new}, set since, has no "
         "effect. Set it back, or fit a clone of the estimator (sklearn.base.clone) from the start."
+        f" {hint_of_rate(changed.get('learning_rate'))}".rstrip()
     )
 
 

@@ -33,6 +33,13 @@ class Progress:
         """Whether training stops by the score on validation rows."""
         return self.best_loss is None
 
+    @property
+    def scores_are_undefined(self) -> bool:
+        """Whether no score is a number, though the last loss on validation rows is finite."""
+        if not (self.scores and self.validation_losses):
+            return False
+        return bool(np.isnan(self.scores).all() and np.isfinite(self.validation_losses[-1]))
+
     def copied(self) -> Progress:
         """Return a copy that later epochs do not change."""
         new = copy(self)
