@@ -32,6 +32,8 @@ def pairwise(*tables, apart=()):
         each other. Each value is in some row nevertheless.
     """
     tables = [list(table) for table in tables]
+    if not all(tables):
+        return []
     places = [[(t, i) for i in range(len(table))] for t, table in enumerate(tables)]
     # A value's pair with itself stands for the value alone.
     missing = {

@@ -31,6 +31,10 @@ def test_equal_values_of_different_tables_are_kept_apart():
     assert sorted(pairwise([0, 1], [0, 1])) == [(0, 0), (0, 1), (1, 0), (1, 1)]
 
 
+def test_an_empty_table_leaves_no_row():
+    assert pairwise([0, 1], []) == []
+
+
 def test_values_are_used_about_equally():
     rows = pairwise(range(19), range(15), [0, 1, 2])
     for t, uses in ((0, 15), (1, 19), (2, 95)):
