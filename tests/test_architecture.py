@@ -20,6 +20,7 @@ FLOORS = [
     {"cli"},
     {"displays", "inspect"},
     {"callbacks", "inspection"},
+    {"dask"},
     {"estimators"},
     {"predictor", "training"},
     {"initializers", "schedules"},

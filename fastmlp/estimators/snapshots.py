@@ -151,11 +151,12 @@ def description(estimator: BaseMLP, device: str, rows: Rows, fresh: bool) -> dic
         "estimator": type(estimator).__name__,
         "device": device,
         "X": f"{rows.X.dtype} {rows.X.shape}",
-        "targets": _digest(rows.targets),
-        "weights of the rows": "none" if rows.weights is None else _digest(rows.weights),
+        "targets": digest(rows.targets),
+        "weights of the rows": "none" if rows.weights is None else digest(rows.weights),
         "begins with": "new weights" if fresh else "those of an earlier fit",
     }
 
 
-def _digest(array):
+def digest(array: Any) -> str:
+    """Return a short digest of an array's bytes."""
     return blake2b(np.ascontiguousarray(array).data, digest_size=8).hexdigest()
