@@ -476,7 +476,7 @@ def test_no_client_and_a_closed_one(monkeypatch):
     def none():
         raise ValueError("No global client found and no address provided")
 
-    monkeypatch.setattr("fastmlp.dask.estimators.get_client", none)
+    monkeypatch.setattr("fastmlp.dask.base.get_client", none)
     with pytest.raises(ValueError, match=r"needs a Dask client.*distributed.Client\(\)"):
         DaskMLPClassifier().fit(*chunked((250, 250)))
     with distributed.Client(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from copy import copy
 from itertools import pairwise
 from numbers import Number
 from typing import Any, NamedTuple
@@ -198,7 +199,7 @@ def validated_block(encoder: BaseMLP, X: Any, y: Any, weights: Any) -> tuple[Blo
     ValueError
         As a fit on these rows.
     """
-    own = _copied(encoder)
+    own = copy(encoder)
     known = hasattr(own, "n_features_in_")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -216,12 +217,6 @@ def validated_block(encoder: BaseMLP, X: Any, y: Any, weights: Any) -> tuple[Blo
     block = Block(X, y, weights, X.shape[0])
     warned = [(str(w.message), w.category) for w in caught]
     return block, _summary(own, block, warned)
-
-
-def _copied(encoder):
-    own = type(encoder).__new__(type(encoder))
-    vars(own).update(vars(encoder))
-    return own
 
 
 def _empty(X):

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable
 from copy import copy
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +15,6 @@ from ..devices.device import Sums
 from ..estimators.base import BaseMLP
 from ..network import Network
 from ..regularization import Regularization
-from ..training import OptimizerState
 from .member import Setup
 from .parts import Parts
 from .windows import Held, batches_of, shares
@@ -76,14 +75,13 @@ class Cluster:
         How many batches it is.
     """
 
-    name: ClassVar[str]
-
     def __init__(
         self, parts: Parts, encoder: BaseMLP, network: Network, parameters: np.ndarray, *,
-        sync_every=1, shuffle_seed=None, held=None, **settings,
+        sync_every: int | str = 1, shuffle_seed: int | None = None, held: Any = None,
+        **settings: Any,
     ):  # fmt: skip
         self._parts, self.network, self.dtype = parts, network, parameters.dtype
-        self.optimizer: OptimizerState | None = settings.get("optimizer")
+        self.optimizer: Any = settings.get("optimizer")  # an OptimizerState, or None
         self.regularization: Regularization = settings["regularization"]
         self.dropout_seed: int = settings.get("dropout_seed", 0)
         self.batch_size: int = settings["batch_size"]
@@ -91,7 +89,7 @@ class Cluster:
         self._state = np.stack([parameters, *moments])
         self._plan(held or [[Held(0, 0)] * len(part) for part in parts.summaries])
         parts.begin(self._setups(encoder, shuffle_seed, settings.get("epochs", 0)))
-        self.name = parts.ask_all("name")[0]
+        self.name: str = parts.ask_all("name")[0]
         self._stepper: Any = None
         self.sync_every = 1
         if self.optimizer is not None:
@@ -101,7 +99,7 @@ class Cluster:
         """Plan the batches of an epoch."""
         self._held_of = held
         counts = [
-            np.array([s.rows - h.count for s, h in zip(part, own, strict=True)])
+            np.array([s.rows - h.rows for s, h in zip(part, own, strict=True)])
             for part, own in zip(self._parts.summaries, held, strict=True)
         ]
         self._counts = counts if self._parts.streamed else [c.sum(keepdims=True) for c in counts]

@@ -122,15 +122,13 @@ class Member:
     # ---- rows ------------------------------------------------------------------------------------
 
     def _in_memory(self, blocks):
-        divided = [[], []]
+        divided: tuple[list[Labelled], list[Labelled]] = [], []
         for block, held in zip(blocks, self.setup.held, strict=True):
             window = self._encoded(block)
             for which, chosen in enumerate(held.of(block.rows)):
                 if len(chosen):
                     divided[which].append(selected(window, chosen))
-        windows = [joined(each) if each else None for each in divided]
-        counts = [[] if w is None else [len(w.rows.targets)] for w in windows]
-        return [Windows(n, lambda _, w=w: w) for n, w in zip(counts, windows, strict=True)]
+        return [_one_window(windows) for windows in divided]
 
     def _streamed(self, blocks, which):
         def load(number):
@@ -146,7 +144,7 @@ class Member:
             return selected(self._encoded(block), chosen)
 
         counts = [
-            held.count if which else rows - held.count
+            held.rows if which else rows - held.rows
             for held, rows in zip(self.setup.held, self.setup.counts, strict=True)
         ]
         return Windows(counts, load)
@@ -292,10 +290,18 @@ class Member:
 
     def _added(self, pieces, parameters, gradient):
         loss = weight = 0.0
-        total = np.zeros(self.setup.network.size, self.setup.dtype) if gradient else None
+        total = np.zeros(self.setup.network.size, self.setup.dtype)
         for rows in pieces:
             sums = self._device.sums(rows, parameters, gradient)
             loss, weight = loss + sums.loss, weight + sums.weight
-            if gradient:
+            if sums.gradient is not None:
                 total += sums.gradient
-        return loss, weight, total
+        return loss, weight, total if gradient else None
+
+
+def _one_window(blocks):
+    """Return all rows in one window, or no window of no rows."""
+    if not blocks:
+        return Windows([], lambda number: None)
+    window = joined(blocks)
+    return Windows([len(window.rows.targets)], lambda number: window)

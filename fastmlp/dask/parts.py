@@ -9,7 +9,7 @@ from typing import Any
 
 import dask
 import numpy as np
-from distributed import Client, Future, futures_of
+from distributed import Client, Future, futures_of, wait
 from distributed.protocol.pickle import dumps
 
 from ..estimators.base import BaseMLP
@@ -261,7 +261,7 @@ def _sent(client, value, worker):
     return client.scatter(value, workers=[worker], hash=False)
 
 
-def _placed(client: Client, blocks, workers):
+def _placed(client, blocks, workers):
     """Return the blocks of each part, and its worker.
 
     Blocks that are in the memory of workers stay there. All others are cut into groups of nearly
@@ -270,6 +270,7 @@ def _placed(client: Client, blocks, workers):
     """
     futures = [_future_of(block.X) for block in blocks]
     if all(future is not None for future in futures):
+        wait(futures)
         places = client.who_has(futures)
         owners = [min(places.get(future.key) or workers[:1]) for future in futures]
         where = list(dict.fromkeys(owners))

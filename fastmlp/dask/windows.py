@@ -21,19 +21,19 @@ class Held(NamedTuple):
 
     Attributes
     ----------
-    count : int
-        How many rows.
+    rows : int
+        How many.
     seed : int
         Draws them, if it is not the whole block.
     """
 
-    count: int
+    rows: int
     seed: int
 
-    def of(self, rows: int) -> tuple[np.ndarray, np.ndarray]:
+    def of(self, count: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the numbers of the rows to train on, and of those held out, both ascending."""
-        drawn = np.random.default_rng(self.seed).permutation(rows)
-        return np.sort(drawn[self.count :]), np.sort(drawn[: self.count])
+        drawn = np.random.default_rng(self.seed).permutation(count)
+        return np.sort(drawn[self.rows :]), np.sort(drawn[: self.rows])
 
 
 class Labelled(NamedTuple):
@@ -83,7 +83,7 @@ class Windows:
     counts : ndarray of int64
     """
 
-    def __init__(self, counts: Sequence[int], load: Callable[[int], Labelled]):
+    def __init__(self, counts: Sequence[int], load: Callable[[int], Any]):
         self.counts = np.array(counts, np.int64)
         self._load = load
         self._loaded: tuple[int, Labelled] | None = None
