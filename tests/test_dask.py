@@ -12,8 +12,9 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV
 
-from fastmlp import MLPClassifier, MLPRegressor
-from fastmlp.callbacks import Callback
+from fastmlp import MLPClassifier, MLPRegressor, devices
+from fastmlp._jit import JIT_DISABLED
+from fastmlp.callbacks import Callback, Checkpoint
 
 da = pytest.importorskip("dask.array", reason="needs the extra dask")
 dd = pytest.importorskip("dask.dataframe", reason="needs the extra dask")
@@ -43,6 +44,8 @@ SMALL = {"hidden_layer_sizes": (8,), "max_iter": 4, "batch_size": 64, "random_st
 
 @pytest.fixture(scope="module")
 def client():
+    if JIT_DISABLED:
+        pytest.skip("needs compiled kernels, and NUMBA_DISABLE_JIT is set")
     with (
         distributed.LocalCluster(
             n_workers=2, threads_per_worker=1, dashboard_address=":0", silence_logs=50
@@ -332,6 +335,38 @@ def test_callbacks_stop_and_see_the_network(client, capsys):
     assert f"synchronised every {own.sync_every_} batches" in capsys.readouterr().out
 
 
+def test_a_checkpoint_goes_on_with_the_same_bits(client, tmp_path):
+    def act(epoch, fitted):
+        if epoch == 1:
+            raise InterruptedError
+
+    rows, settings = chunked((250, 250)), SMALL | {"sync_every": 3}
+    whole = DaskMLPClassifier(**settings).fit(*rows)
+    checkpoint = Checkpoint(tmp_path / "fit", resume=True)
+    with pytest.raises(InterruptedError):
+        DaskMLPClassifier(**settings).set_callbacks(checkpoint, Watch(act)).fit(*rows)
+    own = DaskMLPClassifier(**settings).set_callbacks(checkpoint).fit(*rows)
+    assert_same(own, whole)
+    with pytest.raises(ValueError, match="The checkpoint is of another fit"):
+        own.fit(rows[0], rows[1] % 2)
+
+
+@pytest.mark.skipif("cuda" not in devices.present(), reason="needs a GPU or the simulator")
+def test_workers_with_a_gpu():
+    with distributed.Client(
+        processes=False, n_workers=1, threads_per_worker=1, dashboard_address=":0",
+        set_as_default=False,
+    ) as client:  # fmt: skip
+        settings = {"hidden_layer_sizes": (2,), "max_iter": 1, "batch_size": 8, "random_state": 0}
+        data = da.from_array(X[:20], (10, 5)), da.from_array(LABELS[:20], 10)
+        own, other = (
+            DaskMLPClassifier(**settings, client=client, sync_every=2, device=device).fit(*data)
+            for device in ("cuda", "cpu")
+        )
+        assert own.device_ == "cuda"
+        assert_same(own, other, close=1e-10)
+
+
 # ---- larger than memory --------------------------------------------------------------------------
 
 
@@ -379,6 +414,7 @@ def test_a_lost_worker_does_not_change_the_result(client, sync_every):
     assert own.loss_curve_ == undisturbed.loss_curve_
 
 
+@pytest.mark.compiled
 def test_all_workers_lost():
     with (
         distributed.LocalCluster(

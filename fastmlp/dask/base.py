@@ -166,13 +166,15 @@ class OnDask(BaseMLP):
         if fresh:
             for name in ("n_features_in_", "feature_names_in_"):
                 encoder.__dict__.pop(name, None)
-        self._parts = Parts(client, encoder, blocks)
+        numbers = getattr(X, "size", np.inf)  # NaN if a dask array has unknown chunks
+        self._parts = Parts(client, encoder, blocks, numbers)
         self._closing.callback(self._parts.close)
         whole = self._parts.whole
         if not whole.weight:
             raise ValueError(NO_WEIGHT)
         if fresh:
-            self.__dict__.pop("feature_names_in_", None)
+            for name in ("feature_names_in_", "sync_every_"):
+                self.__dict__.pop(name, None)
             self.n_features_in_ = whole.features
             if whole.names is not None:
                 self.feature_names_in_ = whole.names
@@ -207,13 +209,15 @@ class OnDask(BaseMLP):
                 "dropout needs local batches: its masks belong to the rows of a batch on one "
                 "worker. Use sync_every='auto', 'epoch' or a number above 1."
             )
-        held = vars(self).get("_held")
+        held, every = vars(self).get("_held"), self.sync_every
+        if every == "auto" and stochastic and settings["optimizer"].step:
+            every = getattr(self, "sync_every_", every)  # in partial_fit, measured before
         cluster = Cluster(
             self._parts,
             self._with_class_weights(self._encoder()),
             network,
             parameters,
-            sync_every=self.sync_every,
+            sync_every=every,
             shuffle_seed=vars(self).get("_shuffle_seed"),
             held=held and held.held,
             epochs=epochs,

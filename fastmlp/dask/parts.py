@@ -36,6 +36,8 @@ class Parts:
         Validates the blocks.
     blocks : list of Block
         All rows, delayed.
+    numbers : float
+        The most numbers that X has; infinite if that is not known.
 
     Attributes
     ----------
@@ -49,7 +51,9 @@ class Parts:
         Whether the rows are larger than the memory of the workers.
     """
 
-    def __init__(self, client: Client, encoder: BaseMLP, blocks: list[Block]):
+    def __init__(
+        self, client: Client, encoder: BaseMLP, blocks: list[Block], numbers: float = np.inf
+    ):
         self.client, self._encoder = client, encoder
         workers = sorted(client.nthreads())
         if not workers:
@@ -61,7 +65,7 @@ class Parts:
         self._rows: list[list[Future]] = [[] for _ in self.blocks]
         self._actors: dict[int, Future] = {}
         self._members: dict[int, Any] = {}
-        self.streamed = self._is_larger_than_memory()
+        self.streamed = self._is_larger_than_memory(numbers)
         self.summaries = self._validated()
         self.whole = agreed([s for part in self.summaries for s in part])
         self._drop_empty()
@@ -76,19 +80,21 @@ class Parts:
 
     # ---- blocks ----------------------------------------------------------------------------------
 
-    def _is_larger_than_memory(self):
+    def _is_larger_than_memory(self, numbers):
+        """Return whether a part is likely too large for its worker; compute a block if need be."""
         if any(_is_raw(block) or futures_of(list(block[:3])) for p in self.blocks for block in p):
             return False  # they are in memory already
+        most = max(len(part) for part in self.blocks)
         infos = self.client.scheduler_info(n_workers=-1)["workers"].values()
         limits = [info["memory_limit"] for info in infos if info["memory_limit"]]
-        if not limits:
+        if not limits or most == 1:  # a window is at least a block
             return False
-        most = max(len(part) for part in self.blocks)
+        share = MEMORY_SHARE * min(limits)
+        if 8 * numbers <= share:
+            return False
         largest = max((b for part in self.blocks for b in part), key=lambda b: b.rows or 0)
         (first,) = self._computed([_summary_of(self._encoder, largest)], self._workers[0])
-        if most == 1:
-            return False  # a window cannot be smaller than a block
-        return first.result().nbytes * most > MEMORY_SHARE * min(limits)
+        return first.result().nbytes * most > share
 
     def _validated(self):
         """Validate all blocks where they are computed, keep them there, return their summaries."""

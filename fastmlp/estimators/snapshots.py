@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .base import BaseMLP
 
 #: Parameters that change no bit of the result. The random generator's state is in the snapshot.
-_FREE = {"random_state", "n_jobs", "verbose", "device"}
+_FREE = {"random_state", "n_jobs", "verbose", "device", "client"}
 
 
 @dataclass(frozen=True)
