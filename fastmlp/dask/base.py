@@ -8,6 +8,7 @@ from numbers import Integral
 from typing import Any, ClassVar, Self
 
 import dask
+import dask.array as da
 import numpy as np
 from distributed import Client, get_client
 from sklearn.base import BaseEstimator
@@ -166,7 +167,7 @@ class OnDask(BaseMLP):
         if fresh:
             for name in ("n_features_in_", "feature_names_in_"):
                 encoder.__dict__.pop(name, None)
-        numbers = getattr(X, "size", np.inf)  # NaN if a dask array has unknown chunks
+        numbers = X.size if isinstance(X, da.Array) else np.inf  # NaN with unknown chunks
         self._parts = Parts(client, encoder, blocks, numbers)
         self._closing.callback(self._parts.close)
         whole = self._parts.whole
