@@ -285,8 +285,8 @@ def _speed_lines(rows):
     header += ["in the quickest epoch", "times one process", "accuracy", "standard errors from it"]
     note = (
         f"{FEATURES}-{'-'.join(map(str, HIDDEN))}-1, float32, batches of {BATCH}, one thread a "
-        "process, all sides in turns: medians over epochs or iterations, and the quickest one, which "
-        f"other load on the machine changes less. Accuracy on {TEST_ROWS} other rows."
+        "process, all sides in turns: medians over epochs or iterations, and the quickest one, "
+        f"which other load on the machine changes less. Accuracy on {TEST_ROWS} other rows."
     )
     return ["## One process and two", "", note, "", *table(header, cells), ""]
 

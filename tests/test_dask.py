@@ -130,9 +130,10 @@ def test_same_bits_from_run_to_run(client, sync_every):
     assert first.loss_curve_[-1] < first.loss_curve_[0]
 
 
-def test_one_part_trains_as_one_machine(client):
-    """Between synchronisations a member does what a plain fit does."""
-    settings = SMALL | {"shuffle": False, "dropout": 0.2}
+@pytest.mark.parametrize("batch_size", [64, 500])
+def test_one_part_trains_as_one_machine(client, batch_size):
+    """Between synchronisations a member does what a plain fit does, also in a single batch."""
+    settings = SMALL | {"shuffle": False, "dropout": 0.2, "batch_size": batch_size}
     own = DaskMLPClassifier(sync_every=3, **settings).fit(*chunked((500,)))
     assert_same(own, MLPClassifier(**settings).fit(X, LABELS), close=1e-13)
 

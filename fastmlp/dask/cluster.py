@@ -92,7 +92,7 @@ class Cluster:
         parts.begin(self._setups(encoder, shuffle_seed, settings.get("epochs", 0)))
         self.name: str = parts.ask_all("name")[0]
         self._stepper: Any = None
-        self.sync_every = 1
+        self._together, self.sync_every = sync_every == 1, 1
         if self.optimizer is not None:
             self.sync_every = self._chosen(sync_every)
 
@@ -136,7 +136,7 @@ class Cluster:
 
     def train(self, rows: Any, order: Any) -> float:
         """Train for an epoch over all rows that are not held out; see `Device`."""
-        train = self._train_together if self.sync_every == 1 else self._train_apart
+        train = self._train_together if self._together else self._train_apart
         loss, visited = train(self.optimizer.step)
         return loss * self.rows / visited if visited else 0.0
 
