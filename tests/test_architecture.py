@@ -20,6 +20,7 @@ FLOORS = [
     {"cli"},
     {"displays", "inspect"},
     {"callbacks", "export", "inspection", "replacement"},
+    {"dask"},
     {"estimators"},
     {"files", "predictor", "training"},
     {"initializers", "schedules"},

@@ -322,6 +322,10 @@ def test_moments_and_step_continue():
         second.train(Rows(X, targets, weights), order)
         assert optimizer.step == 8, name
         np.testing.assert_array_equal(second.parameters(), whole.parameters())
+        second.resume(first.parameters(), first.moments())
+        optimizer.step = 4
+        second.train(Rows(X, targets, weights), order)
+        np.testing.assert_array_equal(second.parameters(), whole.parameters())
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -97,6 +97,9 @@ class Device(Protocol):
     def forward(self, X: Any, out: np.ndarray, order: np.ndarray | None = None) -> np.ndarray:
         """Write the network's outputs to `out`, for the rows of X in `order` or for all rows."""
 
+    def resume(self, parameters: np.ndarray, moments: np.ndarray) -> None:
+        """Go on from other parameters and moments, each packed as these methods return them."""
+
     def parameters(self) -> np.ndarray:
         """Return the current parameters, packed."""
 
@@ -158,8 +161,19 @@ class Configured:
         moments = None if optimizer is None else optimizer.packed_moments(network, self.dtype)
         self._load(parameters, moments)
 
+    def resume(self, parameters, moments):
+        """Go on from other parameters and moments; see `Device`."""
+        self._replace(
+            self.network.checked(parameters, self.dtype),
+            [self.network.checked(moment, self.dtype, "moments") for moment in moments],
+        )
+
     def _load(self, parameters, moments):
         """Take over packed parameters, and packed moments or None."""
+        raise NotImplementedError
+
+    def _replace(self, parameters, moments):
+        """Take over other packed parameters and moments, of the same number."""
         raise NotImplementedError
 
 

@@ -20,10 +20,11 @@ from ..predictor import PLAIN, Predictor
 from ..regularization import Regularization
 from ..training import Rows
 from .fitted import model_of, network_to_go_on_with, take_weights
-from .holdout import Given, Labelled, given_rows
+from .holdout import Given, Labelled, divided, given_rows
 from .hooks import Hooks, finite, torn_down
 from .parameters import check_parameters, hidden_units, name_the_nearest, per_layer
 from .portable import Portable
+from .scoring import BLOCK
 from .solvers import descend, minimise
 from .state import begin, warn_of_unused
 from .types import MatrixLike
@@ -142,10 +143,8 @@ class BaseMLP(CallbackSupportMixin, Portable, ABC):
             else:
                 warn_of_unused(self, incremental)
             data = X, y, sample_weight
-            X, y = self._validated(X, y, reset=fresh)
-            self._meet(y, incremental)
-            weights = self._row_weights(sample_weight, X, y)
-            rows = Rows(row_access(X), self._targets(y, X.dtype), weights)
+            training = self._encoded(X, y, sample_weight, fresh, incremental)
+            rows = training.rows
             self.n_outputs_ = rows.targets.shape[1]
             validation = given_rows(self, given, like=rows)
             followed = hasattr(self, "_skl_callbacks") and not incremental
@@ -154,7 +153,7 @@ class BaseMLP(CallbackSupportMixin, Portable, ABC):
                 if hooks is not None:
                     hooks.draws_begin(random_state)
                 network, parameters = self._start(fresh, rows.X, hidden, random_state)
-                start = network, parameters, Labelled(rows, y), validation, fresh, hooks
+                start = network, parameters, training, validation, fresh, hooks
                 if self.solver == "lbfgs":
                     parameters = minimise(self, *start)
                 else:
@@ -163,6 +162,17 @@ class BaseMLP(CallbackSupportMixin, Portable, ABC):
             if hooks is not None:
                 hooks.finish()
         return self
+
+    def _encoded(self, X, y, sample_weight, fresh, incremental):
+        """Validate the rows, learn from them which targets there are, and encode them."""
+        X, y = self._validated(X, y, reset=fresh)
+        self._meet(y, incremental)
+        weights = self._row_weights(sample_weight, X, y)
+        return Labelled(Rows(row_access(X), self._targets(y, X.dtype), weights), y)
+
+    def _divided(self, training, validation, random_state):
+        """Return the numbers of the rows to train on, and the rows to validate on or None."""
+        return divided(self, training, validation, random_state)
 
     def _start(self, fresh, X, hidden, random_state):
         """Return the network, and the packed parameters that training starts from."""
@@ -182,6 +192,21 @@ class BaseMLP(CallbackSupportMixin, Portable, ABC):
         self._check_widths(network, X)
         load = devices.load(self._device_name(network, X, epochs, settings.get("batch_size")))
         return load(network, parameters, sparse=sparse.issparse(X), n_jobs=self.n_jobs, **settings)
+
+    def _examiner(self, trained, validation):
+        """Return what measures parameters on validation rows: a device of its own.
+
+        It is of the same kind as the one that trains: a GPU keeps the rows of both, and other
+        parameters than the current ones can be measured while training goes on.
+        """
+        rows = validation.rows
+        return devices.load(trained.name)(
+            trained.network,
+            trained.parameters(),
+            batch_size=min(len(rows.targets), BLOCK),
+            sparse=sparse.issparse(rows.X),
+            n_jobs=self.n_jobs,
+        )
 
     def _check_widths(self, network, X):
         """Check that the weights, which may have been set by hand, fit these data."""

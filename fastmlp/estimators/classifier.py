@@ -35,7 +35,7 @@ def _is_stochastic(estimator):
 _Method = TypeVar("_Method", bound=Callable)
 
 
-def _if_stochastic(method: _Method) -> _Method:
+def if_stochastic(method: _Method) -> _Method:
     """Make a method available only with a stochastic solver; unlike scikit-learn's, keep types."""
     return available_if(_is_stochastic)(method)
 
@@ -220,7 +220,7 @@ class MLPClassifier(BaseClassifier):
         """
         return self._fit(X, y, sample_weight, Given(X_val, y_val, sample_weight_val))
 
-    @_if_stochastic
+    @if_stochastic
     def partial_fit(
         self,
         X: MatrixLike,

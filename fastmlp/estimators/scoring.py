@@ -8,10 +8,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.sparse import issparse
 from sklearn.metrics import check_scoring
 
-from .. import devices
 from ..devices.device import ZERO_WEIGHT, Device
 from .fitted import take_weights
 from .holdout import Labelled
@@ -27,9 +25,6 @@ def measurement(
     estimator: BaseMLP, trained: Device, validation: Labelled
 ) -> Callable[[np.ndarray], tuple[float, float]]:
     """Return a function that measures packed parameters on the validation rows.
-
-    It has a device of its own, of the same kind as the one that trains: a GPU keeps the rows of
-    both, and other parameters than the current ones can be measured while training goes on.
 
     Parameters
     ----------
@@ -56,13 +51,7 @@ def measurement(
     rows = validation.rows
     if rows.weights is not None and not rows.weights.any():
         return lambda parameters: (np.nan, np.nan)
-    device = devices.load(trained.name)(
-        trained.network,
-        trained.parameters(),
-        batch_size=min(len(rows.targets), BLOCK),
-        sparse=issparse(rows.X),
-        n_jobs=estimator.n_jobs,
-    )
+    device = estimator._examiner(trained, validation)
     scoring, outputs = estimator.scoring, None
     score: Callable[[np.ndarray, float], float]
     if scoring is None:  # from the same pass over the rows as the loss

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .base import BaseMLP
 
 #: Parameters that change no bit of the result, or are described by something else.
-_FREE = {"random_state", "n_jobs", "verbose", "device"}
+_FREE = {"random_state", "n_jobs", "verbose", "device", "client"}
 #: Most bytes of X that are copied at once.
 _BLOCK_BYTES = 1 << 22
 
@@ -162,8 +162,8 @@ def description(estimator: BaseMLP, device: str, rows: Rows, fresh: bool) -> dic
         "estimator": type(estimator).__name__,
         "device": device,
         "X": f"{X.dtype} {X.shape} {_digest_of_rows(X)}",
-        "targets": _digest(rows.targets),
-        "weights of the rows": "none" if rows.weights is None else _digest(rows.weights),
+        "targets": digest(rows.targets),
+        "weights of the rows": "none" if rows.weights is None else digest(rows.weights),
         "begins with": begins_with,
     }
 
@@ -177,14 +177,14 @@ def identifier(estimator: BaseMLP, rows: Rows, fresh: bool) -> str:
     parts = description(estimator, estimator.device, rows, fresh)
     if isinstance(estimator.random_state, np.random.RandomState):
         _, keys, *place = estimator.random_state.get_state()
-        parts["random state"] = f"{_digest(keys)} {place}"
+        parts["random state"] = f"{digest(keys)} {place}"
     return _short(repr(sorted(parts.items())))
 
 
 def _text(value):
     """Return the text of a parameter's value, with digests of arrays and functions."""
     if isinstance(value, np.ndarray) and not value.dtype.hasobject:
-        return f"array {value.dtype} {value.shape} {_digest(value)}"
+        return f"array {value.dtype} {value.shape} {digest(value)}"
     if isinstance(value, list | tuple):
         return f"{type(value).__name__}({', '.join(map(_text, value))})"
     text = _without_addresses(repr(value))
@@ -204,13 +204,15 @@ def _short(text):
 def _digest_of_rows(X):
     """Return a digest of all rows, of which few are copied at a time."""
     if issparse(X):
-        return " ".join(map(_digest, (X.indptr, X.indices, X.data)))
-    digest = sha256()
+        return " ".join(map(digest, (X.indptr, X.indices, X.data)))
+    X = np.asarray(X)  # of rows on a cluster, the digests of their blocks
+    whole = sha256()
     few = max(1, _BLOCK_BYTES // max(1, X[:1].nbytes))
     for first in range(0, len(X), few):
-        digest.update(np.ascontiguousarray(X[first : first + few]).data)
-    return digest.hexdigest()[:16]
+        whole.update(np.ascontiguousarray(X[first : first + few]).data)
+    return whole.hexdigest()[:16]
 
 
-def _digest(array):
+def digest(array: Any) -> str:
+    """Return a short digest of an array's bytes."""
     return sha256(np.ascontiguousarray(array).data).hexdigest()[:16]

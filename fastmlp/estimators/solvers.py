@@ -10,7 +10,6 @@ from sklearn.exceptions import ConvergenceWarning
 from ..devices.device import Device
 from ..notices import warn
 from ..training import UNOBSERVED, EpochState, Plan, Printer, Weights, fit_epochs, fit_lbfgs
-from .holdout import divided
 from .parameters import batch_rows, check_schedule_of_lbfgs
 from .scoring import measurement
 from .snapshots import Snapshots, description, with_moments
@@ -132,7 +131,7 @@ def descend(
         raise ValueError("partial_fit does not support early_stopping=True")
     regularization = estimator._regularization(network)
     rows = training.rows
-    order, validation = divided(estimator, training, validation, random_state)
+    order, validation = estimator._divided(training, validation, random_state)
     batch_size = batch_rows(estimator, len(order))
     batches = -(-len(order) // batch_size)
     optimizer = next_optimizer(estimator, parameters, fresh, incremental, batches)
@@ -175,7 +174,7 @@ def descend(
         device,
         rows,
         state,
-        _plan(estimator, incremental),
+        _plan(estimator, incremental, order),
         random_state,
         validate,
         printer=Printer(every=int(estimator.verbose)),
@@ -195,12 +194,13 @@ def descend(
     return descent.keep(estimator, device.parameters())
 
 
-def _plan(estimator, incremental):
+def _plan(estimator, incremental, order):
+    # Rows that lie elsewhere are numbered by a range, and are shuffled where they lie.
     return Plan(
         estimator.max_iter,
         estimator.tol,
         estimator.n_iter_no_change,
-        shuffle=bool(estimator.shuffle),
+        shuffle=bool(estimator.shuffle) and not isinstance(order, range),
         one_epoch=incremental,
     )
 

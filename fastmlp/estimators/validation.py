@@ -21,6 +21,7 @@ FLOATS = (np.float64, np.float32)
 _FLOATS = tuple(np.dtype(kind) for kind in FLOATS)
 #: dtype kinds of label arrays: booleans, integers, text.
 LABEL_KINDS = "biuU"
+NO_WEIGHT = "Sample weights must contain at least one non-zero number."
 _SPARE_STATES: list[np.random.RandomState] = []
 
 
@@ -100,6 +101,14 @@ def seeded(random_state):
 
 def checked_weights(sample_weight, X):
     """Return weights as a vector of floats, or None; errors have scikit-learn's wording."""
+    weights = weights_of_rows(sample_weight, X)
+    if weights is not None and not weights.any():
+        raise ValueError(NO_WEIGHT)
+    return weights
+
+
+def weights_of_rows(sample_weight, X):
+    """Return weights as a vector of floats, all of which may be 0, or None."""
     if sample_weight is None:
         return None
     n = X.shape[0]
@@ -116,8 +125,6 @@ def checked_weights(sample_weight, X):
         )
     if weights.shape != (n,):
         raise ValueError(f"sample_weight.shape == {weights.shape}, expected {(n,)}!")
-    if not weights.any():
-        raise ValueError("Sample weights must contain at least one non-zero number.")
     return weights
 
 

@@ -79,11 +79,17 @@ class CpuDevice(Configured):
         self._team = Team(self.n_jobs) if heavy else ALONE
         self._pace = Pace(rows, self._team.size)
         self._scratch = []
+        if moments is None:
+            self._fill(self._buffers.weights, parameters)
+        else:
+            self._replace(parameters, moments)
+
+    @present
+    def _replace(self, parameters, moments):
         self._fill(self._buffers.weights, parameters)
-        if moments is not None:
-            transpose(self._layout.layers, self._buffers)
-            for buffer, moment in zip(self._moments, moments, strict=True):
-                self._fill(buffer, moment)
+        transpose(self._layout.layers, self._buffers)
+        for buffer, moment in zip(self._moments, moments, strict=True):
+            self._fill(buffer, moment)
 
     def _fill(self, buffer, parameters):
         """Copy a packed vector into a buffer, in the buffer's layout."""

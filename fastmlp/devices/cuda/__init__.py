@@ -195,7 +195,13 @@ class CudaDevice(Configured):
             out[begin : begin + block] = memory.download(layered.forward(run))
         return out
 
-    # ---- what comes back -------------------------------------------------------------------------
+    # ---- what comes back, and what replaces it ---------------------------------------------------
+
+    def _replace(self, parameters, moments):
+        memory = self._memory
+        places = memory.parameters, *memory.moments
+        for place, packed in zip(places, (parameters, *moments), strict=True):
+            place.copy_to_device(packed, stream=memory.stream)
 
     def parameters(self):
         """Return the current parameters, packed."""

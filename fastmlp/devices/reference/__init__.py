@@ -34,6 +34,10 @@ class ReferenceDevice(Configured):
         self._packed = parameters.copy()
         self._moments = None if moments is None else np.stack(moments)
 
+    def _replace(self, parameters, moments):
+        self._packed = parameters.copy()
+        self._moments[...] = moments
+
     def train(self, rows, order):
         """Do one update for each batch of the rows in `order`; see `Device`."""
         total = 0.0
@@ -43,12 +47,17 @@ class ReferenceDevice(Configured):
             visited = order[start : start + self.batch_size]
             batch = Rows(*(None if part is None else part[visited] for part in rows))
             sums = self.backprop(self._packed, batch, self._masks(len(visited)))
-            if sums.weight == 0:
-                raise ZeroDivisionError(ZERO_WEIGHT)
-            total += (sums.loss + self._penalty()) / sums.weight * len(visited)
-            gradient = sums.gradient + self._penalty_slopes()
-            self._update(gradient / self.dtype.type(sums.weight), rate)
+            total += self.step(sums, rate) * len(visited)
         return total
+
+    def step(self, sums, rate):
+        """Do the update for a batch, given its sums; return its mean loss with penalty before."""
+        if sums.weight == 0:
+            raise ZeroDivisionError(ZERO_WEIGHT)
+        loss = (sums.loss + self._penalty()) / sums.weight
+        gradient = sums.gradient + self._penalty_slopes()
+        self._update(gradient / self.dtype.type(sums.weight), rate)
+        return loss
 
     def sums(self, rows, parameters=None, gradient=True, out=None):
         """Return the sums over all rows; see `Device`."""
