@@ -246,7 +246,7 @@ class OnDask(BaseMLP):
         if isinstance(validation, HeldOut):
             return Examiner(self._parts, trained.network, trained.dtype)
         near, name = copy(trained), trained.name
-        near.name = name if name in devices.present() else "cpu"
+        near.name = name if name in devices.present() else devices.EVERYWHERE
         return super()._examiner(near, validation)
 
     # ---- predictions -----------------------------------------------------------------------------

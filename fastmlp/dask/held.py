@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..devices import EVERYWHERE
 from ..devices.device import Sums
 from ..network import Network
 from ..training import Rows
@@ -87,7 +88,7 @@ class Examiner:
     dtype : dtype
     """
 
-    name = "cpu"  # of a device for the client, where scorers predict
+    name = EVERYWHERE  # of a device for the client, where scorers predict
 
     def __init__(self, parts: Parts, network: Network, dtype: np.dtype):
         self._parts, self.network, self.dtype = parts, network, dtype

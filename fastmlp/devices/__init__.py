@@ -19,11 +19,14 @@ from .presence import is_on_gpu
 from .reference import ReferenceDevice, activate
 
 __all__ = [
-    "DEVICES", "PAIR", "PLAIN", "SHARES", "VECTOR_BYTES", "ReferenceDevice", "SingleRows", "Work",
-    "activate", "choose", "compile_ahead", "count_compiled", "describe", "in_place", "is_on_gpu",
-    "lacking", "load", "on_gpu", "on_host", "present", "shuffler", "table_of", "value",
+    "DEVICES", "EVERYWHERE", "PAIR", "PLAIN", "SHARES", "VECTOR_BYTES", "ReferenceDevice",
+    "SingleRows", "Work", "activate", "choose", "compile_ahead", "count_compiled", "describe",
+    "in_place", "is_on_gpu", "lacking", "load", "on_gpu", "on_host", "present", "shuffler",
+    "table_of", "value",
 ]  # fmt: skip
 
+#: Name of the device that every machine has.
+EVERYWHERE = CpuDevice.name
 #: Names of the devices.
 DEVICES = ("cpu", "cuda", "reference")
 

@@ -217,7 +217,7 @@ def taken_over(kind: type[_Estimator], theirs: Any) -> _Estimator:
     model = model_of(estimator)
     parameters = model.packed()
     take_weights(estimator, model.network, parameters)
-    estimator.device_ = devices.choose(estimator.device)
+    estimator.device_ = devices.EVERYWHERE
     begin(estimator)
     _complete_records(estimator, theirs)
     if hasattr(theirs, "_optimizer"):
