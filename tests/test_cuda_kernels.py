@@ -192,7 +192,7 @@ def test_few_blocks_are_no_reason_for_a_warning():
         toolkit.configured(toolkit.kernel(32)(lambda: None), 1, 32, 0)
 
 
-@DTYPES
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("form", [PAIR, SHARES])
 def test_a_predictor_in_a_kernel_of_the_user(form, dtype):
     outputs, loss = (1, "binary_log_loss") if form == PAIR else (3, "log_loss")
