@@ -43,7 +43,7 @@ SMALL = {"hidden_layer_sizes": (8,), "max_iter": 4, "batch_size": 64, "random_st
 
 
 @pytest.fixture(scope="module")
-def client():
+def connected():
     if JIT_DISABLED:
         pytest.skip("needs compiled kernels, and NUMBA_DISABLE_JIT is set")
     with (
@@ -52,8 +52,13 @@ def client():
         ) as cluster,
         distributed.Client(cluster) as client,
     ):
-        client.run(dask.config.set, {"distributed.comm.timeouts.connect": "5s"})
         yield client
+
+
+@pytest.fixture
+def client(connected):
+    connected.wait_for_workers(2, timeout=60)  # also after a test that has killed one
+    return connected
 
 
 def chunked(chunks, y=LABELS):
@@ -398,7 +403,6 @@ def kill(client, address):
 
 @pytest.mark.parametrize("sync_every", [1, 3])
 def test_a_lost_worker_does_not_change_the_result(client, sync_every):
-    client.wait_for_workers(2, timeout=60)
     settings = SMALL | {"sync_every": sync_every, "max_iter": 3}
     undisturbed = DaskMLPClassifier(**settings).fit(*chunked((250, 250)))
 
@@ -427,8 +431,8 @@ def test_all_workers_lost():
         before = weights_of(own)
 
         def act(epoch, fitted):
-            (address,) = client.nthreads()
-            cluster.sync(cluster.scheduler.remove_worker, address, stimulus_id="test")
+            (worker,) = cluster.workers.values()
+            cluster.sync(worker.close)
 
         own.set_callbacks(Watch(act))
         with pytest.raises(RuntimeError, match="All workers of the Dask cluster were lost"):
