@@ -21,9 +21,7 @@ SLOW = {"fresh", "warmed_once", "torch"}
 
 
 def pytest_collection_finish(session):
-    # The tests themselves are no garbage: without them, each collection takes half the time.
-    gc.collect()
-    gc.freeze()
+    gc.freeze()  # the tests themselves are no garbage, and need not be looked at each time
 
 
 def pytest_collection_modifyitems(items):

@@ -46,6 +46,13 @@ class AllTogether(Pace):
         self.current = self.other = members
 
 
+@pytest.fixture(autouse=True, scope="module")
+def nothing_of_before_is_collected():
+    """What other modules have left takes a second of each `gc.collect`."""
+    gc.collect()  # an exception that pytest keeps may hold another test's team
+    gc.freeze()
+
+
 @pytest.fixture
 def crowd(monkeypatch):
     """Make every device use as many threads as it is given, however small its work."""
@@ -307,7 +314,7 @@ def test_memory_that_runs_out_in_a_helper_ends_the_work(monkeypatch):
 
 
 def test_threads_end_with_their_team():
-    gc.collect()  # an exception that pytest keeps may hold another test's team
+    gc.collect()  # the same of this module
     busy = team._RESERVED.busy()
     crew = Team(3)
     assert crew.run(lambda member: member.rank, 3) == 0
