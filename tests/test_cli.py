@@ -209,7 +209,7 @@ def test_export_writes_what_it_is_given(capsys, saved, tmp_path, monkeypatch, fo
 def test_commands_on_what_is_no_file(capsys, tmp_path):
     (tmp_path / "x.npz").write_text("")
     path = str(tmp_path / "x.npz")
-    assert f"{path} is damaged" in output_of(capsys, "show", path, status=1)
+    assert f"{path}: it does not end as an archive" in output_of(capsys, "show", path, status=1)
     assert "FileNotFoundError" in output_of(capsys, "show", f"{path}.not", status=1)
 
 
