@@ -54,6 +54,8 @@ else:
     _PART_OPTIONS = _OPTIONS | {
         "pipeline_class": PartCompiler, "no_cpython_wrapper": True, "no_cfunc_wrapper": True,
     }  # fmt: skip
+    if config.ENABLE_CUDASIM:  # whose kernels are Python's, and call formulas
+        _PART_OPTIONS = _OPTIONS
 
 # A formula is typed once, then LLVM inlines it. With ``inline="always"``, Numba would copy and type
 # it at each call, which increased the compile time of an epoch by half.
