@@ -49,6 +49,7 @@ def caption(record: dict) -> str:
 def save(part: str, record: dict, results, folder: Path = RESULTS) -> None:
     """Write ``<part>.json`` into the folder."""
     content = json.dumps({"machine": record, "results": results}, indent=1)
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{part}.json").write_text(content + "\n")
 
 
