@@ -258,14 +258,16 @@ class Member:
         loss, weight : float
         outputs : ndarray of shape (n, outputs), or None
         """
-        loss, weight, _ = self._added(self._all(self._held), parameters, False)
-        if not outputs:
-            return loss, weight, None
-        forward = [np.empty((0, self.setup.network.units[-1]), self.setup.dtype)]
+        columns = self.setup.network.units[-1]
+        loss = weight = 0.0
+        found = [np.empty((0, columns), self.setup.dtype)]
         for rows in self._all(self._held):
-            out = np.empty((len(rows.targets), self.setup.network.units[-1]), self.setup.dtype)
-            forward.append(self._device.forward(rows.X, out))
-        return loss, weight, np.concatenate(forward)
+            out = np.empty((len(rows.targets), columns), self.setup.dtype) if outputs else None
+            sums = self._device.sums(rows, parameters, False, out)
+            loss, weight = loss + sums.loss, weight + sums.weight
+            if out is not None:
+                found.append(out)
+        return loss, weight, np.concatenate(found) if outputs else None
 
     def held(self, features: bool) -> Labelled | None:
         """Return the rows held out, with their features if asked for; None if there are none."""
