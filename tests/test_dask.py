@@ -10,11 +10,12 @@ import pytest
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
+from sklearn.metrics import log_loss
 from sklearn.model_selection import GridSearchCV
 
 from fastmlp import MLPClassifier, MLPRegressor, devices
 from fastmlp._jit import JIT_DISABLED
-from fastmlp.callbacks import Callback, Checkpoint
+from fastmlp.callbacks import Callback, Checkpoint, EpochLog
 
 da = pytest.importorskip("dask.array", reason="needs the extra dask")
 dd = pytest.importorskip("dask.dataframe", reason="needs the extra dask")
@@ -175,48 +176,61 @@ def unknown_sizes(array):
     return array[da.from_array(np.ones(len(array), bool), (array.chunks[0],))]
 
 
-def as_unknown(X, y):
+def as_unknown(X, y, folder):
     return unknown_sizes(chunked((60,) * 8 + (20,))[0]), unknown_sizes(da.from_array(y, 60))
 
 
-def as_frame(X, y):
+def as_frame(X, y, folder):
     frame = dd.from_pandas(pd.DataFrame(X, columns=NAMES).assign(y=y), npartitions=3)
     return frame[NAMES], frame["y"]
 
 
-def as_delayed(X, y):
+def as_parquet(X, y, folder):
+    """Files of which few columns are used: alone, X and y would be read in other partitions."""
+    frame = pd.DataFrame(X, columns=NAMES).assign(y=y)
+    frame = frame.assign(**{f"unused{i}": frame["a"] for i in range(20)})
+    for number in range(10):
+        frame[number * 50 :][:50].to_parquet(folder / f"part{number}.parquet")
+    frame = dd.read_parquet(folder)
+    assert frame["y"].optimize().npartitions < frame.npartitions == 10
+    return frame[NAMES], frame["y"]
+
+
+def as_delayed(X, y, folder):
     bounds = [(0, 0), (0, 120), (120, 500)]
     return tuple([dask.delayed(array)[a:b] for a, b in bounds] for array in (X, y))
 
 
-def as_sparse(X, y):
+def as_sparse(X, y, folder):
     blocks = da.from_array(X, ((100, 250, 150), 5)).map_blocks(sparse.csr_matrix)
     return blocks, da.from_array(y, ((100, 250, 150),))
 
 
-def as_persisted(X, y):
+def as_persisted(X, y, folder):
     client = distributed.get_client()
     where = sorted(client.nthreads())
     blocks = [client.scatter(X[a:b], workers=[where[a > 99]]) for a, b in ((0, 100), (100, 500))]
     return [dask.delayed(block) for block in blocks], [dask.delayed(y)[:100], dask.delayed(y)[100:]]
 
 
-def as_arrays(X, y):
+def as_arrays(X, y, folder):
     return X, y
 
 
-FORMS = (as_unknown, as_frame, as_delayed, as_sparse, as_persisted, as_arrays)
+FORMS = (
+    as_unknown, as_frame, as_parquet, as_delayed, as_sparse, as_persisted, as_arrays,
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: form.__name__)
-def test_every_form_of_data(client, form):
-    rows, y = form(X, LABELS)
+def test_every_form_of_data(client, form, tmp_path):
+    rows, y = form(X, LABELS, tmp_path)
     own = DaskMLPClassifier(**CONVEX, random_state=0).fit(rows, y)
     plain = MLPClassifier(**CONVEX, random_state=0).fit(X, LABELS)
     assert_same(own, plain, close=1e-10)
     assert own.n_features_in_ == 5
     assert list(getattr(own, "feature_names_in_", NAMES)) == NAMES
-    if form is as_frame:
+    if form in (as_frame, as_parquet):
         plain.feature_names_in_ = own.feature_names_in_
     predicted, probabilities = own.predict(rows), own.predict_proba(rows)
     lazy = form is not as_arrays
@@ -341,6 +355,49 @@ def test_callbacks_stop_and_see_the_network(client, capsys):
     assert f"synchronised every {own.sync_every_} batches" in capsys.readouterr().out
 
 
+class Losses(Callback):
+    """Notes the tasks that end and their losses on all rows; stops after some synchronisations."""
+
+    def __init__(self, stop):
+        self.stop, self.losses, self.tasks = stop, [], []
+
+    def on_fit_task_begin(self, estimator, context):
+        self.tasks.append(("begin", context.task_name, context.task_id))
+
+    def on_fit_task_end(self, estimator, context, *, fitted_estimator=None):
+        self.tasks.append(("end", context.task_name, context.task_id))
+        if context.task_name != "synchronisation":
+            return None
+        self.losses.append(log_loss(LABELS, fitted_estimator.predict_proba(X)))
+        return len(self.losses) == self.stop
+
+
+@pytest.mark.parametrize("sync_every", [1, 3])
+def test_callbacks_after_each_synchronisation(client, sync_every):
+    settings = SMALL | {"sync_every": sync_every, "learning_rate_init": 0.01}
+    each = -(-8 // sync_every)  # synchronisations in an epoch of 8 batches
+    stop = each + 2
+    losses, lines = Losses(stop), []
+    own = DaskMLPClassifier(**settings).set_callbacks(
+        losses, EpochLog(every_seconds=0, write=lines.append)
+    )
+    rows = chunked((250, 250))
+    own.fit(*rows)
+    parts = [(hook, "synchronisation", n) for n in range(each) for hook in ("begin", "end")]
+    assert losses.tasks == [
+        ("begin", "fit", 0),
+        *[("begin", "epoch", 0), *parts, ("end", "epoch", 0)],
+        *[("begin", "epoch", 1), *parts[:4], ("end", "epoch", 1)],
+        ("end", "fit", 0),
+    ]
+    assert own.n_iter_ == 2
+    assert len(lines) == 3  # of both epochs, and of the fit
+    assert losses.losses[-1] < losses.losses[0]
+    assert losses.losses[-1] == log_loss(LABELS, own.predict_proba(X))
+    whole = DaskMLPClassifier(**settings | {"max_iter": 1}).fit(*rows)
+    assert losses.losses[each - 1] == log_loss(LABELS, whole.predict_proba(X))
+
+
 def test_a_checkpoint_goes_on_with_the_same_bits(client, tmp_path):
     def act(epoch, fitted):
         if epoch == 1:
@@ -417,6 +474,27 @@ def test_a_lost_worker_does_not_change_the_result(client, sync_every):
     assert caught[0].filename == __file__
     assert_same(own, undisturbed)
     assert own.loss_curve_ == undisturbed.loss_curve_
+
+
+def deadly(value, file):
+    """The value; where the file does not exist yet, the process dies instead."""
+    if not file.exists():
+        file.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return value
+
+
+@pytest.mark.compiled
+def test_work_that_is_forgotten_is_done_again(tmp_path, monkeypatch):
+    """Nobody computes a block if its worker dies while there is no other one, which comes later."""
+    monkeypatch.setattr(parts, "LOOK_EVERY", 0.2)
+    with (
+        distributed.LocalCluster(n_workers=1, dashboard_address=":0", silence_logs=50) as cluster,
+        distributed.Client(cluster),
+    ):
+        rows = [dask.delayed(deadly)(X, tmp_path / "died")]
+        own = DaskMLPClassifier(**CONVEX, random_state=0).fit(rows, [dask.delayed(LABELS)])
+    assert_same(own, MLPClassifier(**CONVEX, random_state=0).fit(X, LABELS), close=1e-10)
 
 
 @pytest.mark.compiled

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..estimators.hooks import running_fit
+from ..estimators.hooks import EPOCH, SYNCHRONISATION, running_fit
 from ..estimators.snapshots import Snapshot
 from ..files import whole_file
 from .base import Callback
@@ -118,8 +118,9 @@ class Checkpoint(Callback):
     def on_fit_task_end(self, estimator: Any, context: CallbackContext) -> None:
         """Write the file after every `every`-th epoch, and at the end of the fit."""
         fit = running_fit(estimator)
-        within = context.max_subtasks == 0
-        if within and fit.progress.epochs % self.every:
+        if context.task_name == SYNCHRONISATION:
+            return  # within an epoch, where no other fit can go on
+        if context.task_name == EPOCH and fit.progress.epochs % self.every:
             return
         snapshot = fit.snapshot()
         if snapshot is not None and np.isfinite(snapshot.parameters).all():

@@ -10,7 +10,7 @@ from math import inf
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
-from ..estimators.hooks import running_fit
+from ..estimators.hooks import EPOCH, FIT, ITERATION, running_fit
 from .base import Callback
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ class EpochLog(Callback):
 
     def on_fit_task_begin(self, estimator: Any, context: CallbackContext) -> None:
         """Note when training begins: with the first epoch, after the data are validated."""
-        if context.max_subtasks == 0 and estimator not in self._paces:
+        if context.task_name in (EPOCH, ITERATION) and estimator not in self._paces:
             progress = running_fit(estimator).progress
             start = _now(), progress.epochs, progress.rows_seen
             self._paces[estimator] = _Pace(context.task_name, *start)
@@ -116,7 +116,7 @@ class EpochLog(Callback):
         pace, progress, now = self._paces.get(estimator), running_fit(estimator).progress, _now()
         if pace is None or progress.epochs == pace.epochs:
             return  # resumed at its end, or interrupted in the first epoch
-        ends = context.max_subtasks != 0
+        ends = context.task_name == FIT
         due = now - pace.line_time >= self.every_seconds and progress.epochs > pace.line_epochs
         if due or ends:
             pace.line_time, pace.line_epochs = now, progress.epochs

@@ -226,6 +226,9 @@ class OnDask(BaseMLP):
         )
         if stochastic:
             self.sync_every_ = cluster.sync_every
+            hooks = vars(self).get("_running")
+            if hooks is not None and cluster.synchronisations > 1:
+                hooks.parts, cluster.observer = cluster.synchronisations, hooks
         if self.verbose:
             self._tell()
         return cluster

@@ -13,7 +13,7 @@ import dask
 import dask.array as da
 import numpy as np
 from dask.delayed import Delayed
-from distributed import Future
+from distributed import Future, futures_of
 from sklearn.base import is_classifier
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils.multiclass import type_of_target
@@ -102,6 +102,9 @@ def blocks_of(X: Any, y: Any, sample_weight: Any, arrays: int) -> list[Block]:
     ValueError
         If the numbers of rows differ, or there is no telling which rows belong together.
     """
+    frames = [each for each in (X, y, sample_weight) if _is_read_later(each)]
+    if len(frames) == 3 - (sample_weight is None):
+        return [Block(*each) for each in _together(frames)]
     if is_collection(X):
         parts, sizes = pieces(X), _sizes(X)
     else:
@@ -124,6 +127,31 @@ def pieces(collection: Any) -> list[Any]:
     if isinstance(collection, da.Array) and collection.ndim > 1:
         collection = collection.rechunk(dict.fromkeys(range(1, collection.ndim), -1))
     return np.ravel(np.array(collection.to_delayed(), dtype=object)).tolist()
+
+
+def _is_read_later(value):
+    """Return whether a value is a data frame or series of Dask that is not in memory."""
+    return hasattr(value, "divisions") and dask.is_dask_collection(value) and not futures_of(value)
+
+
+def _together(frames):
+    """Return the partitions of several data frames as one optimised graph has them.
+
+    On its own, each may be read in other partitions: Dask puts several files into one if few of
+    their columns are used. Together, a file is also read once for all of them.
+    """
+    if len({frame.npartitions for frame in frames}) > 1:
+        raise ValueError(
+            f"X, y and sample_weight have {[frame.npartitions for frame in frames]} partitions: "
+            "expected the same number, with the same rows. Data frames can be repartitioned."
+        )
+    first, *others = frames
+    joined = first.map_partitions(_tuple, *others, align_dataframes=False, meta=(None, object))
+    return [[block[i] for i in range(len(frames))] for block in joined.to_delayed()]
+
+
+def _tuple(*values):
+    return values
 
 
 def _sizes(X):

@@ -15,6 +15,7 @@ from ..devices.device import Sums
 from ..estimators.base import BaseMLP
 from ..network import Network
 from ..regularization import Regularization
+from ..training import UNOBSERVED
 from .member import Setup
 from .parts import Parts
 from .windows import Held, batches_of, shares
@@ -74,6 +75,8 @@ class Cluster:
     ----------
     sync_every : int
         How many batches it is.
+    observer : Observer
+        Learns of each synchronisation within an epoch, as of a part of it.
     """
 
     def __init__(
@@ -92,6 +95,7 @@ class Cluster:
         parts.begin(self._setups(encoder, shuffle_seed, settings.get("epochs", 0)))
         self.name: str = parts.ask_all("name")[0]
         self._stepper: Any = None
+        self.observer = UNOBSERVED
         self._together, self.sync_every = sync_every == 1, 1
         if self.optimizer is not None:
             self.sync_every = self._chosen(sync_every)
@@ -134,6 +138,11 @@ class Cluster:
 
     # ---- training --------------------------------------------------------------------------------
 
+    @property
+    def synchronisations(self) -> int:
+        """How many there are in an epoch."""
+        return -(-self._batches // self.sync_every)
+
     def train(self, rows: Any, order: Any) -> float:
         """Train for an epoch over all rows that are not held out; see `Device`."""
         train = self._train_together if self._together else self._train_apart
@@ -160,17 +169,19 @@ class Cluster:
         ends = np.cumsum(self._share, axis=0)
         total, visited = 0.0, 0
         for share, end in zip(self._share, ends, strict=True):
+            self.observer.part_begins()
             asked = {
                 part: (epoch, int(end[part] - share[part]), int(end[part]), self._state[0])
                 for part in np.flatnonzero(share).tolist()
             }
             sums = added(self._parts.ask("share", asked).values())
-            if sums.weight == 0:  # as `batches_with_weight` leaves it out
-                continue
-            count = int(share.sum())
-            total += stepper.step(sums, next(rates)) * count
-            visited += count
-            self._state = np.stack([stepper.parameters(), *stepper.moments()])
+            if sums.weight != 0:  # as `batches_with_weight` leaves it out
+                count = int(share.sum())
+                total += stepper.step(sums, next(rates)) * count
+                visited += count
+                self._state = np.stack([stepper.parameters(), *stepper.moments()])
+            if self.observer.part_ended(self.parameters):
+                break
         return total, visited
 
     def _train_apart(self, epoch):
@@ -178,12 +189,15 @@ class Cluster:
         total, visited = 0.0, 0
         for first in range(0, self._batches, self.sync_every):
             last = min(first + self.sync_every, self._batches)
+            self.observer.part_begins()
             trained = self._round(epoch, first, last)
             self.optimizer.rates(last - first)  # notes the last one
             self.optimizer.step += last - first
             total += sum(each.loss for each in trained)
             visited += sum(each.rows for each in trained)
             self._state = _averaged(self._state, trained)
+            if self.observer.part_ended(self.parameters):
+                break
         return total, visited
 
     def _round(self, epoch, first, last):

@@ -24,6 +24,15 @@ MEMORY_SHARE = 0.25
 PATIENCE = 15.0
 #: How long an answer is waited for before the member is looked after, in seconds.
 LOOK_EVERY = 1.0
+#: How often in a row nothing may be going on before work that is waited for counts as forgotten.
+LOOKS = 3
+#: How often blocks are computed that were forgotten.
+TRIES = 3
+
+ALL_LOST = (
+    "All workers of the Dask cluster were lost during the fit. The estimator is as it was before: "
+    "start workers, and fit again."
+)
 
 
 class Parts:
@@ -85,28 +94,68 @@ class Parts:
         if any(_is_raw(block) or futures_of(list(block[:3])) for p in self.blocks for block in p):
             return False  # they are in memory already
         most = max(len(part) for part in self.blocks)
-        infos = self.client.scheduler_info(n_workers=-1)["workers"].values()
-        limits = [info["memory_limit"] for info in infos if info["memory_limit"]]
+        workers = self.client.scheduler_info(n_workers=-1)["workers"]
+        limits = [info["memory_limit"] for info in workers.values() if info["memory_limit"]]
         if not limits or most == 1:  # a window is at least a block
             return False
-        share = MEMORY_SHARE * min(limits)
+        threads = sum(address.startswith("inproc:") for address in workers)
+        share = MEMORY_SHARE * min(limits) / max(threads, 1)  # of one process, each has all of it
         if 8 * numbers <= share:
             return False
         largest = max((b for part in self.blocks for b in part), key=lambda b: b.rows or 0)
-        (first,) = self._computed([_summary_of(self._encoder, largest)], self._workers[0])
-        return first.result().nbytes * most > share
+        task = _summary_of(self._encoder, largest)
+        (first,) = self._gathered(lambda part, worker: self._computed([task], worker), [0])
+        return first[0].nbytes * most > share
 
     def _validated(self):
         """Validate all blocks where they are computed, keep them there, return their summaries."""
-        summaries = []
-        for part, worker in enumerate(self._workers):
-            if self.streamed:
-                tasks = [_summary_of(self._encoder, block) for block in self.blocks[part]]
-                summaries.append(self._computed(tasks, worker))
-            else:
-                summaries.append(self._load(part, worker))
-        gathered = self.client.gather(summaries)
-        return [list(part) for part in gathered]
+
+        def begin(part, worker):
+            if not self.streamed:
+                return self._load(part, worker)
+            tasks = [_summary_of(self._encoder, block) for block in self.blocks[part]]
+            return self._computed(tasks, worker)
+
+        return self._gathered(begin, range(len(self.blocks)))
+
+    def _gathered(self, begin, parts):
+        """Return the results of what ``begin(part, worker)`` submits, a list for each part."""
+        for _ in range(TRIES):
+            futures = [begin(part, self._workers[part]) for part in parts]
+            if self._are_done([future for own in futures for future in own]):
+                return self.client.gather(futures)
+            self.client.cancel([futures, self._rows])  # or they would not be submitted again
+            self._rows = [[] for _ in self.blocks]
+            alive = self.client.nthreads()
+            for part, worker in enumerate(self._workers):
+                if worker not in alive:
+                    self._workers[part] = self._free_worker()
+        raise RuntimeError(
+            "Workers of the Dask cluster were lost, or paused for lack of memory, while they "
+            f"computed blocks of the data, {TRIES} times in a row. Is there memory for a block, "
+            "and for reading it? Smaller blocks need less."
+        )
+
+    def _are_done(self, futures):
+        """Wait until futures are computed, or failed; return False if they are forgotten.
+
+        Distributed never computes a task whose worker is gone if there was no other one at that
+        moment, though others have come since.
+        """
+        alive, idle = time.monotonic(), 0
+        while True:
+            try:
+                wait(futures, timeout=LOOK_EVERY)
+                return True
+            except TimeoutError:
+                if not self.client.nthreads():
+                    if time.monotonic() - alive > PATIENCE:
+                        raise RuntimeError(ALL_LOST) from None
+                    continue
+            alive = time.monotonic()
+            idle = 0 if any(self.client.processing().values()) else idle + 1
+            if idle == LOOKS:
+                return False
 
     def _load(self, part, worker):
         """Begin to compute the blocks of a part on a worker; return futures of their summaries."""
@@ -146,7 +195,8 @@ class Parts:
         """Begin to make a member."""
         blocks = self._rows[part]
         if self.streamed:
-            blocks = [dumps(list(block[:3])) for block in self.blocks[part]]
+            # Without the tasks of all other blocks.
+            blocks = [dumps(list(dask.optimize(*block[:3]))) for block in self.blocks[part]]
         self._rows[part] = []  # the member has them, or has copied them
         self._actors[part] = self.client.submit(
             Member, self._setups[part], blocks, actor=True, pure=False,
@@ -155,12 +205,15 @@ class Parts:
 
     def _begun(self, part):
         """Wait for a member."""
+        actor = self._actors[part]
         try:
-            self._members[part] = self._actors[part].result()
+            if self._are_done([actor]):
+                self._members[part] = actor.result()
+                return
         except Exception:
             if not self._is_lost(part, PATIENCE):
                 raise
-            self._again(part)
+        self._again(part)
 
     def _again(self, part):
         """Make the member of a part anew, on a worker that is left."""
@@ -179,10 +232,7 @@ class Parts:
         """Return a worker without a part, or the one with the fewest."""
         alive = sorted(self.client.nthreads())
         if not alive:
-            raise RuntimeError(
-                "All workers of the Dask cluster were lost during the fit. The estimator is as it "
-                "was before: start workers, and fit again."
-            )
+            raise RuntimeError(ALL_LOST)
         return min(alive, key=lambda worker: self._workers.count(worker))
 
     def _is_lost(self, part, patience):

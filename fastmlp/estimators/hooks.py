@@ -1,6 +1,7 @@
 """The hooks of scikit-learn's callbacks, called for the tasks of a fit.
 
-The root task is the fit; its subtasks are epochs, or iterations of L-BFGS.
+The root task is the fit; its subtasks are epochs, or iterations of L-BFGS. An epoch on a cluster
+has subtasks of its own: the synchronisations.
 """
 
 from __future__ import annotations
@@ -22,6 +23,10 @@ from .snapshots import Snapshot, identifier
 
 if TYPE_CHECKING:
     from .base import BaseMLP
+
+
+#: Names of tasks: scikit-learn's own of the root, and ours.
+FIT, EPOCH, ITERATION, SYNCHRONISATION = "fit", "epoch", "iteration", "synchronisation"
 
 
 class Hooks(Observer):
@@ -52,6 +57,8 @@ class Hooks(Observer):
         Returns a `Snapshot` of the fit, or None after an interrupt within an epoch.
     start : list
         Arrays of the weights of an earlier fit, if it goes on from these.
+    parts : int
+        How many parts an epoch has whose ends are told; 0 if only its own end is.
     """
 
     progress: Progress
@@ -59,6 +66,7 @@ class Hooks(Observer):
     snapshot: Callable[[], Snapshot | None]
     start: list[Any]
     saved: Snapshot | None = None
+    parts: int = 0
     _network: Network
     _keep: Callable[[Any, np.ndarray], np.ndarray]
 
@@ -70,8 +78,10 @@ class Hooks(Observer):
         self.start = [] if fresh else [getattr(estimator, name, None) for name in weights]
         metadata = None if sample_weight is None else {"sample_weight": sample_weight}
         self._data = {"estimator": estimator, "X": X, "y": y, "metadata": metadata}
-        self._name = "iteration" if estimator.solver == "lbfgs" else "epoch"
+        self._name = ITERATION if estimator.solver == "lbfgs" else EPOCH
         self._task: Any = None
+        self._part: Any = None
+        self._stopped = False
         estimator._running = self
         self._root = estimator._init_callback_context(max_subtasks=estimator.max_iter)
         self._root.call_on_fit_task_begin(**self._data)
@@ -116,12 +126,26 @@ class Hooks(Observer):
 
     def begins(self) -> None:
         """Begin the task of an epoch or iteration."""
-        self._task = self._root.subcontext(task_name=self._name)
+        self._task = self._root.subcontext(task_name=self._name, max_subtasks=self.parts)
         self._task.call_on_fit_task_begin(**self._data)
 
     def ended(self, parameters: Callable[[], np.ndarray]) -> bool:
         """End the task; return whether a callback stops the fit."""
         task, self._task = self._task, None
+        return self._end(task, parameters) or self._stopped
+
+    def part_begins(self) -> None:
+        """Begin the task of a synchronisation."""
+        self._part = self._task.subcontext(task_name=SYNCHRONISATION)
+        self._part.call_on_fit_task_begin(**self._data)
+
+    def part_ended(self, parameters: Callable[[], np.ndarray]) -> bool:
+        """End the task of a synchronisation; return whether a callback stops the fit."""
+        part, self._part = self._part, None
+        self._stopped |= self._end(part, parameters)
+        return self._stopped
+
+    def _end(self, task, parameters):
         return task.call_on_fit_task_end(
             **self._data, reconstruction_attributes=partial(self._attributes, parameters)
         )
@@ -139,8 +163,9 @@ class Hooks(Observer):
         The estimator is fitted by now: an interrupt does not undo that.
         """
         try:
-            if self._task is not None:
-                self._task.call_on_fit_task_end(**self._data)
+            for task in (self._part, self._task):
+                if task is not None:
+                    task.call_on_fit_task_end(**self._data)
             self._root.call_on_fit_task_end(**self._data, reconstruction_attributes={})
         except KeyboardInterrupt:
             warn("Training interrupted by user.")

@@ -30,5 +30,12 @@ class Observer:
         """
         return False
 
+    def part_begins(self) -> None:
+        """Learn that a part of an epoch begins, on a device that trains in parts."""
+
+    def part_ended(self, parameters: Callable[[], np.ndarray]) -> bool:
+        """Learn that a part of an epoch has ended; return whether to end the epoch and the fit."""
+        return False
+
 
 UNOBSERVED = Observer()
