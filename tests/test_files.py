@@ -12,10 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from designs import covering
 from numpy.testing import assert_array_equal
 from sklearn import config_context
 from sklearn.exceptions import InconsistentVersionWarning, NotFittedError
-from tasks import TASKS, outputs
+from tasks import DEVICES, TASKS, outputs
 
 import fastmlp
 from fastmlp import FileError, MLPClassifier, MLPRegressor, losses, optimizers, schedules
@@ -35,7 +36,7 @@ from fastmlp.files import Decoder, Encoder, read, whole_file, write
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 DATA = Path(__file__).parent / "data"
-#: Everything here is about files, so that the device without compiled code serves.
+#: Most of this is about files, so that the device without compiled code serves.
 NUMPY = {"device": "reference", "random_state": 0}
 WITH_PARAMETERS = [
     LeakyReLU(0.2),
@@ -113,39 +114,55 @@ def test_random_networks_predict_the_same_from_a_file_and_in_scikit_learn(tens, 
 
 # ---- going on -----------------------------------------------------------------------------------
 
+#: What training goes on from: a solver with its schedule, and parameters that activations learn.
 CONTINUED = {
     "adam": {},
     "sgd": {"solver": "sgd", "learning_rate": "invscaling"},
+    "adaptive": {"solver": "sgd", "learning_rate": "adaptive", "tol": 10.0, "n_iter_no_change": 1},
     "object": {"solver": optimizers.NAdam(beta_1=0.8), "learning_rate": schedules.Cosine(epochs=9)},
     "warm_up": {"solver": "lion", "learning_rate": schedules.WarmUp(schedules.StepDecay(every=2))},
     "plateau": {"learning_rate": schedules.Plateau(patience=1, threshold=10.0)},
-    "averaged": {"averaging": "swa", "averaging_start": 0},
-    "dropout": {"dropout": np.array([0.3, 0.1]), "hidden_layer_sizes": [4, 3], "alpha": 1},
     "generator": {"random_state": np.random.RandomState(3)},
     "prelu": {
-        "activation": "prelu",
-        "weight_init": ([np.eye(7, 4), np.eye(4, 3)], [[1] * 4, [0.5] * 3]),
+        "activation": ["prelu", "tanh"],
+        "weight_init": ([np.eye(7, 4), np.eye(4, 3), np.eye(3)], [[1] * 4, [0.5] * 3, [0] * 3]),
     },
+}
+AVERAGED = {
+    "last": {},
+    "ema": {"averaging": "ema"},
+    "swa": {"averaging": "swa", "averaging_start": 0},
+}
+DROPPED = {
+    "none": {},
+    "some": {"dropout": np.array([0.3, 0.1]), "input_dropout": 0.2, "alpha": 1},
 }
 
 
-@pytest.mark.parametrize("name", CONTINUED)
-@pytest.mark.parametrize("how", ["partial_fit", "fit"])
-def test_training_goes_on_to_the_same_bits(name, how, tmp_path):
-    X, y, _ = TASKS["multiclass"].data(np.float32)
-    settings = {"hidden_layer_sizes": (4,), "max_iter": 4, "batch_size": 20} | NUMPY
-    estimator = MLPClassifier(**settings | CONTINUED[name])
-    if how == "fit":
-        estimator.set_params(warm_start=True, early_stopping=name in ("adam", "averaged"))
-        estimator.fit(X, y)
-    else:
+@covering(
+    "name, averaged, dropped, how, device, dtype",
+    CONTINUED,
+    AVERAGED,
+    DROPPED,
+    ["partial_fit", "warm start", "early stopping"],
+    DEVICES,
+    [np.float32, np.float64],
+)
+def test_training_goes_on_to_the_same_bits(name, averaged, dropped, how, device, dtype, tmp_path):
+    X, y, _ = TASKS["multiclass"].data(dtype)
+    settings = {"hidden_layer_sizes": [4, 3], "max_iter": 4, "batch_size": 20, "random_state": 0}
+    settings |= CONTINUED[name] | AVERAGED[averaged] | DROPPED[dropped]
+    estimator = MLPClassifier(**settings, device=device)
+    if how == "partial_fit":
         estimator.partial_fit(X, y, classes=np.unique(y)).partial_fit(X, y)
+    else:
+        estimator.set_params(warm_start=True, early_stopping=how == "early stopping").fit(X, y)
     estimator.save(tmp_path / "network.npz", training=True)
     again = fastmlp.load(tmp_path / "network.npz")
     assert set(vars(again)) == set(vars(estimator))
     for one in (estimator, again):
         for _ in range(2):
-            getattr(one, how)(X, y)
+            getattr(one, "partial_fit" if how == "partial_fit" else "fit")(X, y)
     assert_array_equal(outputs(again, X), outputs(estimator, X))
     for attribute in ("loss_curve_", "learning_rates_", "validation_scores_", "n_iter_", "t_"):
         assert getattr(again, attribute) == getattr(estimator, attribute), attribute
