@@ -156,7 +156,8 @@ def test_training_goes_on_to_the_same_bits(name, averaged, dropped, how, device,
     if how == "partial_fit":
         estimator.partial_fit(X, y, classes=np.unique(y)).partial_fit(X, y)
     else:
-        estimator.set_params(warm_start=True, early_stopping=how == "early stopping").fit(X, y)
+        estimator.set_params(warm_start=True, early_stopping=how == "early stopping")
+        estimator.fit(X, y).fit(X, y)
     estimator.save(tmp_path / "network.npz", training=True)
     again = fastmlp.load(tmp_path / "network.npz")
     assert set(vars(again)) == set(vars(estimator))
