@@ -106,8 +106,8 @@ def indicators(estimator, y):
     """
     if not hasattr(estimator, "_label_binarizer"):
         raise ValueError(
-            "classes_ was set by hand, so that nothing says which outputs are those of which "
-            "labels: no training can go on from it. Fit from the start, with warm_start=False."
+            "classes_ was set by hand, so that nothing says which labels the outputs are of: they "
+            "predict, but cannot be compared with y. Fit from the start, with warm_start=False."
         )
     if y.ndim != 1:
         return estimator._label_binarizer.transform(y).astype(bool)
