@@ -1,17 +1,20 @@
 """Single calls of fitted estimators: predictions and short fits, one thread each."""
 
 import importlib.util
+import shutil
+import sys
 from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
 import numpy as np
+from c_side import InC
 from grid import GRID, LIBRARIES, NUMPY, OURS, PYTORCH, THEIRS, Case, compare, fit
 from numba import njit
 from report import number, spread, table
 from timing import alternate_loops, looped, medians, ratio
 
-from fastmlp.export import to_onnx
+from fastmlp.export import to_c, to_onnx
 
 ONNX = "onnxruntime"
 OTHERS = (THEIRS, PYTORCH, NUMPY, ONNX)
@@ -22,8 +25,9 @@ SMALL = Case(2_000, 20, (64, 64), 2, 200, epochs=1)
 def measure(options) -> list[dict]:
     """A row for each call."""
     calls = [predictions(case, 100_000) for case in GRID[:3]] + [predictions(GRID[3], 20_000)]
-    calls += [predictions(SMALL, 1), compiled(SMALL), inside(SMALL), partial_fit(20), short_fit(10)]
-    return [options.show(_measure(*call, options.rounds)) for call in options.chosen(calls)]
+    calls += [predictions(SMALL, 1), compiled(SMALL), inside(SMALL), *in_c(SMALL)]
+    calls += [partial_fit(20), short_fit(10)]
+    return [options.show(_measure(options.rounds, *call)) for call in options.chosen(calls)]
 
 
 def predictions(case, rows):
@@ -84,6 +88,24 @@ def inside(case):
     return f"{name}, in njit", works | {OURS: _Loop(partial(_repeated, predictor, row, out))}
 
 
+def in_c(case):
+    """One row by the file that `to_c` writes, in a loop in C, for two choices of the compiler's."""
+    if shutil.which("cc") is None:
+        print("There is no C compiler, cc: to_c is left out.", file=sys.stderr)
+        return
+    name, works = compiled(case)
+    row, out = works[OURS].args
+    text = to_c(fit(OURS, case, *case.data(np.float32), max_iter=1))
+    for flags in (["-O3"], ["-O3", "-march=native"]):
+        expected, own = works[OURS]().copy(), np.zeros_like(out)
+        loop = InC(text, flags, row, own)
+        loop(1)
+        np.testing.assert_allclose(own, expected, rtol=1e-4)
+        call = name.replace("compiled_predictor", f"to_c, cc {' '.join(flags)}")
+        sizes = {"text_bytes": len(text), "compiled_bytes": loop.compiled_bytes}
+        yield call, works | {OURS: _Loop(loop)}, sizes
+
+
 def partial_fit(rows):
     """partial_fit of `rows` rows."""
     case = GRID[0]._replace(batch=rows)
@@ -117,7 +139,7 @@ def _shape(case):
     return "-".join(map(str, (case.features, *case.hidden, outputs)))
 
 
-def _measure(name, works, rounds):
+def _measure(rounds, name, works, sizes=None):
     loops = {
         library: work.loop if isinstance(work, _Loop) else looped(work)
         for library, work in works.items()
@@ -129,17 +151,28 @@ def _measure(name, works, rounds):
         "times_as_fast_as": {
             library: ratio(a_call[library], a_call[OURS]) for library in a_call if library != OURS
         },
+        **(sizes or {}),
     }
 
 
 def headline(rows: list[dict]) -> list[str]:
-    """The README's table: medians."""
-    return _table(rows, lambda ratio: f"**{number(ratio['median'])}**")
+    """The README's table: medians; and the sizes of a network in C."""
+    return [*_table(rows, lambda ratio: f"**{number(ratio['median'])}**"), *_sizes(rows)]
 
 
 def report(rows: list[dict]) -> list[str]:
     """The same with the spread of the ratios."""
-    return _table(rows, spread)
+    return [*_table(rows, spread), *_sizes(rows)]
+
+
+def _sizes(rows):
+    texts = [
+        f"{row['call']}: {row['text_bytes'] / 1000:.0f} KB of text, "
+        f"{row['compiled_bytes'] / 1000:.0f} KB compiled."
+        for row in rows
+        if "text_bytes" in row
+    ]
+    return ["", " ".join(texts)] if texts else []
 
 
 def _table(rows, ratio_cell):

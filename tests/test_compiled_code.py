@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numba import njit, prange
 from numba.core.errors import TypingError
-from tasks import TASKS
+from tasks import TASKS, outputs, random_network
 
 from fastmlp.activations import HIDDEN, Custom, Maxout, Swish
 from fastmlp.inspection import input_gradients
@@ -79,6 +79,17 @@ def test_predicts_as_from_python(form, dtype):
         np.testing.assert_array_equal(out, expected)
         predict(predictor, X[1], out[0])
         np.testing.assert_array_equal(out[0], expected[1])
+
+
+@pytest.mark.compiled
+def test_predicts_as_random_estimators():
+    for seed in range(200):
+        estimator, X = random_network(seed)
+        expected = outputs(estimator, X)
+        out = np.empty((len(X), expected.size // len(X)), X.dtype)
+        predict(estimator.compiled_predictor(), X, out)
+        close = CLOSE[X.dtype.type]
+        np.testing.assert_allclose(out.reshape(expected.shape), expected, **close, err_msg=seed)
 
 
 @pytest.mark.parametrize("activation", [*HIDDEN, Maxout(3), Swish(learnable=True)], ids=str)

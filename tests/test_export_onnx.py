@@ -58,6 +58,21 @@ def test_computes_what_predict_does(count):
             assert len(values) == 1, name
 
 
+@pytest.mark.parametrize("dtype", CLOSE)
+def test_shares_of_outputs_near_0(dtype):
+    """Far from the training data all outputs of logistic units may be tiny, and one the largest."""
+    X = np.random.default_rng(0).standard_normal((30, 4)).astype(dtype)
+    network = MLPClassifier((), loss="squared_error", **SETTINGS).fit(X, np.resize([0, 1, 2], 30))
+    network.intercepts_[-1][:] = -40
+    computed = run(to_onnx(network), X)
+    np.testing.assert_array_equal(computed["label"], network.predict(X))
+    np.testing.assert_allclose(
+        computed["probabilities"],
+        network.predict_proba(X),
+        rtol=1e-4 if dtype is np.float32 else 1e-9,
+    )
+
+
 LABELS = {
     "text": ["a", "b", "c"], "numbers": [-3, 0, 2**40], "floats": [1.0, 2.0, 5.0],
     "two of text": ["no", "yes"], "booleans": [False, True], "one": [7],

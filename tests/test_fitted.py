@@ -217,6 +217,15 @@ def test_never_fitted_weights_can_be_trained_on():
     )
 
 
+def test_labels_set_by_hand_can_not_be_trained_on():
+    X, y, _ = TASKS["binary"].data()
+    by_hand = copy.deepcopy(MLPClassifier(**SETTINGS).partial_fit(X, y, classes=np.unique(y)))
+    del by_hand._label_binarizer
+    assert set(by_hand.predict(X)) <= {"no", "yes"}
+    with pytest.raises(ValueError, match="classes_ was set by hand, so that nothing says"):
+        by_hand.partial_fit(X, y)
+
+
 WRONG = {
     "other shapes": lambda e: e.coefs_.__setitem__(0, np.zeros((7, 5))),
     "no matrices": lambda e: e.coefs_.__setitem__(0, np.zeros(7)),

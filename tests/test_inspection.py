@@ -13,6 +13,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import compute_sample_weight
 from tasks import TASKS
+from tasks import outputs as predicted
 
 from fastmlp import MLPClassifier, MLPRegressor, activations, devices, inspection, losses
 
@@ -278,19 +279,34 @@ def test_trace_includes_penalties():
     assert path.loss == pytest.approx(0.5 * (network.predict(X[:1])[0] - y[0]) ** 2)
 
 
-@pytest.mark.parametrize("task", TASKS)
+#: Tasks whose `predict_proba` is not what the network computes: shares of the sum, and a constant.
+SHARED = {
+    "shares": ("multiclass", {"loss": "squared_error"}),
+    "shares of zeros": (
+        "multiclass",
+        {"loss": "squared_error", "output_activation": "hard_sigmoid"},
+    ),
+}
+
+
+@pytest.mark.parametrize("task", [*TASKS, *SHARED])
 def test_input_gradients_are_differences_of_predictions(device, task):
+    task, settings = SHARED.get(task, (task, {}))
     X, y, _ = TASKS[task].data(rows=30)
     template = TASKS[task].ours(
-        hidden_layer_sizes=(6,), activation="tanh", device=device, max_iter=1
+        hidden_layer_sizes=(6,), activation="tanh", device=device, max_iter=1, **settings
     )
     with pytest.warns(UserWarning, match="hasn't converged"):
         network = template.fit(X, y)
+    if settings.get("output_activation"):
+        network.intercepts_[-1][:] = -10
     slopes = inspection.input_gradients(network, X)
-    assert slopes.shape == (30, network.n_outputs_, X.shape[1])
+    outputs = network.n_outputs_
+    assert slopes.shape == (30, outputs, X.shape[1])
     step = 1e-6 * np.eye(X.shape[1])
     for j in range(X.shape[1]):
-        difference = (network._outputs(X + step[j]) - network._outputs(X - step[j])) / 2e-6
+        higher, lower = (predicted(network, X + sign * step[j]) for sign in (1, -1))
+        difference = ((higher - lower) / 2e-6).reshape(30, -1)[:, -outputs:]
         np.testing.assert_allclose(slopes[:, :, j], difference, rtol=1e-6, atol=1e-8)
 
 

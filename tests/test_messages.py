@@ -1,5 +1,6 @@
 """What users are told: errors, warnings, progress, and what describes an estimator."""
 
+import importlib.util
 import inspect
 import os
 import re
@@ -452,32 +453,40 @@ def test_the_command_line_answers_at_once(option):
 
 
 README = Path(fastmlp.__file__).parents[1] / "README.md"
-#: Packages that examples import and the extra `test` does not install everywhere.
-NOT_REQUIRED = ("onnxruntime", "optuna", "shap", "skl2onnx", "skops")
 BLOCKS = re.findall(r"```py(?:thon)?\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+#: Packages that examples import and the extra `test` does not install everywhere.
+NOT_REQUIRED = ("fastapi", "mlflow", "onnxruntime", "optuna", "shap", "skl2onnx", "skops", "skrub")
+
+
+def needed(block):
+    """Those of these packages that a block imports."""
+    imported = set(re.findall(r"^(?:import|from) (\w+)", block, re.MULTILINE))
+    return tuple(name for name in NOT_REQUIRED if name in imported)
 
 
 #: Each block has its names to itself; only the modules are imported once for all.
 RUN_BLOCKS = """
-import importlib.util
-import re
 for number, block in enumerate({blocks!r}):
-    needed = [name for name in {packages} if re.search(rf"(import|from) {{name}}\\b", block)]
-    if not all(map(importlib.util.find_spec, needed)):
-        continue
-    exec(compile(block, f"block {{number}} of the README", "exec"), {{"__name__": "__main__"}})
+    exec(compile(block, f"block {{number}} of them", "exec"), {{"__name__": "__main__"}})
 """
 
 
 @pytest.mark.slow
 @pytest.mark.compiled
-def test_each_block_of_the_readme_runs_alone(tmp_path):
+@pytest.mark.parametrize(
+    "packages", sorted({*map(needed, BLOCKS)}), ids=lambda names: " ".join(names) or "none"
+)
+def test_each_block_of_the_readme_runs_alone(packages, tmp_path):
+    missing = [name for name in packages if importlib.util.find_spec(name) is None]
+    if missing:
+        pytest.skip(f"not installed: {', '.join(missing)}")
+    blocks = [block for block in BLOCKS if needed(block) == packages]
     done = subprocess.run(
-        [sys.executable, "-c", RUN_BLOCKS.format(blocks=BLOCKS, packages=NOT_REQUIRED)],
+        [sys.executable, "-c", RUN_BLOCKS.format(blocks=blocks)],
         cwd=tmp_path, capture_output=True, text=True, env=os.environ | {"MPLBACKEND": "Agg"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
 
 
-def test_the_readme_has_blocks():
-    assert len(BLOCKS) > 4
+def test_the_readme_has_recipes_for_these():
+    assert {name for block in BLOCKS for name in needed(block)} == {*NOT_REQUIRED}

@@ -7,6 +7,8 @@ import pytest
 import sklearn.neural_network as sk
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from tasks import TASKS, assert_same_fit, outputs
 
 import fastmlp
@@ -199,10 +201,25 @@ def test_skops_keeps_and_loads(task):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # mlflow has its own
-def test_mlflow_saves_and_loads(tmp_path):
-    mlflow = pytest.importorskip("mlflow.sklearn", reason="mlflow's flavour of scikit-learn")
+@pytest.mark.parametrize(
+    "settings",
+    [{"skops_trusted_types": fastmlp.trusted_types()}, {"serialization_format": "pickle"}],
+)
+def test_mlflow_logs_and_loads(settings, tmp_path, monkeypatch):
+    pytest.importorskip("mlflow.sklearn", reason="mlflow's flavour of scikit-learn")
+    import mlflow
+
+    monkeypatch.chdir(tmp_path)
+    mlflow.set_tracking_uri("sqlite:///mlflow.db")
     X, y, _ = TASKS["multiclass"].data()
     estimator = stepped(MLPClassifier(**SMALL, device="reference"), X, y)
-    mlflow.save_model(estimator, str(tmp_path / "model"))
-    again = mlflow.load_model(str(tmp_path / "model"))
-    assert_array_equal(outputs(again, X), outputs(estimator, X))
+    pipeline = make_pipeline(StandardScaler(), estimator).fit(X, y)
+    with mlflow.start_run():
+        # Requirements that are given need not be found out in a process of their own.
+        uri = mlflow.sklearn.log_model(
+            pipeline, name="network", pip_requirements=["fastmlp"], **settings
+        ).model_uri
+    again = mlflow.sklearn.load_model(uri)
+    assert_array_equal(outputs(again, X), outputs(pipeline, X))
+    assert_array_equal(mlflow.pyfunc.load_model(uri).predict(X), pipeline.predict(X))
+    assert_array_equal(outputs(stepped(again[-1], X, y), X), outputs(stepped(estimator, X, y), X))

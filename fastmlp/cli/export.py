@@ -3,25 +3,19 @@
 import os
 import pickle
 from collections.abc import Callable
-from importlib import import_module
 from typing import Any
 
 from ..estimators import load
+from ..export import to_c, to_onnx
 from ..files import whole_file
 
 
-def _writers():
-    """Return the module that writes ONNX and C; its own imports are optional packages."""
-    return import_module("..export", __package__)
-
-
 def _onnx(estimator):
-    model = _writers().to_onnx(estimator)
-    return model if isinstance(model, bytes) else model.SerializeToString()
+    return to_onnx(estimator).SerializeToString()
 
 
 def _c(estimator):
-    return _writers().to_c(estimator).encode()
+    return to_c(estimator).encode()
 
 
 def _sklearn(estimator):

@@ -104,6 +104,11 @@ def indicators(estimator, y):
     For a vector of known labels, this equals the binarizer's `transform`, which would scan y three
     times to find the type of target.
     """
+    if not hasattr(estimator, "_label_binarizer"):
+        raise ValueError(
+            "classes_ was set by hand, so that nothing says which labels the outputs are of: they "
+            "predict, but cannot be compared with y. Fit from the start, with warm_start=False."
+        )
     if y.ndim != 1:
         return estimator._label_binarizer.transform(y).astype(bool)
     if estimator._label_binarizer.y_type_.startswith("multilabel"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from ..files import SPECIFICATIONS, FileError, read
+from ..files import KEYS, SPECIFICATIONS, FileError, brief, check_keys, read
 from ..network import Network
 from ..training import OptimizerState, Weights
 from .base import BaseMLP
@@ -65,14 +65,21 @@ def load(path: str | os.PathLike[str]) -> MLPClassifier | MLPRegressor:
     """
     head, arrays = read(path)
     try:
-        kind = _KINDS[head["class"]]
-        return restored(kind, head, arrays)
+        check_keys(head, KEYS, "its text")
+        if head["class"] not in _KINDS:
+            raise FileError(
+                f"its class is {brief(repr(head['class']))}: a newer fastmlp may have it. Update "
+                "fastmlp."
+            )
+        return restored(_KINDS[head["class"]], head, arrays)
     except FileError as error:
         raise FileError(f"{os.fspath(path)}: {error}") from None
-    except KeyError as error:
-        raise FileError(f"{os.fspath(path)} lacks {error}.") from error
-    except (ValueError, TypeError, AttributeError, IndexError, OverflowError) as error:
-        raise FileError(f"{os.fspath(path)} contradicts itself: {error}") from error
+    except ValueError as error:  # of a parameter, or a network
+        raise FileError(f"{os.fspath(path)} contradicts itself: {brief(error)}") from error
+    except (TypeError, KeyError, AttributeError, IndexError, OverflowError) as error:
+        raise FileError(
+            f"{os.fspath(path)} is damaged, or is not a file that save() has written."
+        ) from error
 
 
 def from_sklearn(estimator: Any) -> MLPClassifier | MLPRegressor:

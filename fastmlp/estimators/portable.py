@@ -24,7 +24,8 @@ class Portable(BaseEstimator):
 
         The file is a ``.npz`` of NumPy without pickles, documented in `fastmlp.files`, so that
         other versions and other languages can read it. It has parameters, fitted attributes and
-        weights, but neither callbacks nor metadata requests.
+        weights. It has no callbacks, which are code, and no metadata requests: set both again on
+        what `fastmlp.load` returns if it is to be fitted further.
 
         Parameters
         ----------

@@ -9,13 +9,23 @@ import numpy as np
 from sklearn.preprocessing import LabelBinarizer
 
 from .. import devices
-from ..files import Decoder, FileError, known_labels
+from ..files import Decoder, FileError, brief, known_labels
 from ..model import FittedNetwork
 from ..network import Network
 from ..training import OptimizerState, Weights
 from .fitted import Latest, model_of
 from .parameters import check_parameters, defaults
-from .saving import CONTINUED, COUNTS, CURVES, FORMS, NUMBERS, RATES, STEPS, check_widths
+from .saving import (
+    CONTINUED,
+    COUNTS,
+    CURVES,
+    FORMS,
+    NUMBERS,
+    RATES,
+    STEPS,
+    check_complete,
+    check_widths,
+)
 
 if TYPE_CHECKING:
     from .base import BaseMLP
@@ -33,7 +43,7 @@ def restored(
     kind : type
         Its class.
     head : dict
-        The file's JSON.
+        The file's JSON, with the keys of `fastmlp.files.KEYS`.
     arrays : dict of ndarray
         Its arrays.
 
@@ -43,47 +53,44 @@ def restored(
         If they contradict each other, or something in them cannot be.
     """
     decoder = Decoder(arrays)
-    estimator = _with_parameters(kind, _section(head, "parameters"), decoder)
-    form = _section(head, "network")
+    estimator = _with_parameters(
+        kind, {name: decoder.value(value) for name, value in head["parameters"].items()}
+    )
+    form = head["network"]
     network = Network(
         tuple(_counts(form["units"])),
         decoder.value(form["activation"]),
         decoder.value(form["loss"]),
         decoder.value(form["output_activation"]),
     )
-    _take_attributes(estimator, _section(head, "attributes"), decoder)
-    _take_continuation(estimator, _section(head, "continuation"), decoder)
+    _take_attributes(estimator, head["attributes"], decoder)
+    _take_continuation(estimator, head["continuation"], decoder)
     _take_network(estimator, network, arrays)
     _take_labels(estimator, head["labels"], network)
     _take_names(estimator, head["feature_names"], network)
     if FORMS[model_of(estimator).output_form] != head["outputs"]:
-        raise FileError(f"its outputs are not {head['outputs']!r}.")
+        raise FileError(f"its outputs are not {brief(head['outputs'])!r}.")
     if head["training"] is not None:
-        _take_training(estimator, _section(head, "training"), network, decoder)
+        _take_training(estimator, head["training"], network, decoder)
+    check_complete(estimator)
     return estimator
-
-
-def _section(head, name):
-    if not isinstance(head[name], dict):
-        raise FileError(f"{name} is not an object.")
-    return head[name]
 
 
 def _counts(given):
     if len(given) < 2 or not all(type(count) is int and count > 0 for count in given):
-        raise FileError(f"widths of layers are {given}.")
+        raise FileError(f"widths of layers are {brief(given)}.")
     return given
 
 
-def _with_parameters(kind, given, decoder):
+def _with_parameters(kind, given):
     """Return an estimator with valid parameters; those that a file lacks have their defaults."""
-    unknown = sorted(set(given) - set(defaults(kind)))
+    unknown = [name for name in given if name not in defaults(kind)]
     if unknown:
         raise FileError(
-            f"{kind.__name__} has no parameter {unknown[0]!r}: a newer fastmlp may have it. "
-            "Update fastmlp."
+            f"{kind.__name__} has no parameter {brief(repr(unknown[0]))}: a newer fastmlp may have "
+            "it. Update fastmlp."
         )
-    estimator = kind(**{name: decoder.value(value) for name, value in given.items()})
+    estimator = kind(**given)
     check_parameters(estimator)
     return estimator
 
@@ -92,21 +99,22 @@ def _take_attributes(estimator, given, decoder):
     for name in COUNTS:
         if name in given:
             if type(given[name]) is not int or given[name] < 0:
-                raise FileError(f"{name} is {given[name]!r}.")
+                raise FileError(f"{name} is {brief(repr(given[name]))}.")
             setattr(estimator, name, given[name])
     for name in NUMBERS:
         if name in given:
             value = decoder.value(given[name])
             if not isinstance(value, int | float | None):
-                raise FileError(f"{name} is {value!r}.")
+                raise FileError(f"{name} is {brief(repr(value))}.")
             setattr(estimator, name, value)
     for name in CURVES:
         if name in given:
             curve = decoder.value(given[name])
-            setattr(estimator, name, None if curve is None else _vector(curve).tolist())
+            missing = curve is None and name.startswith("validation")
+            setattr(estimator, name, None if missing else _vector(curve).tolist())
     if "device_" in given:
         if given["device_"] not in devices.DEVICES:
-            raise FileError(f"device_ is {given['device_']!r}.")
+            raise FileError(f"device_ is {brief(repr(given['device_']))}.")
         estimator.device_ = given["device_"]
 
 
@@ -116,8 +124,10 @@ def _take_continuation(estimator, given, decoder):
         if key in given:
             value = decoder.value(given[key])
             if not isinstance(value, kinds) or (isinstance(value, int) and not 0 <= value < 2**32):
-                raise FileError(f"{key} is {value!r}.")
+                raise FileError(f"{key} is {brief(repr(value))}.")
             setattr(estimator, name, value)
+    if "_in_use" in vars(estimator):
+        _with_parameters(type(estimator), estimator._in_use)
 
 
 def _vector(array):

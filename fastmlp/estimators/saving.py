@@ -48,6 +48,7 @@ def save(estimator: BaseMLP, path: str | os.PathLike[str], training: bool) -> No
     encoder = Encoder()
     model = model_of(estimator)
     check_widths(estimator, model.network)
+    check_complete(estimator)
     parameters = estimator.get_params(deep=False)
     head = {
         "written_by": f"fastmlp {__version__}",
@@ -81,6 +82,23 @@ def check_widths(estimator: BaseMLP, network: Network) -> None:
     for name, units in (("n_features_in_", network.units[0]), ("n_outputs_", network.units[-1])):
         if getattr(estimator, name, units) != units:
             raise FileError(f"{name} is {getattr(estimator, name)}, but the weights say {units}.")
+
+
+def check_complete(estimator: BaseMLP) -> None:
+    """Check that what a later fit goes on from is there completely, if some of it is.
+
+    Raises
+    ------
+    FileError
+        If it is not, as after an edit.
+    """
+    followed = getattr(estimator, "loss_curve_", None) is not None
+    scored = getattr(estimator, "validation_scores_", None) is not None
+    if scored and getattr(estimator, "best_validation_score_", None) is None:
+        raise FileError("there are validation_scores_, but no best_validation_score_.")
+    for name in ("t_", "best_loss_", "_no_improvement_count"):
+        if followed and not hasattr(estimator, name):
+            raise FileError(f"there is a loss_curve_, but no {name.removeprefix('_')}.")
 
 
 def _network_form(encoder, model):

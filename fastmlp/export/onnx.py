@@ -99,9 +99,12 @@ FUNCTIONS: dict[str, Callable] = {
     "exp": lambda m, z, c: m.Exp(z),
 }
 FUNCTIONS["prelu"] = FUNCTIONS["leaky_relu"]
+#: For outputs that are compared and divided when all are near 0, where onnxruntime's Sigmoid is
+#: the same for all z below a bound.
+OF_SHARES = FUNCTIONS | {"logistic": lambda m, z, c: m.Div(1.0, m.Add(1.0, m.Exp(m.Neg(z))))}
 
 
-def _activated(graph, kind, z, learned, units):
+def _activated(graph, kind, z, learned, units, functions):
     """Add a layer's activation."""
     if kind.whole_row:
         return graph.node("Softmax", z, axis=1)
@@ -110,7 +113,7 @@ def _activated(graph, kind, z, learned, units):
         return graph.node("Max", *graph.node("Split", z, sizes, outputs=kind.pieces, axis=1))
     maths = Maths(graph)
     constant = kind.constant if learned is None else graph.constant(learned.astype(graph.dtype))
-    return FUNCTIONS[kind.name](maths, z, constant)
+    return functions[kind.name](maths, z, constant)
 
 
 def add_network(graph: Graph, model: FittedNetwork, x: str) -> str:
@@ -121,7 +124,9 @@ def add_network(graph: Graph, model: FittedNetwork, x: str) -> str:
     for layer, (weights, biases, kind, learned) in enumerate(layers):
         parts = (graph.constant(np.asarray(part, graph.dtype)) for part in (weights, biases))
         z = graph.node("Gemm", x, *parts)
-        x = _activated(graph, kind, z, learned, network.units[layer + 1])
+        shared = model.output_form == SHARES and layer == len(model.coefs) - 1
+        functions = OF_SHARES if shared else FUNCTIONS
+        x = _activated(graph, kind, z, learned, network.units[layer + 1], functions)
     return x
 
 

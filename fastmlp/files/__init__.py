@@ -2,7 +2,8 @@
 
 A file is a ``.npz`` file of NumPy: a ZIP archive whose members are stored without compression. One
 member, ``fastmlp.json``, is JSON text in UTF-8. Every other one, ``NAME.npy``, is an array in
-NumPy's format 1.0: little-endian numbers, rows in order, no objects. Nothing else is in it.
+NumPy's format 1.0: little-endian numbers, rows in order, no objects. Nothing else is in it: no
+functions or objects of the user's own, no callbacks, no metadata requests.
 
 The JSON object has these keys:
 
@@ -63,15 +64,19 @@ Values that JSON lacks are objects; their first key says what they are:
 """
 
 from .archive import read, write
-from .errors import FileError
+from .errors import FileError, brief
+from .keys import KEYS, check_keys
 from .values import SPECIFICATIONS, Decoder, Encoder, known_labels, labels
 from .whole import whole_file
 
 __all__ = [
+    "KEYS",
     "SPECIFICATIONS",
     "Decoder",
     "Encoder",
     "FileError",
+    "brief",
+    "check_keys",
     "known_labels",
     "labels",
     "read",

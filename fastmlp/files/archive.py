@@ -19,6 +19,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from .errors import FileError
+from .keys import Kinds, check_keys
 from .whole import whole_file
 
 FORMAT = "fastmlp network"
@@ -31,6 +32,8 @@ MOST_TEXT = 2**22
 MOST_DIRECTORY = 2**20
 #: dtypes of arrays, as NumPy's files name them.
 DTYPES = ("<f4", "<f8", "|i1", "<i2", "<i4", "<i8", "|u1", "<u2", "<u4", "<u8")
+#: What the text says of each array.
+_ENTRY: dict[str, Kinds] = {"dtype": (str,), "shape": (list,), "crc32": (int,)}
 _STEP = 2**20
 #: Sizes of the records at the end of an archive.
 _ZIP64, _LOCATOR, _END = 56, 20, 22
@@ -132,7 +135,7 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, np.nda
             raise FileError(f"{os.fspath(path)}: {error}") from None
         except _DAMAGE as error:
             raise FileError(
-                f"{os.fspath(path)} is damaged, or is not a file that save() has written: {error}"
+                f"{os.fspath(path)} is damaged, or is not a file that save() has written."
             ) from error
 
 
@@ -147,6 +150,8 @@ def _content(file):
         table = head.get("arrays")
         if not isinstance(table, dict) or {f"{name}.npy" for name in table} != set(members):
             raise FileError("its arrays are not those that it names.")
+        for name, entry in table.items():
+            check_keys({name: entry}, {name: (_ENTRY,)}, "its arrays")
         arrays = {
             name: _array(archive, members[f"{name}.npy"], entry) for name, entry in table.items()
         }

@@ -18,7 +18,7 @@ from ..losses import LOSSES
 from ..optimizers import OPTIMIZERS
 from ..schedules import SCHEDULES, Schedule
 from .archive import DTYPES, MOST_TEXT
-from .errors import FileError
+from .errors import FileError, brief
 
 #: Classes of specifications, by the key that says what an object is, and by name.
 SPECIFICATIONS: dict[str, dict[str, type]] = {
@@ -178,8 +178,10 @@ class Decoder:
             return self._tagged(form, next(iter(form), ""))
         except FileError:
             raise
-        except (ValueError, TypeError, KeyError, OverflowError) as error:
-            raise FileError(f"{str(form)[:200]} is not a value: {error}") from error
+        except ValueError as error:  # of a specification, which says what it expects
+            raise FileError(f"{brief(form)} is not a value: {brief(error)}") from error
+        except (TypeError, KeyError, AttributeError, OverflowError) as error:
+            raise FileError(f"{brief(form)} is not a value.") from error
 
     def _tagged(self, form, tag):
         if tag in SPECIFICATIONS:
@@ -188,16 +190,20 @@ class Decoder:
             return self._random_state(form)
         if tag == "dtype":
             return known_labels(form)
-        (value,) = form.values()
         if tag == "float":
-            return _NOT_FINITE[value]
+            return _NOT_FINITE[form[tag]]
         if tag == "array":
-            return self.arrays[value]
+            return self.arrays[form[tag]]
         if tag == "tuple":
-            return tuple(self.value(list(value)))
+            return tuple(self.value(list(form[tag])))
         if tag == "dict":
-            return dict(self.value(value))
+            return self._mapping(form[tag])
         raise FileError(f"it has an unknown kind of value, {tag!r}.")
+
+    def _mapping(self, items):
+        if any(type(item) is not list or len(item) != 2 for item in items):
+            raise FileError(f"{brief(items)} is not a list of keys and values.")
+        return {self.value(key): self.value(value) for key, value in items}
 
     def _random_state(self, form):
         key, given = self.value(form["random_state"]), {name: form[name] for name in _STATE}
@@ -216,12 +222,17 @@ class Decoder:
         return state
 
     def _specification(self, family, form):
-        kind = SPECIFICATIONS[family][form[family]]
+        kind = SPECIFICATIONS[family].get(form[family])
+        if kind is None:
+            raise FileError(
+                f"there is no {family} {brief(repr(form[family]))}: a newer fastmlp may have it. "
+                "Update fastmlp."
+            )
         given = {name: self.value(value) for name, value in form.items() if name != family}
         usual = kind()
         for name, value in given.items():
             if not _may_be(value, getattr(usual, name), family):
-                raise FileError(f"{name} of {form[family]!r} is {value!r}.")
+                raise FileError(f"{name} of {form[family]!r} is {brief(repr(value))}.")
         return kind(**given)
 
 
@@ -247,7 +258,10 @@ def known_labels(form: Any) -> np.ndarray:
     name, values = form["dtype"], form["values"]
     kind = _ITEMS.get(name)
     if kind is None or not isinstance(values, list) or not all(type(v) is kind for v in values):
-        raise FileError(f"labels are not of the dtype {str(name)[:30]!r}.")
+        raise FileError(f"labels are not of the dtype {brief(name)!r}.")
     if name == "str" and len(values) * max(map(len, values), default=0) > MOST_TEXT:
         raise FileError("labels would take more memory than a file may ask for.")
-    return np.array(values, name)
+    try:
+        return np.array(values, name)
+    except (ValueError, OverflowError) as error:
+        raise FileError(f"labels are not of the dtype {name!r}.") from error

@@ -8,6 +8,7 @@ from ..devices import ReferenceDevice
 from ..estimators.base import BaseMLP
 from ..estimators.problem import device_of, model_and_rows, problem_of
 from ..estimators.types import LabelsLike, MatrixLike, WeightsLike
+from ..model import SHARES
 from ..training import Rows, loss_and_gradient
 from .differences import STEP, central_differences
 
@@ -140,7 +141,8 @@ def input_gradients(estimator: BaseMLP, X: MatrixLike) -> np.ndarray:
     gradients : ndarray of shape (n_samples, n_outputs, n_features)
         ``gradients[i, k, j]`` is ∂p_ik/∂x_ij, in the dtype of the weights. Outputs are those of a
         regressor's `predict` and a classifier's `predict_proba`; for two classes there is one, the
-        probability of the second.
+        probability of the second. Where `predict_proba` divides outputs by their sum, as without
+        softmax, these are the derivatives of the quotients.
 
     Raises
     ------
@@ -169,7 +171,7 @@ def input_gradients(estimator: BaseMLP, X: MatrixLike) -> np.ndarray:
     for k in range(network.units[-1]):
         deltas, _ = device.deltas(parameters, passed, _output_slopes(network, passed, k))
         result[:, k] = deltas[0] @ first_weights.T
-    return result
+    return _of_shares(result, passed.outputs) if model.output_form == SHARES else result
 
 
 def reverse_mode(estimator, problem):
@@ -194,3 +196,14 @@ def _output_slopes(network, passed, k):
     if network.output_activation.whole_row:
         return p[:, [k]] * (chosen - p)
     return chosen * passed.activated[-1].slopes
+
+
+def _of_shares(slopes, outputs):
+    """Return the derivatives of s_k = p_k / Σp, from those of p_k: (∂p_k - s_k ∂Σp) / Σp.
+
+    The shares of outputs that are all 0 are constant.
+    """
+    totals = outputs.sum(axis=1)
+    totals = np.where(totals == 0, np.inf, totals)[:, np.newaxis, np.newaxis]
+    shares = outputs[:, :, np.newaxis] / totals
+    return (slopes - shares * slopes.sum(axis=1, keepdims=True)) / totals
