@@ -64,6 +64,7 @@ DEVICES = [
     "cpu/ending",
     "cpu/permutation",
     "cpu/team",
+    "cpu/cores",
     "cpu/pace",
     "cpu/epoch",
     "cpu/prediction",

@@ -8,6 +8,7 @@ from ...optimizers import MOST_NUMBERS
 from ..device import ZERO_WEIGHT, Configured, Sums
 from . import loops, optimizer, team, value
 from .block_sizes import CHUNK
+from .cores import idle_cores
 from .ending import present
 from .epoch import SETTINGS, add_gradient, apply_gradient, train, transpose
 from .layout import Layout, exchange, layout
@@ -78,6 +79,8 @@ class CpuDevice(Configured):
         heavy = batch_size is not None and self._size * rows > TEAM_WORK
         self._team = Team(self.n_jobs) if heavy else ALONE
         self._pace = Pace(rows, self._team.size)
+        if self.n_jobs is not None:
+            self._pace.together()
         self._scratch = []
         if moments is None:
             self._fill(self._buffers.weights, parameters)
@@ -276,6 +279,8 @@ class CpuDevice(Configured):
     def _predicting_team(self, rows):
         """Return the threads for predicting this many rows; new ones end with the call."""
         if self._size * rows < PREDICTION_TEAM_WORK:
+            return ALONE
+        if self.n_jobs is None and idle_cores() == 0:
             return ALONE
         return Team(self.n_jobs) if self._team is ALONE else self._team
 

@@ -2,76 +2,122 @@
 
 import time
 
+from .cores import idle_cores
+
 
 class Pace:
     """Cuts a walk over rows into compiled calls, and measures how many threads are fastest.
 
     No call lasts longer than about a fifth of a second: it cannot react to Ctrl-C, but Python does,
     between two calls. As results do not depend on the number of threads, it may change from call to
-    call. One thread begins. After a while the whole team is tried: for a few steps, then for twice
-    as many each time, as long as it is not slower. If it is faster, it takes over, and one thread
-    is the alternative that is tried. On a busy machine, a member waits at each barrier for a member
-    that has no core, thousands of times longer than a barrier normally takes: hence the caution.
+    call. One thread begins, unless `together` is called. Soon a team is tried, if there are idle
+    cores for it. If it is faster, it takes over, and one thread is the alternative that is tried.
+    On a busy machine, a member waits at each barrier for a member that has no core, thousands of
+    times longer than a barrier normally takes: hence the caution.
 
     Parameters
     ----------
     step : int
         Rows of a step, that is, a batch; a call does a whole number of steps.
     members : int, default=1
-        Threads of the whole team.
+        Threads of the largest team.
     """
 
     seconds = 0.2
-    patience = 1.0  # seconds without a trial: a shorter fit has little to gain
-    first_trial = 8  # steps: waking the team takes as long as a few small steps
+    notice = 0.02  # of a call while nothing was tried: an idle core is soon used
+    soon = 0.004  # seconds until the first trial
+    patience = 1.0  # the same where the system does not tell whether cores are idle
+    trial = 0.003  # seconds: waking the team takes less than a tenth of it
     loss = 0.02  # share of the total time that trials may lose
-    gain = 0.95  # more threads must take less than this share of one thread's time
+    gain = 0.95  # a team must take less than this share of one thread's time
+    alarm = 1.3  # a team that takes more than this share of it has lost its cores
 
     def __init__(self, step: int, members: int = 1):
         self.step, self.steps = step, 1
+        self._members = members
         self.current, self.other = 1, members  # the number of threads in use, and the one on trial
-        self._costs = {number: [] for number in (1, members)}  # the last two, in seconds per step
+        self._alone: list[float] = []  # the last two costs of one thread, in seconds per step
+        self._team: list[float] = []  # and of the team
         self._time = self._lost = 0.0
-        self._trial_steps = self.first_trial
+        self._longer = 1  # trials, after some that were won
+
+    def together(self) -> None:
+        """Begin with a team, of as many members as the system tells that there are cores for."""
+        if self.other > 1 and self._gather() is not False:
+            self.current, self.other = self.other, 1
 
     def runs(self, begin: int, end: int):
         """Yield (begin, end, members) of runs of whole steps, each timed."""
         while begin < end:
             trial = self._may_try()
             members = self.other if trial else self.current
-            steps = min(self._trial_steps if trial else self.steps, -(-(end - begin) // self.step))
+            steps = self._trial_steps() if trial else self.steps
+            steps = min(steps, -(-(end - begin) // self.step))
             stop = min(end, begin + steps * self.step)
             start = time.perf_counter()
             yield begin, stop, members
             self._learn(members, steps, time.perf_counter() - start, trial)
             begin = stop
 
+    def _gather(self):
+        """Let the team be as large as there are cores for; return whether there are, if known."""
+        idle = idle_cores()
+        if idle:
+            members = min(self._members, 1 + idle)
+            if members != self.other:
+                self.other, self._team = members, []
+        return None if idle is None else idle > 0
+
     def _may_try(self) -> bool:
-        lossless = self._lost <= self.loss * self._time
-        return self.current != self.other and self._time > self.patience and lossless
+        if self.current == self.other or self._time <= self.soon:
+            return False
+        if self._lost > self.loss * self._time:
+            return False
+        if self.other == 1:
+            return True
+        some = self._gather()
+        return self._time > self.patience if some is None else some
+
+    def _trial_steps(self):
+        cost = max(min(self._costs(self.current)), 1e-12)
+        return max(2, min(int(self._longer * self.trial / cost), self.steps))
+
+    def _costs(self, members):
+        return self._alone if members == 1 else self._team
 
     def _learn(self, members, steps, seconds, trial):
-        cost = seconds / steps
-        self._costs[members] = [*self._costs[members], cost][-2:]
+        cost, costs = seconds / steps, self._costs(members)
+        costs[:] = [*costs, cost][-2:]
         self._time += seconds
-        if not trial:
-            self.steps = max(1, min(8 * self.steps, int(self.seconds / max(cost, 1e-12))))
+        if trial:
+            self._judge(cost, steps, seconds)
             return
-        usual = min(self._costs[self.current])
+        tried = self.current == self.other or (self._alone and self._team)
+        longest = self.seconds if tried else self.notice
+        self.steps = max(1, min(8 * self.steps, int(longest / max(cost, 1e-12))))
+        if members > 1 and self._alone:
+            self._watch(cost, steps, seconds)
+
+    def _judge(self, cost, steps, seconds):
+        """Learn from a trial."""
+        usual = min(self._costs(self.current))
         self._lost += max(0.0, seconds - steps * usual)
-        won = cost < usual
-        if won and steps >= min(8, self.steps):
+        if cost < usual:
             self._decide()
-        # A slower number is tried again, after a pause that makes up for the loss. After a large
-        # loss, which shows a busy machine, the next trial is as short as possible.
-        if won:
-            self._trial_steps = min(2 * steps, self.steps)
-        else:
-            self._trial_steps = 2 if cost > 4 * usual else self.first_trial
+            self._longer *= 2
+        else:  # it is tried again after a pause that makes up for the loss
+            self._longer = 1
 
     def _decide(self):
         """Choose the faster number, by the lower of two times: other load only adds to a time."""
-        if all(len(costs) == 2 for costs in self._costs.values()):
-            one, team = self._costs
-            pays = min(self._costs[team]) < self.gain * min(self._costs[one])
-            self.current, self.other = (team, one) if pays else (one, team)
+        team = max(self.current, self.other)
+        pays = min(self._team) < self.gain * min(self._alone)
+        self.current, self.other = (team, 1) if pays else (1, team)
+
+    def _watch(self, cost, steps, seconds):
+        """Go back to one thread if the team has lost its cores, not only for a moment."""
+        most = self.alarm * min(self._alone)
+        twice = len(self._team) == 2 and min(self._team) > most
+        if cost > most and (twice or not idle_cores()):
+            self._lost += seconds - steps * min(self._alone)
+            self.current, self.other, self._longer = 1, self.current, 1
