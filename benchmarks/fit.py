@@ -56,20 +56,45 @@ def headline(rows: list[dict]) -> list[str]:
     doubles = {row["case"]: row for row in rows if row["dtype"] == "float64"}
     singles = [row for row in rows if row["dtype"] == "float32"]
     others = [name for name in (THEIRS, PYTORCH) if name in singles[0]["ms_per_epoch"]]
-    header = ["rows x features, hidden, classes, batch", "fastmlp, ms an epoch", *others, "of peak"]
+    header = ["rows x features, hidden, classes, batch", "of peak", "fastmlp, ms an epoch", *others]
     header += [f"times {name}" for name in others]
     header += [f"float64: times {name}" for name in others]
     cells = [
         [
             row["case"],
-            *(number(row["ms_per_epoch"][name]) for name in (OURS, *others)),
             percent(row["share_of_peak"]),
+            *(number(row["ms_per_epoch"][name]) for name in (OURS, *others)),
             *(f"**{_times(row, name)}**" for name in others),
             *(_times(doubles[row["case"]], name) for name in others),
         ]
         for row in singles
     ]
     return table(header, cells)
+
+
+def shares(contents: list[dict]) -> list[str]:
+    """The share of the peak on every CPU: it compares between machines, as times do not."""
+    dtypes = ("float32", "float64")
+    by_cpu = [
+        {(row["case"], row["dtype"]): percent(row["share_of_peak"]) for row in content["results"]}
+        for content in contents
+    ]
+    header = ["of the peak: rows x features, hidden, classes, batch"]
+    header += [
+        f"{_target(c)}, {dtype}, {c['machine']['date']}" for c in contents for dtype in dtypes
+    ]
+    cases = dict.fromkeys(row["case"] for content in contents for row in content["results"])
+    cells = [
+        [case, *(found.get((case, dtype), "") for found in by_cpu for dtype in dtypes)]
+        for case in cases
+    ]
+    return table(header, cells)
+
+
+def _target(content):
+    """The compiler's name of the CPU, which the older files have at the end of its name."""
+    machine = content["machine"]
+    return machine.get("target", machine["cpu"].rpartition("(")[2].rstrip(")"))
 
 
 def _times(row, name):
@@ -82,8 +107,8 @@ def report(rows: list[dict]) -> list[str]:
     for dtype in ("float32", "float64"):
         chosen = [row for row in rows if row["dtype"] == dtype]
         others = [name for name in OTHERS if name in chosen[0]["ms_per_epoch"]]
-        header = [f"{dtype}: rows x features, hidden, classes, batch", "fastmlp, ms an epoch"]
-        header += [*others, "floor", "of peak", *(f"times {name}" for name in others)]
+        header = [f"{dtype}: rows x features, hidden, classes, batch", "of peak"]
+        header += ["fastmlp, ms an epoch", *others, "floor", *(f"times {name}" for name in others)]
         lines += ["", *table(header, [_cells(row, others) for row in chosen])]
     return lines
 
@@ -91,7 +116,7 @@ def report(rows: list[dict]) -> list[str]:
 def _cells(row, others):
     return [
         row["case"],
-        *(number(row["ms_per_epoch"][name]) for name in (OURS, *others, "floor")),
         percent(row["share_of_peak"]),
+        *(number(row["ms_per_epoch"][name]) for name in (OURS, *others, "floor")),
         *(spread(row["times_as_fast_as"][name]) for name in others),
     ]

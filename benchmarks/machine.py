@@ -6,13 +6,13 @@ import platform
 from datetime import date
 
 import numpy as np
-from llvmlite import ir
+from llvmlite import binding, ir
 from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 from timing import once
 
-from fastmlp.cli.info import cpu_name, cpus
+from fastmlp.cli.info import cpu_name, cpus, vectors
 from fastmlp.devices.cpu.vectors import VECTOR_BYTES
 
 PACKAGES = ("fastmlp", "numba", "numpy", "scipy", "scikit-learn", "torch")
@@ -27,6 +27,8 @@ def record() -> dict:
     return {
         "date": date.today().isoformat(),
         "cpu": cpu_name(),
+        "target": binding.get_host_cpu_name(),
+        "vectors": vectors(),
         "cores": cpus(),
         "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         "system": platform.platform(),

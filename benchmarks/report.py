@@ -38,9 +38,11 @@ def caption(record: dict) -> str:
         if version != "not installed"
     )
     gpu = f"{record['gpu']} with driver {record['driver']}, " if "gpu" in record else ""
+    ran = f"vectors of {record['vectors']}, " if "vectors" in record else ""
     return (
-        f"{record['date']}, {gpu}{record['cpu']}, CPUs: {record['cores']}, load {record['load']} "
-        f"at the start, Python {record['python']}, {versions}; one core's multiply-adds reach "
+        f"{record['date']}, {gpu}{record['cpu']}, {ran}CPUs: {record['cores']}, "
+        f"load {record['load']} at the start, Python {record['python']}, {versions}; one core's "
+        "multiply-adds reach "
         f"{number(record['peak_gflops']['float32'])} GFLOP/s in float32 and "
         f"{number(record['peak_gflops']['float64'])} in float64."
     )
@@ -57,6 +59,12 @@ def saved(part: str) -> dict | None:
     """What `save` has written, or None if the part was never measured."""
     file = RESULTS / f"{part}.json"
     return json.loads(file.read_text()) if file.exists() else None
+
+
+def saved_by_cpu(part: str) -> list[dict]:
+    """What `save` has written as ``<part>.<target>.json`` for each CPU, the latest first."""
+    found = [json.loads(file.read_text()) for file in RESULTS.glob(f"{part}.*.json")]
+    return sorted(found, key=lambda content: content["machine"]["date"], reverse=True)
 
 
 def write_page(part: str, title: str, lines: list[str], folder: Path = RESULTS) -> None:

@@ -1,10 +1,10 @@
 """Measure fastmlp against scikit-learn, PyTorch and plain NumPy, and rewrite the README's figures.
 
 ``python benchmarks/run.py`` verifies that all sides compute the same, measures everything, writes
-``benchmarks/results/`` and the block between the README's markers. ``--only fit predict`` measures
-these parts again and leaves the others' figures as they are. ``--case 0`` measures one case of a
-part and prints it, but writes nothing. ``--report`` measures nothing and writes tables and chart
-from the JSON files.
+``benchmarks/results/``, a JSON file for each part and CPU, and the block between the README's
+markers, which has the latest figures. ``--only fit predict`` measures these parts again and leaves
+the others' figures as they are. ``--case 0`` measures one case of a part and prints it, but writes
+nothing. ``--report`` measures nothing and writes tables and chart from the JSON files.
 """
 
 import argparse
@@ -25,7 +25,7 @@ import search
 import startup
 from grid import LIBRARIES, PYTORCH
 from machine import record
-from report import caption, save, saved, write_page, write_readme
+from report import caption, save, saved, saved_by_cpu, write_page, write_readme
 from threadpoolctl import threadpool_limits
 
 #: Every part measures rows that JSON can keep, and reports them in lines of Markdown.
@@ -87,27 +87,36 @@ def main():
             with threadpool_limits(1):
                 results = PARTS[name].measure(options)
             if options.case is None and results:
-                save(name, machine, results)
+                save(f"{name}.{machine['target']}", machine, results)
     if options.case is None:
         write_reports()
 
 
 def write_reports():
     """Write the pages, the chart and the README's block from all that was ever measured."""
-    parts = PARTS | ELSEWHERE
-    measured = {name: content for name in parts if (content := saved(name))}
-    block = []
-    for name, content in measured.items():
-        results, where = content["results"], caption(content["machine"])
-        title = parts[name].__doc__.splitlines()[0]
-        write_page(name, title, [*parts[name].report(results), "", where])
-        block += ["", *parts[name].headline(results)]
+    block, machines = [], {}
+    for name, part in PARTS.items():
+        if not (contents := saved_by_cpu(name)):
+            continue
+        latest, *others = contents
+        machines.setdefault(latest["machine"]["cpu"], caption(latest["machine"]))
+        block += ["", *part.headline(latest["results"])]
         if name == "fit":
             block += ["", CHART]
-            draw_chart(results)
-    block += ["", "All figures with their spread are in [benchmarks/results](benchmarks/results). "]
-    block[-1] += caption(next(iter(measured.values()))["machine"])
-    write_readme(block)
+            block += ["", *fit.shares(contents)] if others else []
+            draw_chart(latest["results"])
+        lines = []
+        for content in contents:
+            lines += [caption(content["machine"]), "", *part.report(content["results"]), ""]
+        write_page(name, part.__doc__.splitlines()[0], lines)
+    for name, part in ELSEWHERE.items():
+        if content := saved(name):
+            where = caption(content["machine"])
+            title = part.__doc__.splitlines()[0]
+            write_page(name, title, [*part.report(content["results"]), "", where])
+            block += ["", *part.headline(content["results"])]
+    note = "All figures with their spread are in [benchmarks/results](benchmarks/results), by CPU."
+    write_readme([*block, "", f"{note} Those above: {' '.join(machines.values())}"])
 
 
 def draw_chart(rows):
