@@ -31,7 +31,7 @@ def run(dtypes: Iterable[str] = DTYPES) -> None:
     """
     if JIT_DISABLED:
         raise WarmupError("NUMBA_DISABLE_JIT is set: there is nothing to compile")
-    # Without a folder, half a minute of compiling would be wasted.
+    # Without a folder, all the compiling would be wasted.
     if CACHE.path is None and not cache_files():
         raise WarmupError(
             "no folder for compiled code is writable; set FASTMLP_CACHE_DIR to one that is"
