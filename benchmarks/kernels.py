@@ -16,7 +16,7 @@ from fastmlp.devices.cpu.dropout import Dropping
 from fastmlp.devices.cpu.epoch import add_gradient, transpose
 from fastmlp.devices.cpu.gradients import add_job_gradient
 from fastmlp.devices.cpu.layers import backward, deltas_of, multiply, values_of
-from fastmlp.devices.cpu.layout import Layout, exchange, pointers
+from fastmlp.devices.cpu.layout import Layout, exchange, memory_of, pointers
 from fastmlp.devices.cpu.optimizer import PENALISED, Step, update, update_loop
 from fastmlp.devices.cpu.panels import panel_of, panel_width
 from fastmlp.devices.cpu.sources import FEATURES, Sources, gather
@@ -49,11 +49,12 @@ class Products:
         place = Layout(network, dtype, rows, sparse=False)
         self._layers, self._buffers = place.layers, place.buffers(moments=False)
         self._buffers = self._buffers._replace(gradient=place.whole_gradient())
+        self._memory = memory_of(self._buffers)
         self._network, self._rows = network, rows
         self._sources = Sources(network, np.zeros((1, 1), dtype)).table
         packed = random.uniform(-1, 1, network.size).astype(dtype)
         exchange(self._layers, self._buffers.weights, packed, False)
-        transpose(self._layers, self._buffers)
+        transpose(self._layers, self._memory)
         self.W, self.bias = (views[1] for views in network.views(packed))
         self.A = random.uniform(-1, 1, (rows, fan_in)).astype(dtype).clip(0)
         self.D = random.uniform(-1, 1, (rows, fan_out)).astype(dtype)
@@ -82,7 +83,7 @@ class Products:
 
     def forward(self, times=1):
         """A W + b."""
-        _forward(self._layers, self._buffers, self._sources, self._rows, times)
+        _forward(self._layers, self._memory, self._sources, self._rows, times)
 
     def output(self):
         """What `forward` has computed."""
@@ -90,7 +91,7 @@ class Products:
 
     def delta(self, times=1):
         """D Wᵀ ⊙ relu'(A)."""
-        _delta(self._layers, self._buffers, self._rows, times)
+        _delta(self._layers, self._memory, self._rows, times)
 
     def deltas_before(self):
         """What `delta` has computed."""
@@ -98,7 +99,7 @@ class Products:
 
     def gradient(self, times=1):
         """Add Aᵀ D, and the sums of D for the biases, to the gradient."""
-        _gradient(self._layers, self._buffers, self._sources, self._rows, times)
+        _gradient(self._layers, self._memory, self._sources, self._rows, times)
 
     def take_gradient(self):
         """The gradient added up so far, which begins again at 0."""
@@ -109,8 +110,8 @@ class Products:
 
 
 @called
-def _forward(layers, buffers, sources, rows, times):
-    buffers = pointers(buffers)
+def _forward(layers, memory, sources, rows, times):
+    buffers = pointers(memory)
     layer, nothing = layers[1], Dropping(0, 0, 0, 0)
     for _ in range(times):
         for first in range(0, rows, CHUNK):
@@ -130,8 +131,8 @@ def _write_slopes(A, D):
 
 
 @called
-def _delta(layers, buffers, rows, times):
-    buffers = pointers(buffers)
+def _delta(layers, memory, rows, times):
+    buffers = pointers(memory)
     for _ in range(times):
         for first in range(0, rows, CHUNK):
             count = min(CHUNK, rows - first)
@@ -141,8 +142,8 @@ def _delta(layers, buffers, rows, times):
 
 
 @called
-def _gradient(layers, buffers, sources, rows, times):
-    buffers = pointers(buffers)
+def _gradient(layers, memory, sources, rows, times):
+    buffers = pointers(memory)
     layer, nothing = layers[1], Dropping(0, 0, 0, 0)
     for _ in range(times):
         for job in range(layer["jobs"]):
@@ -186,14 +187,13 @@ class Update:
 
     def __call__(self, times=1):
         """Some steps with the same gradient."""
-        _update(self._step, self._buffers, times)
+        _update(self._step, memory_of(self._buffers), self.weights.size, times)
 
 
 @called
-def _update(step, buffers, times):
-    size = buffers.weights.size
+def _update(step, memory, size, times):
     for _ in range(times):
-        update(step, pointers(buffers), 0, size, 0, PENALISED)
+        update(step, pointers(memory), 0, size, 0, PENALISED)
 
 
 class Gather:
@@ -236,14 +236,15 @@ class LossAndGradient:
         self._device = device  # whose compiled loops the layers' table has the addresses of
         gradient = device._layout.whole_gradient()
         self._buffers = device._buffers._replace(gradient=gradient)
+        self._memory = memory_of(self._buffers)
         self._sources, self._settings = Sources(network, X, targets), device._settings()
-        transpose(self._layers, self._buffers)
+        transpose(self._layers, self._memory)
 
     def __call__(self, times=1):
         """Mean loss, and the packed gradient of it, of the last time."""
         loss = _loss_and_gradient(
-            self._layers, self._buffers, self._sources.table, self._settings, alone(), self._rows,
-            times,
+            self._layers, self._memory, self._buffers.gradient, self._sources.table, self._settings,
+            alone(), self._rows, times,
         )  # fmt: skip
         packed = np.empty(self._network.size, self._buffers.weights.dtype)
         exchange(self._layers, self._buffers.gradient, packed, True)
@@ -251,9 +252,9 @@ class LossAndGradient:
 
 
 @called
-def _loss_and_gradient(layers, buffers, sources, settings, member, rows, times):
+def _loss_and_gradient(layers, memory, gradient, sources, settings, member, rows, times):
     for _ in range(times):
-        buffers.gradient[:] = 0
+        gradient[:] = 0
         settings[0]["loss_sum"] = 0
-        add_gradient(layers, buffers, sources, settings, member, 0, rows)
+        add_gradient(layers, memory, sources, settings, member, 0, rows)
     return settings[0]["loss_sum"]

@@ -11,7 +11,7 @@ from .block_sizes import CHUNK
 from .cores import idle_cores
 from .ending import present
 from .epoch import SETTINGS, add_gradient, apply_gradient, train, transpose
-from .layout import Layout, exchange, layout
+from .layout import Layout, exchange, layout, memory_of
 from .optimizer import update_loop
 from .pace import Pace
 from .permutation import shuffle
@@ -74,6 +74,7 @@ class CpuDevice(Configured):
         # As checked with its moments; the state's own may be replaced.
         self._rule = None if moments is None else self.optimizer.rule
         self._buffers = self._layout.buffers(0 if moments is None else len(moments), dropout)
+        self._memory = memory_of(self._buffers)
         self._gradient = self._described = None
         # A team is worthwhile if a batch's arithmetic takes much longer than the barriers.
         heavy = batch_size is not None and self._size * rows > TEAM_WORK
@@ -90,7 +91,7 @@ class CpuDevice(Configured):
     @present
     def _replace(self, parameters, moments):
         self._fill(self._buffers.weights, parameters)
-        transpose(self._layout.layers, self._buffers)
+        transpose(self._layout.layers, self._memory)
         for buffer, moment in zip(self._moments, moments, strict=True):
             self._fill(buffer, moment)
 
@@ -159,12 +160,17 @@ class CpuDevice(Configured):
         changed = {"rates": optimizer.rates(batches)}
         if self._rule.by_step or not self._buffers.numbers.size:
             changed["numbers"] = self._rule.table(optimizer.step, batches).ravel()
-        self._buffers = self._buffers._replace(**changed)
+        self._put(**changed)
         if self._needs_whole_gradient:
             self._train_in_blocks(sources, settings, len(order))
         else:
             self._train(sources, settings, len(order))
         return float(settings[0]["loss_sum"])
+
+    def _put(self, **arrays):
+        """Put other arrays into the places of some buffers."""
+        self._buffers = self._buffers._replace(**arrays)
+        self._memory = self._memory.replaced(**arrays)
 
     @property
     def _needs_whole_gradient(self):
@@ -175,23 +181,24 @@ class CpuDevice(Configured):
     def _train(self, sources, settings, n):
         """Train on n rows, with as many batches per compiled call as the time limit allows."""
         for begin, end, members in self._pace.runs(0, n):
-            done = self._share(train, self._buffers, sources, settings, members, begin, end)
+            done = self._share(train, self._memory, sources, settings, members, begin, end)
             self.optimizer.step = int(settings[0]["step"])
             if not done:
                 raise ZeroDivisionError(ZERO_WEIGHT)
 
-    def _share(self, walk, buffers, sources, settings, members, begin, end):
+    def _share(self, walk, memory, sources, settings, members, begin, end):
         """Run the compiled walk on `members` threads; return the first thread's result."""
         while len(self._scratch) < members - 1:
             self._scratch.append(self._layout.scratch())
         own_settings = [settings, *(settings.copy() for _ in range(members - 1))]
 
         def work(member):
-            own = buffers
+            own = memory
             if member.rank > 0:
-                own = buffers._replace(**self._scratch[member.rank - 1])
+                scratch = self._scratch[member.rank - 1]
                 if walk is add_gradient:  # all threads add to the same buffer
-                    own = own._replace(gradient=buffers.gradient)
+                    scratch = scratch | {"gradient": self._gradient}
+                own = memory.replaced(**scratch)
             return walk(
                 self._layout.layers,
                 own,
@@ -217,20 +224,20 @@ class CpuDevice(Configured):
             settings[0]["loss_sum"] += (loss + penalty) / weight * (end - begin)
 
     def _whole(self):
-        """Return the buffers, with a gradient buffer large enough for all layers."""
+        """Return the memory, with a gradient buffer large enough for all layers."""
         if self._gradient is None:
             self._gradient = self._layout.whole_gradient()
-        return self._buffers._replace(gradient=self._gradient)
+        return self._memory.replaced(gradient=self._gradient)
 
     def _sum_gradient(self, sources, settings, begin, end):
         """Sum the gradient over rows; return the sums of weight times loss and of weights."""
-        buffers = self._whole()
-        buffers.gradient[:] = 0
+        memory = self._whole()
+        self._gradient[:] = 0
         sums = settings.copy()
         sums[["loss_sum", "weight_sum"]] = 0
         sums[0]["batch_size"] = min(self.batch_size, LONGEST_BATCH)
         for first, last, members in self._pace.runs(begin, end):
-            self._share(add_gradient, buffers, sources, sums, members, first, last)
+            self._share(add_gradient, memory, sources, sums, members, first, last)
         return float(sums[0]["loss_sum"]), float(sums[0]["weight_sum"])
 
     @present
@@ -241,13 +248,13 @@ class CpuDevice(Configured):
         settings = self._settings()
         settings["backward"] = gradient
         if gradient:
-            transpose(self._layout.layers, self._buffers)  # which nothing else here needs
+            transpose(self._layout.layers, self._memory)  # which nothing else here needs
         if out is not None:
             self._check_place(out, len(rows.targets))
             if out.dtype != self.dtype or not out.flags.carray:
                 raise ValueError(f"The place of outputs must be a C-ordered array of {self.dtype}.")
             settings["keeps"] = True
-            self._buffers = self._buffers._replace(kept=out.ravel())
+            self._put(kept=out.ravel())
         sources = self._sources_of(rows)
         loss, weight = self._sum_gradient(sources, settings, 0, len(rows.targets))
         return Sums(loss, weight, self._packed(self._gradient) if gradient else None)
@@ -261,11 +268,11 @@ class CpuDevice(Configured):
         most = max(1, PREDICTION_CALL_WORK // (CHUNK * self._size))
 
         def work(member):
-            buffers = self._buffers
+            memory = self._memory
             if member.rank > 0:  # each member's own, except the weights
-                more = self._layout.buffers(moments=0)
-                buffers = more._replace(weights=buffers.weights)
-            while predict(self._layout.layers, buffers, sources.table, out, member, most):
+                own = self._layout.buffers(moments=0)._replace(weights=self._buffers.weights)
+                memory = memory_of(own)
+            while predict(self._layout.layers, memory, sources.table, out, member, most):
                 pass
 
         threads.run(work, threads.size, meets=False)

@@ -192,9 +192,9 @@ def is_mine(member, layer, job):
 
 
 @entry
-def transpose(layers, buffers):
+def transpose(layers, memory):
     """Copy the weights into the transposed weights."""
-    buffers = pointers(buffers)
+    buffers = pointers(memory)
     for index in range(layers.size):
         layer = layers[index]
         if layer["passes_on"] and not layer["narrow"]:
@@ -203,13 +203,13 @@ def transpose(layers, buffers):
 
 
 @entry
-def train(layers, buffers, sources, settings, member, begin, end):
+def train(layers, memory, sources, settings, member, begin, end):
     """Train on the rows at positions [begin, end) of the order, batch by batch.
 
     Returns False if it stopped before a batch whose weights sum to zero. Each member has its own
     settings: all members count the same steps.
     """
-    buffers = pointers(buffers)
+    buffers = pointers(memory)
     settings = settings[0]
     check_order(sources, begin, end)
     for position in range(begin, end, settings["batch_size"]):
@@ -240,14 +240,14 @@ def train(layers, buffers, sources, settings, member, begin, end):
 
 
 @entry
-def add_gradient(layers, buffers, sources, settings, member, begin, end):
+def add_gradient(layers, memory, sources, settings, member, begin, end):
     """Sum loss and gradient, without penalty, over the rows at positions [begin, end) of the order.
 
     The gradient is added to its buffer, in the layout of the weights; the sums of weight times loss
     and of weights are added to the settings. The order of the additions depends only on the rows,
     however many calls share them.
     """
-    buffers = pointers(buffers)
+    buffers = pointers(memory)
     settings = settings[0]
     check_order(sources, begin, end)
     for position in range(begin, end, settings["batch_size"]):
@@ -269,9 +269,9 @@ def add_gradient(layers, buffers, sources, settings, member, begin, end):
 
 
 @entry
-def apply_gradient(layers, buffers, settings, weight):
+def apply_gradient(layers, memory, settings, weight):
     """Do one update from the stored gradient; return the penalty before it."""
-    buffers = pointers(buffers)
+    buffers = pointers(memory)
     settings = settings[0]
     batch = settings["batch_begin"] // settings["batch_size"]
     step = next_step(settings, buffers, batch, weight)

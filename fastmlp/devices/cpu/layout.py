@@ -22,17 +22,19 @@ pieces one after the other, each in whole panels.
 Padding columns of weights and deltas are 0 and stay 0. Those of inputs may hold any numbers.
 """
 
+from __future__ import annotations
+
 from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 
-from ..._jit import entry, formula, kernel
+from ..._jit import JIT_DISABLED, entry, formula, kernel
 from .block_sizes import CHUNK, GROUP
 from .loops import layer_loops, loss_loop
 from .microkernel import FEW_ROWS, ROWS
 from .panels import padded, panel_count, panel_width
-from .vectors import VECTORS, lanes, pointer
+from .vectors import VECTORS, lanes, placed, placed_doubles, pointer
 
 # Rows of a panel of the upstream buffer: those of a chunk, and a few to avoid a power of two.
 UPSTREAM_ROWS = CHUNK + 4
@@ -101,30 +103,63 @@ class Buffers(NamedTuple):
     kept: np.ndarray  # the outputs of all rows, row by row, if they are wanted
 
 
+class Memory(NamedTuple):
+    """The buffers as compiled code takes them: twenty arrays would take longer to pass and compile.
+
+    Whoever calls compiled code keeps the buffers until it returns.
+    """
+
+    addresses: np.ndarray  # int64, of each buffer; the buffers themselves if the JIT is off
+    like: np.ndarray  # of the buffers' dtype
+
+    def replaced(self, **arrays: np.ndarray) -> Memory:
+        """Return the same with other arrays in some places."""
+        if JIT_DISABLED:
+            return self._replace(addresses=self.addresses._replace(**arrays))
+        addresses = self.addresses.copy()
+        for name, array in arrays.items():
+            addresses[_PLACES[name]] = _address(array)
+        return self._replace(addresses=addresses)
+
+
+_PLACES = {name: place for place, name in enumerate(Buffers._fields)}
+
+
+def memory_of(buffers: Buffers) -> Memory:
+    """Return the memory of the buffers."""
+    addresses = buffers if JIT_DISABLED else np.array(list(map(_address, buffers)))
+    return Memory(addresses, buffers.weights)
+
+
+def _address(array):
+    return array.__array_interface__["data"][0]
+
+
 @formula
-def pointers(buffers):
-    """Return the same buffers as pointers, for compiled code."""
+def pointers(memory):
+    """Return the buffers as pointers, for compiled code."""
+    addresses, like = memory.addresses, memory.like
     return Buffers(
-        pointer(buffers.weights),
-        pointer(buffers.transposed),
-        pointer(buffers.first),
-        pointer(buffers.second),
-        pointer(buffers.inputs),
-        pointer(buffers.deltas),
-        pointer(buffers.learning),
-        pointer(buffers.upstream),
-        pointer(buffers.outputs),
-        pointer(buffers.targets),
-        pointer(buffers.row_weights),
-        pointer(buffers.row_scales),
-        pointer(buffers.loss_constants),
-        pointer(buffers.output_slopes),
-        pointer(buffers.gradient),
-        pointer(buffers.partial),
-        pointer(buffers.dropout),
-        pointer(buffers.rates),
-        pointer(buffers.numbers),
-        pointer(buffers.kept),
+        placed(addresses, 0, like),
+        placed(addresses, 1, like),
+        placed(addresses, 2, like),
+        placed(addresses, 3, like),
+        placed(addresses, 4, like),
+        placed(addresses, 5, like),
+        placed(addresses, 6, like),
+        placed(addresses, 7, like),
+        placed(addresses, 8, like),
+        placed(addresses, 9, like),
+        placed(addresses, 10, like),
+        placed(addresses, 11, like),
+        placed(addresses, 12, like),
+        placed(addresses, 13, like),
+        placed(addresses, 14, like),
+        placed_doubles(addresses, 15, like),
+        placed_doubles(addresses, 16, like),
+        placed_doubles(addresses, 17, like),
+        placed_doubles(addresses, 18, like),
+        placed(addresses, 19, like),
     )
 
 

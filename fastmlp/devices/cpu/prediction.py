@@ -14,12 +14,12 @@ from .vectors import ZERO
 
 
 @entry
-def predict(layers, buffers, sources, out, member, most):
+def predict(layers, memory, sources, out, member, most):
     """Predict into `out`, for the first rows of the order, in at most `most` chunks.
 
     Returns whether there may be more to do: Python reacts to Ctrl-C between two calls.
     """
-    buffers = pointers(buffers)
+    buffers = pointers(memory)
     outputs = out.shape[1]
     nothing = Dropping(ZERO, ZERO, ZERO, ZERO)
     chunks = (len(out) + CHUNK - 1) // CHUNK

@@ -29,6 +29,28 @@ def pointer(typingctx, array):
     return types.CPointer(array.dtype)(array), codegen
 
 
+def _placed(number):
+    """Return a function that gives a pointer to numbers of this type; None for those of `like`."""
+
+    @intrinsic(lambda addresses, index, like: addresses[index])
+    def placed(typingctx, addresses, index, like):
+        target = types.CPointer(number or like.dtype)
+
+        def codegen(context, builder, signature, args):
+            data = context.make_array(addresses)(context, builder, args[0]).data
+            address = builder.load(builder.gep(data, [args[1]]))
+            return builder.inttoptr(address, context.get_value_type(target))
+
+        return target(addresses, index, like), codegen
+
+    return placed
+
+
+#: A pointer to the numbers at an address of an array of addresses. If the JIT is off, that is a
+#: tuple of arrays.
+placed, placed_doubles = _placed(None), _placed(types.float64)
+
+
 @intrinsic(lambda data, count: data[count:])
 def beyond(typingctx, data, count):
     """Return a pointer to the number that follows `count` others."""
