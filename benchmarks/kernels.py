@@ -16,7 +16,7 @@ from fastmlp.devices.cpu.dropout import Dropping
 from fastmlp.devices.cpu.epoch import add_gradient, transpose
 from fastmlp.devices.cpu.gradients import add_job_gradient
 from fastmlp.devices.cpu.layers import backward, deltas_of, multiply, values_of
-from fastmlp.devices.cpu.layout import Layout, exchange, memory_of, pointers
+from fastmlp.devices.cpu.layout import Layout, exchange, pointers
 from fastmlp.devices.cpu.optimizer import PENALISED, Step, update, update_loop
 from fastmlp.devices.cpu.panels import panel_of, panel_width
 from fastmlp.devices.cpu.sources import FEATURES, Sources, gather
@@ -47,9 +47,10 @@ class Products:
         random = np.random.default_rng(0)
         network = Network((1, fan_in, fan_out), "relu", "squared_error")
         place = Layout(network, dtype, rows, sparse=False)
-        self._layers, self._buffers = place.layers, place.buffers(moments=False)
-        self._buffers = self._buffers._replace(gradient=place.whole_gradient())
-        self._memory = memory_of(self._buffers)
+        self._layers, (buffers, memory) = place.layers, place.buffers(moments=0)
+        gradient = place.whole_gradient()
+        self._buffers = buffers._replace(gradient=gradient)
+        self._memory = memory.put(gradient=gradient)
         self._network, self._rows = network, rows
         self._sources = Sources(network, np.zeros((1, 1), dtype)).table
         packed = random.uniform(-1, 1, network.size).astype(dtype)
@@ -173,11 +174,12 @@ class Update:
         random = np.random.default_rng(0)
         place = Layout(Network((1, 1), "relu", "squared_error"), dtype, 1, sparse=False)
         self.weights, self.gradient = random.uniform(-1, 1, (2, size)).astype(dtype)
-        self._buffers = place.buffers(moments=0)._replace(
+        self._moments = np.zeros((2, size), dtype)
+        self._memory = place.buffers(moments=0)[1].put(
             weights=self.weights,
             gradient=self.gradient,
-            first=np.zeros(size, dtype),
-            second=np.zeros(size, dtype),
+            first=self._moments[0],
+            second=self._moments[1],
         )
         rule = optimizers.resolve(optimizer)
         numbers = rule.table(first_step=0, count=1)[0].astype(dtype)
@@ -187,7 +189,7 @@ class Update:
 
     def __call__(self, times=1):
         """Some steps with the same gradient."""
-        _update(self._step, memory_of(self._buffers), self.weights.size, times)
+        _update(self._step, self._memory, self.weights.size, times)
 
 
 @called
@@ -236,7 +238,7 @@ class LossAndGradient:
         self._device = device  # whose compiled loops the layers' table has the addresses of
         gradient = device._layout.whole_gradient()
         self._buffers = device._buffers._replace(gradient=gradient)
-        self._memory = memory_of(self._buffers)
+        self._memory = device._memory.copy().put(gradient=gradient)
         self._sources, self._settings = Sources(network, X, targets), device._settings()
         transpose(self._layers, self._memory)
 

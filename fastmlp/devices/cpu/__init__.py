@@ -11,7 +11,7 @@ from .block_sizes import CHUNK
 from .cores import idle_cores
 from .ending import present
 from .epoch import SETTINGS, add_gradient, apply_gradient, train, transpose
-from .layout import Layout, exchange, layout, memory_of
+from .layout import Layout, exchange, layout
 from .optimizer import update_loop
 from .pace import Pace
 from .permutation import shuffle
@@ -73,8 +73,8 @@ class CpuDevice(Configured):
         self._drop = loops.drop_loop(self.dtype) if any(dropout) else None
         # As checked with its moments; the state's own may be replaced.
         self._rule = None if moments is None else self.optimizer.rule
-        self._buffers = self._layout.buffers(0 if moments is None else len(moments), dropout)
-        self._memory = memory_of(self._buffers)
+        places = self._layout.buffers(0 if moments is None else len(moments), dropout)
+        self._buffers, self._memory = places
         self._gradient = self._described = None
         # A team is worthwhile if a batch's arithmetic takes much longer than the barriers.
         heavy = batch_size is not None and self._size * rows > TEAM_WORK
@@ -170,7 +170,7 @@ class CpuDevice(Configured):
     def _put(self, **arrays):
         """Put other arrays into the places of some buffers."""
         self._buffers = self._buffers._replace(**arrays)
-        self._memory = self._memory.replaced(**arrays)
+        self._memory.put(**arrays)
 
     @property
     def _needs_whole_gradient(self):
@@ -198,7 +198,7 @@ class CpuDevice(Configured):
                 scratch = self._scratch[member.rank - 1]
                 if walk is add_gradient:  # all threads add to the same buffer
                     scratch = scratch | {"gradient": self._gradient}
-                own = memory.replaced(**scratch)
+                own = memory.copy().put(**scratch)
             return walk(
                 self._layout.layers,
                 own,
@@ -227,7 +227,7 @@ class CpuDevice(Configured):
         """Return the memory, with a gradient buffer large enough for all layers."""
         if self._gradient is None:
             self._gradient = self._layout.whole_gradient()
-        return self._memory.replaced(gradient=self._gradient)
+        return self._memory.copy().put(gradient=self._gradient)
 
     def _sum_gradient(self, sources, settings, begin, end):
         """Sum the gradient over rows; return the sums of weight times loss and of weights."""
@@ -270,8 +270,8 @@ class CpuDevice(Configured):
         def work(member):
             memory = self._memory
             if member.rank > 0:  # each member's own, except the weights
-                own = self._layout.buffers(moments=0)._replace(weights=self._buffers.weights)
-                memory = memory_of(own)
+                _kept, memory = self._layout.buffers(moments=0)
+                memory.put(weights=self._buffers.weights)
             while predict(self._layout.layers, memory, sources.table, out, member, most):
                 pass
 

@@ -109,26 +109,21 @@ class Memory(NamedTuple):
     Whoever calls compiled code keeps the buffers until it returns.
     """
 
-    addresses: np.ndarray  # int64, of each buffer; the buffers themselves if the JIT is off
+    addresses: np.ndarray | list  # int64, of each buffer; the buffers themselves if the JIT is off
     like: np.ndarray  # of the buffers' dtype
 
-    def replaced(self, **arrays: np.ndarray) -> Memory:
-        """Return the same with other arrays in some places."""
-        if JIT_DISABLED:
-            return self._replace(addresses=self.addresses._replace(**arrays))
-        addresses = self.addresses.copy()
+    def put(self, **arrays: np.ndarray) -> Memory:
+        """Put other arrays into the places of some buffers; return the memory."""
         for name, array in arrays.items():
-            addresses[_PLACES[name]] = _address(array)
-        return self._replace(addresses=addresses)
+            self.addresses[_PLACES[name]] = array if JIT_DISABLED else _address(array)
+        return self
+
+    def copy(self) -> Memory:
+        """Return a copy, with the same buffers."""
+        return Memory(self.addresses.copy(), self.like)
 
 
 _PLACES = {name: place for place, name in enumerate(Buffers._fields)}
-
-
-def memory_of(buffers: Buffers) -> Memory:
-    """Return the memory of the buffers."""
-    addresses = buffers if JIT_DISABLED else np.array(list(map(_address, buffers)))
-    return Memory(addresses, buffers.weights)
 
 
 def _address(array):
@@ -188,6 +183,8 @@ class Layout:
             self._place(index)
         self._partial_sums = self._jobs + 2 * -(-batch_rows // CHUNK)
         self._places = [self._cut(moments) for moments in range(3)]
+        starts = [[place.start for place in places] for places in self._places]
+        self._offsets = np.array(starts) * self.dtype.itemsize
         self._no_dropout = (0.0,) * len(self.layers)
         self._loss_constants = network.loss.constants(network.units[-1])
         self._ones = [self._constant_input(layer) for layer in self.layers[sparse:]]
@@ -256,10 +253,10 @@ class Layout:
             self._scratch = max(self._scratch, (fan_in + 1) * VECTORS * one_vector)
         self._upstream = max(self._upstream, -(-outputs // full) * UPSTREAM_ROWS * full)
 
-    def buffers(self, moments: int, dropout=()) -> Buffers:
-        """Return buffers of zeros, with the constants filled in; nearly all are parts of one array.
+    def buffers(self, moments: int, dropout=()) -> tuple[Buffers, Memory]:
+        """Return buffers of zeros, with the constants filled in, and their memory.
 
-        They have room for 0, 1 or 2 moments.
+        They have room for 0, 1 or 2 moments. Nearly all are parts of one array.
         """
         places = self._places[moments]
         whole = aligned_zeros(places[-1].stop, self.dtype)
@@ -274,7 +271,12 @@ class Layout:
         for column in self._ones:
             buffers.inputs[column] = 1
         buffers.loss_constants[:] = self._loss_constants
-        return buffers
+        if JIT_DISABLED:
+            return buffers, Memory(list(buffers), whole)
+        addresses = np.zeros(len(buffers), np.int64)  # what is empty has none
+        np.add(self._offsets[moments], _address(whole), out=addresses[: len(places)])
+        memory = Memory(addresses, whole)
+        return buffers, memory.put(partial=buffers.partial, dropout=buffers.dropout)
 
     def _cut(self, moments: int) -> list[slice]:
         """Return where each buffer lies in the array that holds them all."""
