@@ -132,20 +132,26 @@ PARTS = {"steps": steps_table, "startup": startup_table, "predictions": predicti
 
 
 def headline(results: dict) -> list[str]:
-    """A paragraph for the README."""
-    steps = "; ".join(_sentence(row) for row in results["steps"] if row["aims"])
-    return [
-        f"GPU ({results['machine']}), a training step in float32, the rows on the device on both "
-        f"sides: {steps}; see [gpu](benchmarks/results/gpu.md)."
+    """The README's table of training steps."""
+    rows = [row for row in results["steps"] if row["aims"]]
+    names = list(dict.fromkeys(name for row in rows for name in row["aims"]))
+    cells = [
+        [
+            row["case"],
+            number(row["us"][OURS]),
+            *(_ratio(row, name) for name in names),
+            number(_times_the_fastest(row)),
+        ]
+        for row in rows
     ]
+    header = ["one step on a GPU", "fastmlp, us", *(f"times {name}" for name in names)]
+    note = (
+        f"{results['machine']}, float32, the rows on the device on both sides; see "
+        "[gpu](benchmarks/results/gpu.md)."
+    )
+    return [*table([*header, "times PyTorch's fastest way"], cells), "", note]
 
 
-def _sentence(row):
-    ratios = row["times_as_fast_as"]
-    sides = [
-        f"{number(ratios[name]['median'])} times as fast as {name}"
-        for name in row["aims"]
-        if name in ratios
-    ]
-    sides.append(f"{number(_times_the_fastest(row))} times as fast as PyTorch's fastest way")
-    return f"{row['case']}: {number(row['us'][OURS])} us, {', '.join(sides)}"
+def _ratio(row, name):
+    ratio = row["times_as_fast_as"].get(name)
+    return "" if ratio is None else number(ratio["median"])
