@@ -157,7 +157,7 @@ def rows_phase(layers, buffers, sources, settings, position, rows, member):
         D = deltas_of(last, buffers, first, count)
         buffers.partial[sums + 2 * chunk] = output_backward(last, settings, D, buffers, first, clip)
         for index in range(layers.size - 1 if settings["backward"] else 0, 0, -1):
-            backward(layers[index], layers[index - 1], buffers, first, count)
+            backward(layers[index], layers[index - 1], buffers, first, count, dropping)
         weight = 0.0
         for r in range(first, first + count):
             weight += np.float64(buffers.row_weights[r])

@@ -30,12 +30,14 @@ import numpy as np
 from ..._jit import entry, formula, kernel
 from .block_sizes import CHUNK, GROUP
 from .loops import layer_loops, loss_loop
-from .microkernel import FEW_ROWS, ROWS
+from .microkernel import ROWS
 from .panels import padded, panel_count, panel_width
 from .vectors import VECTORS, lanes, pointer
 
 # Rows of a panel of the upstream buffer: those of a chunk, and a few to avoid a power of two.
 UPSTREAM_ROWS = CHUNK + 4
+#: Units of a narrow layer, at most.
+NARROW = 4
 ONE = np.int64(1)  # not a literal: kernels would be compiled again for it
 
 LAYER = np.dtype(
@@ -48,6 +50,7 @@ LAYER = np.dtype(
             "pieces",
             "loop",  # address of the activation's loop, or 0 for softmax
             "learns",
+            "rectifies",  # 1 for ReLU
             "width",  # fan_out padded to whole vectors
             "back_width",  # fan_in padded likewise
             "narrow",  # 1 if the weights are stored transposed
@@ -177,7 +180,7 @@ class Layout:
         if index and network.activation[index - 1].pieces > 1:  # maxout has whole panels of deltas
             back_width = -(-fan_in // full) * full
         sparse = self.sparse and index == 0
-        narrow = fan_out <= min(FEW_ROWS, one_vector) and not sparse  # its biases fit in one vector
+        narrow = fan_out <= min(NARROW, one_vector) and not sparse  # its biases fit in one vector
         panel = _panel_distance(self.batch_rows, full, self.dtype)
         panels = -(-width // full)
         own = one_vector + fan_out * back_width if narrow else (fan_in + 1) * width
@@ -196,6 +199,7 @@ class Layout:
             "pieces": pieces,
             "loop": 0 if self._loops[index] is None else self._loops[index].address,
             "learns": activation.learnable,
+            "rectifies": activation.name == "relu",
             "width": width,
             "back_width": back_width,
             "narrow": narrow,
