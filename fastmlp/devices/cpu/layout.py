@@ -36,7 +36,7 @@ from .vectors import VECTORS, lanes, pointer
 
 # Rows of a panel of the upstream buffer: those of a chunk, and a few to avoid a power of two.
 UPSTREAM_ROWS = CHUNK + 4
-#: Units of a narrow layer, at most.
+#: A narrow layer has at most so many units, or half a vector.
 NARROW = 4
 ONE = np.int64(1)  # not a literal: kernels would be compiled again for it
 
@@ -180,7 +180,8 @@ class Layout:
         if index and network.activation[index - 1].pieces > 1:  # maxout has whole panels of deltas
             back_width = -(-fan_in // full) * full
         sparse = self.sparse and index == 0
-        narrow = fan_out <= min(NARROW, one_vector) and not sparse  # its biases fit in one vector
+        few = min(max(NARROW, one_vector // 2), one_vector)  # their biases fit in one vector
+        narrow = fan_out <= few and not sparse
         panel = _panel_distance(self.batch_rows, full, self.dtype)
         panels = -(-width // full)
         own = one_vector + fan_out * back_width if narrow else (fan_in + 1) * width
