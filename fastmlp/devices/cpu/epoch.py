@@ -32,6 +32,7 @@ from .sources import (
     WEIGHTS,
     check_order,
     gather,
+    prefetch_rows,
     row_number,
     value,
 )
@@ -96,6 +97,7 @@ def forward(layers, buffers, sources, position, dropping, first, rows):
     if not layers[0]["sparse"]:
         A = values_of(layers[0], buffers, first, rows)
         gather_features(X, order, position, A)
+        prefetch_rows(X, order, position + rows, CHUNK)
         if dropping.loop and buffers.dropout[0] > 0:
             drop_inputs(layers[0], buffers.dropout[0], dropping, A)
     last = layers.size - 1
