@@ -15,9 +15,9 @@ All are stored in panels, see `panels`. A *narrow* layer, one with few units, wo
 of its panels empty. Its weights are stored transposed, in vectors along fan_in: the biases in one
 vector, then plain rows (fan_out, fan_in). It needs no transposed copy.
 
-In the place of the deltas, the forward pass first stores z, then f'(z), except where ReLU is part of
-the product. The parameters that an activation learns follow its layer's weights, one number for each
-unit. A maxout layer has its pieces one after the other, each in whole panels.
+In the place of the deltas, the forward pass first stores z, then f'(z), except where ReLU is part
+of the product. The parameters that an activation learns follow its layer's weights, one number for
+each unit. A maxout layer has its pieces one after the other, each in whole panels.
 
 Padding columns of weights and deltas are 0 and stay 0. Those of inputs may hold any numbers.
 """
@@ -200,7 +200,7 @@ class Layout:
             "pieces": pieces,
             "loop": 0 if self._loops[index] is None else self._loops[index].address,
             "learns": activation.learnable,
-            "rectifies": activation.name == "relu",
+            "rectifies": activation.rectifies,
             "width": width,
             "back_width": back_width,
             "narrow": narrow,
