@@ -15,10 +15,9 @@ from fastmlp.devices.cpu.block_sizes import CHUNK
 from fastmlp.devices.cpu.dropout import Dropping
 from fastmlp.devices.cpu.epoch import add_gradient, transpose
 from fastmlp.devices.cpu.gradients import add_job_gradient
-from fastmlp.devices.cpu.layers import backward, deltas_of, multiply, values_of
+from fastmlp.devices.cpu.layers import backward, deltas_of, multiply
 from fastmlp.devices.cpu.layout import Layout, exchange, pointers
 from fastmlp.devices.cpu.optimizer import PENALISED, Step, update, update_loop
-from fastmlp.devices.cpu.panels import panel_of, panel_width
 from fastmlp.devices.cpu.sources import FEATURES, Sources, gather
 from fastmlp.devices.cpu.team import alone
 from fastmlp.devices.cpu.vectors import VECTORS, lanes
@@ -122,24 +121,12 @@ def _forward(layers, memory, sources, rows, times):
 
 
 @called
-def _write_slopes(A, D):
-    """relu'(A) where the deltas will be, as the forward pass leaves it."""
-    full = panel_width(A.data)
-    for j in range(0, D.columns, full):
-        a, d = panel_of(A, j).start, panel_of(D, j).start
-        for i in range(D.rows * full):
-            D.data[d + i] = 1 if A.data[a + i] > 0 else 0
-
-
-@called
 def _delta(layers, memory, rows, times):
-    buffers = pointers(memory)
+    buffers, nothing = pointers(memory), Dropping(0, 0, 0, 0)
     for _ in range(times):
         for first in range(0, rows, CHUNK):
             count = min(CHUNK, rows - first)
-            A = values_of(layers[1], buffers, first, count)
-            _write_slopes(A, deltas_of(layers[0], buffers, first, count))
-            backward(layers[1], layers[0], buffers, first, count)
+            backward(layers[1], layers[0], buffers, first, count, nothing)
 
 
 @called

@@ -15,7 +15,7 @@ from fastmlp.devices.cpu.calls import Loop
 from fastmlp.devices.cpu.microkernel import ROWS, STORE, UNROLL
 from fastmlp.devices.cpu.optimizer import Update, updating
 from fastmlp.devices.cpu.panels import Panels, panel_width, transposed
-from fastmlp.devices.cpu.products import product
+from fastmlp.devices.cpu.products import exact_product, panel_product
 from fastmlp.devices.cpu.vectors import VECTOR_BYTES, VECTORS, lanes, pointer
 from fastmlp.formulas.activations import PAIRS
 
@@ -185,9 +185,9 @@ def multiply(C, X, Y, flip):
     C, X = Panels(pointer(C), 0, rows, full, full, 0), Panels(pointer(X), 0, rows, full, full, 0)
     Y = Panels(pointer(Y), 0, rows, full, full, 0)
     if flip:
-        product(C, transposed(X), Y, STORE)
+        exact_product(C, transposed(X), Y, 0, STORE)
     else:
-        product(C, X, Y, STORE)
+        panel_product(C, X, Y, STORE, C)
 
 
 def tiles(dtype):

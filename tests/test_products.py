@@ -7,17 +7,20 @@ from hypothesis import strategies as st
 
 from fastmlp._jit import JIT_DISABLED, called
 from fastmlp.devices.cpu.block_sizes import DEPTH
-from fastmlp.devices.cpu.microkernel import ADD, FEW_ROWS, MULTIPLY, ROWS, STORE, dot
+from fastmlp.devices.cpu.microkernel import ADD, GATE, MULTIPLY, RECTIFY, ROWS, STORE, dot
 from fastmlp.devices.cpu.panels import Panels, padded, panel_width, transposed
-from fastmlp.devices.cpu.products import few_rows_product, panel_product, product
+from fastmlp.devices.cpu.products import exact_product, product
 from fastmlp.devices.cpu.vectors import VECTORS, lanes, pointer
 
 DTYPES = [np.float32, np.float64]
-#: What a product P makes of what was there, by `how`.
+#: What becomes of a product P, by `how`: of what was there, C, and of the gate G.
 COMBINED = {
-    STORE: lambda P, C: P,
-    ADD: lambda P, C: P + C,
-    MULTIPLY: lambda P, C: P * C,
+    STORE: lambda P, C, G: P,
+    ADD: lambda P, C, G: P + C,
+    MULTIPLY: lambda P, C, G: P * C,
+    RECTIFY: lambda P, C, G: np.maximum(P, 0),
+    GATE: lambda P, C, G: np.where(G > 0, P, 0),
+    ADD | GATE: lambda P, C, G: np.where(G > 0, P + C, 0),
 }
 QUICK = settings(
     deadline=None,
@@ -27,35 +30,22 @@ QUICK = settings(
 
 
 @called
-def on_panels(C, X, Y, shape, distance, flip, how):
-    """C and X Y, or Xᵀ Y, on flat arrays of panels; shape is (M, K, N), Y's are compact."""
+def on_panels(C, X, Y, G, shape, distance, how):
+    """C and X Y on flat arrays of panels; shape is (M, K, N), Y's are compact."""
     m, k, n = shape
     full = panel_width(C)
-    C = Panels(pointer(C), 0, m, n, full, distance)
+    C, G = Panels(pointer(C), 0, m, n, full, distance), Panels(pointer(G), 0, m, n, full, distance)
     Y = Panels(pointer(Y), 0, k, n, 0, k * full)
-    if flip:
-        product(C, transposed(Panels(pointer(X), 0, k, m, full, distance)), Y, how)
-    else:
-        product(C, Panels(pointer(X), 0, m, k, full, distance), Y, how)
+    product(C, Panels(pointer(X), 0, m, k, full, distance), Y, how, G)
 
 
 @called
-def of_few_rows(C, X, Y, shape, distance, how):
-    """C = Xᵀ Y for a C of a few plain rows."""
+def on_one_panel(C, X, Y, shape, first, distance, how):
+    """Rows from `first` on of C and Xᵀ Y, for one panel Y; C and Y are compact."""
     m, k, n = shape
-    full = panel_width(C)
-    C = Panels(pointer(C), 0, m, n, n, full)
-    X = transposed(Panels(pointer(X), 0, k, m, full, distance))
-    few_rows_product(C, X, Panels(pointer(Y), 0, k, n, full, distance), how)
-
-
-@called
-def on_one_panel(C, X, Y, shape, first, how):
-    """Rows from `first` on of C = X Y, for one panel Y."""
-    m, k, n = shape
-    full = panel_width(C)
-    X, Y = Panels(pointer(X), 0, m, k, full, m * full), Panels(pointer(Y), 0, k, n, n, 0)
-    panel_product(Panels(pointer(C), 0, m, n, n, 0), X, Y, first, how)
+    X = transposed(Panels(pointer(X), 0, k, m, panel_width(X), distance))
+    C, Y = Panels(pointer(C), 0, m, n, n, 0), Panels(pointer(Y), 0, k, n, n, 0)
+    exact_product(C, X, Y, first, how)
 
 
 @called
@@ -95,73 +85,83 @@ def close(dtype, depth):
     return {"rtol": 0, "atol": 8 * np.finfo(dtype).eps * max(depth, 1)}
 
 
+def random(rng, dtype, *shape):
+    return rng.uniform(-1, 1, shape).astype(dtype)
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @given(
     m=st.integers(1, 3 * ROWS + 1),
     k=st.integers(1, 4 * ROWS + 3),
     n=st.integers(1, 5 * lanes(np.float32)),
-    flip=st.booleans(),
     how=st.sampled_from(list(COMBINED)),
     seed=st.integers(0, 99),
 )
 @QUICK
-def test_product_on_panels(dtype, m, k, n, flip, how, seed):
+def test_product_on_panels(dtype, m, k, n, how, seed):
     rng = np.random.default_rng(seed)
-    X = rng.uniform(-1, 1, (k, m) if flip else (m, k)).astype(dtype)
-    Y = rng.uniform(-1, 1, (k, n)).astype(dtype)
-    width, rows = padded(n, dtype), -(-max(m, k) // ROWS) * ROWS
-    old = dtype(np.nan if how == STORE else 3)
-    C = spaced(np.full((m, width), old, dtype), rows)
-    distance = rows * C.shape[2]
-    on_panels(C.ravel(), spaced(X, rows).ravel(), compact(Y), (m, k, width), distance, flip, how)
-    expected = COMBINED[how]((X.T if flip else X).astype(np.float64) @ Y.astype(np.float64), old)
+    X, Y = random(rng, dtype, m, k), random(rng, dtype, k, n)
+    width, rows = padded(n, dtype), -(-m // ROWS) * ROWS
+    old = dtype(3 if how & ADD or how == MULTIPLY else np.nan)
+    gate = random(rng, dtype, m, width)
+    C, G = spaced(np.full((m, width), old, dtype), rows), spaced(gate, rows)
+    X64, distance = X.astype(np.float64), C[0].size
+    on_panels(
+        C.ravel(), spaced(X, rows).ravel(), compact(Y), G.ravel(), (m, k, width), distance, how
+    )
     C = joined(C)
-    np.testing.assert_allclose(C[:m, :n], expected, **close(dtype, 3 * k))
-    assert (C[:m, n:width] == COMBINED[how](0, old)).all()
-    assert np.isnan(C[m:]).all()
+    np.testing.assert_allclose(
+        C[:m, :n], COMBINED[how](X64 @ Y, old, gate[:, :n]), **close(dtype, 3 * k)
+    )
+    assert (C[:m, n:width] == COMBINED[how](0, old, gate[:, n:])).all()
     assert np.isnan(C[:, width:]).all()
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("flip", [False, True])
-@pytest.mark.parametrize("k", [DEPTH - 1, DEPTH, DEPTH + 1, 2 * DEPTH + 3])
-def test_deep_products_are_cut_into_blocks(k, flip, dtype):
-    rng = np.random.default_rng(0)
-    m, n, rows = ROWS + 1, VECTORS * lanes(dtype) + 1, -(-k // ROWS) * ROWS
-    X, Y = rng.uniform(-1, 1, (m, k)).astype(dtype), rng.uniform(-1, 1, (k, n)).astype(dtype)
-    width = padded(n, dtype)
-    C = spaced(np.full((1, width), np.nan, dtype), rows)
-    factor = spaced(X.T if flip else X, rows)
-    on_panels(C.ravel(), factor.ravel(), compact(Y), (m, k, width), C[0].size, flip, STORE)
-    np.testing.assert_allclose(joined(C)[:m, :n], X.astype(np.float64) @ Y, **close(dtype, k))
-
-
-@pytest.mark.parametrize("how", COMBINED)
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("m", [1, FEW_ROWS, FEW_ROWS + 1, ROWS + 1])
-def test_product_of_few_rows(m, dtype, how):
-    rng = np.random.default_rng(0)
-    n = 3 * lanes(dtype)
-    X, Y = rng.uniform(-1, 1, (7, m)).astype(dtype), rng.uniform(-1, 1, (7, n)).astype(dtype)
-    C = rng.uniform(-1, 1, (m, n)).astype(dtype)
-    expected = COMBINED[how](X.T.astype(np.float64) @ Y, C)
-    X, Y = spaced(X, 7), spaced(Y, 7)
-    of_few_rows(C.ravel(), X.ravel(), Y.ravel(), (m, 7, n), Y[0].size, how)
-    np.testing.assert_allclose(C, expected, **close(dtype, 7))
-
-
-@pytest.mark.parametrize("how", COMBINED)
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("vectors", [1, VECTORS])
-def test_rows_of_one_panel(vectors, dtype, how):
-    rng = np.random.default_rng(0)
-    m, n = 2 * ROWS + 3, vectors * lanes(dtype)
-    X, Y = rng.uniform(-1, 1, (m, 3)).astype(dtype), rng.uniform(-1, 1, (3, n)).astype(dtype)
-    C = rng.uniform(-1, 1, (m, n)).astype(dtype)
+@given(
+    m=st.integers(ROWS + 1, 3 * ROWS),
+    k=st.integers(1, 4 * ROWS + 3),
+    vectors=st.integers(1, VECTORS),
+    first=st.sampled_from([0, ROWS]),
+    how=st.sampled_from([STORE, ADD, MULTIPLY]),
+    seed=st.integers(0, 99),
+)
+@QUICK
+def test_exact_rows_of_one_panel(dtype, m, k, vectors, first, how, seed):
+    rng, n = np.random.default_rng(seed), vectors * lanes(dtype)
+    X, Y = random(rng, dtype, k, m), random(rng, dtype, k, n)
+    C = random(rng, dtype, m + ROWS, n)
     expected = C.astype(np.float64)
-    expected[ROWS:] = COMBINED[how](X[ROWS:].astype(np.float64) @ Y, C[ROWS:])
-    on_one_panel(C.ravel(), spaced(X, 3 * ROWS).ravel(), Y.ravel(), (m, 3, n), ROWS, how)
-    np.testing.assert_allclose(C, expected, **close(dtype, 3))
+    change = X.T[first:].astype(np.float64) @ Y
+    expected[first:m] = COMBINED[how](change, C[first:m], None)
+    panels = spaced(X, k)
+    on_one_panel(C.ravel(), panels.ravel(), Y.ravel(), (m, k, n), first, panels[0].size, how)
+    np.testing.assert_allclose(C, expected, **close(dtype, k))
+
+
+@pytest.mark.parametrize("how", [STORE, ADD, RECTIFY, GATE])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("k", [DEPTH - 1, DEPTH, DEPTH + 1, 2 * DEPTH + 3])
+def test_deep_products_are_cut_into_blocks(k, dtype, how):
+    rng = np.random.default_rng(0)
+    m, n = ROWS, VECTORS * lanes(dtype) + 1
+    X, Y, width = random(rng, dtype, m, k), random(rng, dtype, k, n), padded(n, dtype)
+    old, gate = random(rng, dtype, m, width), random(rng, dtype, m, width)
+    C, shape = spaced(old, m), (m, k, width)
+    on_panels(
+        C.ravel(), spaced(X, m).ravel(), compact(Y), spaced(gate, m).ravel(), shape, C[0].size, how
+    )
+    expected = COMBINED[how](X.astype(np.float64) @ Y, old[:, :n], gate[:, :n])
+    np.testing.assert_allclose(joined(C)[:, :n], expected, **close(dtype, k))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_deep_exact_products_are_cut_into_blocks(dtype):
+    rng, m, k, n = np.random.default_rng(0), ROWS + 1, 2 * DEPTH + 3, lanes(dtype)
+    X, Y, C = random(rng, dtype, k, m), random(rng, dtype, k, n), random(rng, dtype, m, n)
+    panels, expected = spaced(X, k), C + X.T.astype(np.float64) @ Y
+    on_one_panel(C.ravel(), panels.ravel(), Y.ravel(), (m, k, n), 0, panels[0].size, ADD)
+    np.testing.assert_allclose(C, expected, **close(dtype, k))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

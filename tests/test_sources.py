@@ -9,8 +9,9 @@ from laws import CLOSE, DTYPES, EVERY_WAY_IN, FAST, WAYS_IN, make_data, run_epoc
 from scipy import sparse
 
 from fastmlp import devices
+from fastmlp.devices.cpu.block_sizes import CHUNK
 from fastmlp.devices.cpu.microkernel import ROWS
-from fastmlp.devices.cpu.sources import Sources
+from fastmlp.devices.cpu.sources import SMALL, Sources
 from fastmlp.network import Network
 
 COLUMNS = 5
@@ -55,6 +56,13 @@ def test_rows_in_any_order(device, way):
     for order in ([2, 0, 2, 1], [len(X) - 1] * (ROWS + 1), []):
         order = np.array(order, np.int64)
         np.testing.assert_array_equal(read(device, form, np.float64, order), X[order])
+
+
+@pytest.mark.parametrize("memory_order", "CF")
+def test_rows_of_a_large_array_in_any_order(memory_order):
+    X = np.asarray(numbers(SMALL // (8 * COLUMNS) + 1).astype(np.float64), order=memory_order)
+    order = np.random.default_rng(0).permutation(len(X))[: 2 * CHUNK + 1]
+    np.testing.assert_array_equal(read("cpu", X, np.float64, order), X[order])
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

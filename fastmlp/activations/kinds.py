@@ -35,6 +35,8 @@ class Activation:
         Whether an output value depends on all z of the row, not only on its own.
     custom : bool
         Whether it consists of user-defined functions.
+    rectifies : bool
+        Whether it is max(0, z), which a product can do, and whose slope its value tells.
     least, most : float
         Bounds of the values of f.
     kinks : tuple of float
@@ -54,7 +56,7 @@ class Activation:
     name = ""
     learnable = False
     pieces = 1
-    whole_row = custom = False
+    whole_row = custom = rectifies = False
     least, most = -math.inf, math.inf
     kinks: ClassVar[tuple[float, ...]] = ()
     straight_through = False
@@ -127,6 +129,7 @@ class ReLU(Activation):
     """
 
     name = "relu"
+    rectifies = True
     kinks = (0.0,)
     best_init = "he_normal"
     least = 0.0

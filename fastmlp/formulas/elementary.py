@@ -196,15 +196,30 @@ def exp_below_zero(x):
     return fma(q, scale, scale), fma(q, scale, scale - type(x)(1))
 
 
+# ln 2^-126 and ln 2^-1022: below these, e^x is a denormal.
+EXP_NORMAL = (-126 * math.log(2), -1022 * math.log(2))
+
+
+@formula
+def exp_or_zero(x):
+    """e^x = 2^n (1 + q) for x ≤ 0; within 1.1 ulp, but 0 where e^x would be a denormal.
+
+    It takes three quarters of the time of `exp`, as one factor holds the exponent.
+    """
+    n, q = _reduced(x)
+    scale = _power_of_two(n)
+    return type(x)(0) if x < typed(EXP_NORMAL, x) else fma(q, scale, scale)
+
+
 @formula
 def logistic(x):
-    """1 / (1 + e^-x); within 2.5 ulp.
+    """1 / (1 + e^-x); within 2.5 ulp, but 0 where it would be a denormal.
 
     It uses whichever of e^x and e^-x is below 1, which cannot overflow. Where x is very negative,
     e^x / (1 + e^x) is a small number with full relative precision.
     """
     one = type(x)(1)
-    decayed = exp(-abs(x))
+    decayed = exp_or_zero(-abs(x))
     return (decayed if x < 0 else one) / (one + decayed)
 
 

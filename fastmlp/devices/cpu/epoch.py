@@ -32,6 +32,7 @@ from .sources import (
     WEIGHTS,
     check_order,
     gather,
+    prefetch_rows,
     row_number,
     value,
 )
@@ -96,6 +97,7 @@ def forward(layers, buffers, sources, position, dropping, first, rows):
     if not layers[0]["sparse"]:
         A = values_of(layers[0], buffers, first, rows)
         gather_features(X, order, position, A)
+        prefetch_rows(X, order, position + rows, CHUNK)
         if dropping.loop and buffers.dropout[0] > 0:
             drop_inputs(layers[0], buffers.dropout[0], dropping, A)
     last = layers.size - 1
@@ -157,7 +159,7 @@ def rows_phase(layers, buffers, sources, settings, position, rows, member):
         D = deltas_of(last, buffers, first, count)
         buffers.partial[sums + 2 * chunk] = output_backward(last, settings, D, buffers, first, clip)
         for index in range(layers.size - 1 if settings["backward"] else 0, 0, -1):
-            backward(layers[index], layers[index - 1], buffers, first, count)
+            backward(layers[index], layers[index - 1], buffers, first, count, dropping)
         weight = 0.0
         for r in range(first, first + count):
             weight += np.float64(buffers.row_weights[r])

@@ -13,7 +13,7 @@ from .microkernel import ADD, STORE
 from .narrow import apply_narrow, narrow_gradient, narrow_start
 from .optimizer import FREE, PENALISED, squared_slopes, update
 from .panels import Panels, panel_count, panel_of, panel_width, transposed
-from .products import panel_product
+from .products import exact_product
 from .sources import FEATURES, ORDER, row_number, stored, stored_column, stored_value
 from .vectors import ZERO
 
@@ -29,7 +29,7 @@ def panel_gradient(layer, buffers, column, rows, start, first, stop, how):
     D = Panels(D.data, D.start, rows, width, D.row_stride, ZERO)
     AT = transposed(inputs_of(layer, buffers, ZERO, rows))
     G = Panels(buffers.gradient, start - first * width, stop, width, width, ZERO)
-    panel_product(G, AT, D, first, how)
+    exact_product(G, AT, D, first, how)
 
 
 @kernel

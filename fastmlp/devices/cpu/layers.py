@@ -10,7 +10,7 @@ from .calls import call_loop
 from .dropout import kept
 from .layout import UPSTREAM_ROWS
 from .loops import Units
-from .microkernel import MULTIPLY, STORE
+from .microkernel import GATE, MULTIPLY, RECTIFY, STORE
 from .narrow import multiply_narrow, narrow_start, rows_of
 from .panels import Panels, panel_count, panel_of, panel_width
 from .products import panel_product, product
@@ -125,7 +125,7 @@ def multiply(layer, buffers, sources, position, dropping, first, Z, A, activates
     """Compute Z = [A', 1] [W; b] from the inputs A'; if `activates`, A = f(Z) and Z = f'(Z).
 
     A panel's f directly follows its product, while the panel is in L1, unless f also needs other
-    panels.
+    panels. ReLU is part of the product, and Z then stays as it is: see `backward`.
     """
     full, count = panel_width(A.data), layer["outputs"]
     fused = activates and layer["pieces"] == 1
@@ -137,9 +137,12 @@ def multiply(layer, buffers, sources, position, dropping, first, Z, A, activates
         fused = False
     else:
         X, W = inputs_of(layer, buffers, first, Z.rows), weights_of(layer, buffers)
+        rectifies = activates and layer["rectifies"] and not dropping.loop
+        C, how = (A, RECTIFY) if rectifies else (Z, STORE)
         for column in range(0, W.columns, full):
-            panel_product(panel_of(Z, column), X, panel_of(W, column), ZERO, STORE)
-            if fused:
+            place = panel_of(C, column)
+            panel_product(place, X, panel_of(W, column), how, place)
+            if fused and not rectifies:
                 activate_panel(layer, buffers, Z, A, column // full)
     if activates and not fused:
         for panel in range(panel_count(count, A.data)):
@@ -151,16 +154,21 @@ def multiply(layer, buffers, sources, position, dropping, first, Z, A, activates
 
 
 @kernel
-def backward(layer, before, buffers, first, rows):
-    """Compute the previous layer's deltas from this layer's: δ' = δ Wᵀ ⊙ f'(z)."""
+def backward(layer, before, buffers, first, rows, dropping):
+    """Compute the previous layer's deltas from this layer's: δ' = δ Wᵀ ⊙ f'(z).
+
+    ReLU's f'(z) is seen from f(z), the inputs of this layer, unless dropout has changed both.
+    """
     D = deltas_of(layer, buffers, first, rows)
     D_before = deltas_of(before, buffers, first, rows)
     WT = transposed_weights_of(layer, buffers)
-    if layer["fan_out"] <= DEPTH and before["pieces"] == 1 and not before["learns"]:
-        product(D_before, D, WT, MULTIPLY)  # D_before holds f'(z)
+    if before["rectifies"] and not dropping.loop:
+        product(D_before, D, WT, GATE, values_of(layer, buffers, first, rows))
+    elif layer["fan_out"] <= DEPTH and before["pieces"] == 1 and not before["learns"]:
+        product(D_before, D, WT, MULTIPLY, D_before)  # D_before holds f'(z)
     else:
         U = upstream_of(before, buffers, rows)
-        product(U, D, WT, STORE)
+        product(U, D, WT, STORE, U)
         spread(before, buffers, U, D_before)
 
 

@@ -15,9 +15,9 @@ All are stored in panels, see `panels`. A *narrow* layer, one with few units, wo
 of its panels empty. Its weights are stored transposed, in vectors along fan_in: the biases in one
 vector, then plain rows (fan_out, fan_in). It needs no transposed copy.
 
-In the place of the deltas, the forward pass first stores z, then f'(z). The parameters that an
-activation learns follow its layer's weights, one number for each unit. A maxout layer has its
-pieces one after the other, each in whole panels.
+In the place of the deltas, the forward pass first stores z, then f'(z), except where ReLU is part
+of the product. The parameters that an activation learns follow its layer's weights, one number for
+each unit. A maxout layer has its pieces one after the other, each in whole panels.
 
 Padding columns of weights and deltas are 0 and stay 0. Those of inputs may hold any numbers.
 """
@@ -32,12 +32,14 @@ import numpy as np
 from ..._jit import JIT_DISABLED, entry, formula, kernel
 from .block_sizes import CHUNK, GROUP
 from .loops import layer_loops, loss_loop
-from .microkernel import FEW_ROWS, ROWS
+from .microkernel import ROWS
 from .panels import padded, panel_count, panel_width
 from .vectors import VECTORS, lanes, placed, placed_doubles, pointer
 
 # Rows of a panel of the upstream buffer: those of a chunk, and a few to avoid a power of two.
 UPSTREAM_ROWS = CHUNK + 4
+#: A narrow layer has at most so many units, or half a vector.
+NARROW = 4
 ONE = np.int64(1)  # not a literal: kernels would be compiled again for it
 
 LAYER = np.dtype(
@@ -50,6 +52,7 @@ LAYER = np.dtype(
             "pieces",
             "loop",  # address of the activation's loop, or 0 for softmax
             "learns",
+            "rectifies",  # 1 for ReLU
             "width",  # fan_out padded to whole vectors
             "back_width",  # fan_in padded likewise
             "narrow",  # 1 if the weights are stored transposed
@@ -209,7 +212,8 @@ class Layout:
         if index and network.activation[index - 1].pieces > 1:  # maxout has whole panels of deltas
             back_width = -(-fan_in // full) * full
         sparse = self.sparse and index == 0
-        narrow = fan_out <= min(FEW_ROWS, one_vector) and not sparse  # its biases fit in one vector
+        few = min(max(NARROW, one_vector // 2), one_vector)  # their biases fit in one vector
+        narrow = fan_out <= few and not sparse
         panel = _panel_distance(self.batch_rows, full, self.dtype)
         panels = -(-width // full)
         own = one_vector + fan_out * back_width if narrow else (fan_in + 1) * width
@@ -228,6 +232,7 @@ class Layout:
             "pieces": pieces,
             "loop": 0 if self._loops[index] is None else self._loops[index].address,
             "learns": activation.learnable,
+            "rectifies": activation.rectifies,
             "width": width,
             "back_width": back_width,
             "narrow": narrow,

@@ -3,7 +3,10 @@
 A tile of the product C = X Y is a few rows by a few vectors of accumulators that stay in
 registers during the loop over the shared dimension::
 
-    C[i, :width] (+)= sum over k of X[i, k] * Y[k, :width]
+    C[i, :width] = sum over k of X[i, k] * Y[k, :width]
+
+The sums may be combined with other numbers before they are stored, which saves further passes over
+them: with the old ones, or with the slopes of an activation.
 
 X is read one number at a time, in panels along both of its dimensions, so that it may be the
 transpose of a matrix; Y and C are read and written in whole vectors along their rows. Numba's loops
@@ -27,27 +30,35 @@ from .vectors import REGISTERS, VECTOR_BYTES, VECTORS, lanes
 # together with the factors. A panel, also of float64, is a whole number of tiles wide, so that a
 # tile's rows of a transposed matrix lie in one panel.
 ROWS = min(8 if REGISTERS == 32 else 4, VECTORS * VECTOR_BYTES // 8)
-#: Rows of the tile for products with few rows.
-FEW_ROWS = 4
 UNROLL = 4
-#: How a product is combined with the old values; not literals: kernels would be compiled for each.
-STORE, ADD, MULTIPLY = np.arange(3, dtype=np.int64)
+#: Additions that must be on their way to keep two units busy, of a latency of 4 cycles.
+LATENCY = 8
+#: What is done with a product, in this order; sums of these do several things. Not literals:
+#: kernels would be compiled for each.
+STORE, ADD, MULTIPLY, RECTIFY, GATE = np.array([0, 1, 2, 4, 8])
 
 
-def _tile_python(C, X, Y, i, k, rows, vectors, how):
+def _tile_python(C, X, Y, i, k, rows, how, G):
     """Compute the same as `tile`, in NumPy."""
-    one_vector = lanes(C.data.dtype)
-    panel, width = VECTORS * one_vector, vectors * one_vector
+    panel, width = VECTORS * lanes(C.data.dtype), Y.columns
     is_transposed = isinstance(X, Transposed)
-    height, depth = np.arange(i, min(i + rows, C.rows)), np.arange(k, k + Y.rows)
+    height, depth = np.arange(i, i + rows), np.arange(k, k + Y.rows)
     across, along = (height, depth) if is_transposed else (depth, height)
     places = np.add.outer(along * panel, across // panel * X.panel_stride + across % panel)
     x = X.data[X.start + places]
     y = Y.data[Y.start + np.add.outer((depth - k) * Y.row_stride, np.arange(width))]
     target = C.start + np.add.outer(height * C.row_stride, np.arange(width))
+    gate = G.start + np.add.outer(height * G.row_stride, np.arange(width))
     product = (x.T if is_transposed else x) @ y
-    old = C.data[target]
-    C.data[target] = (product, product + old, product * old)[how]
+    if how & ADD:
+        product += C.data[target]
+    if how & MULTIPLY:
+        product *= C.data[target]
+    if how & RECTIFY:
+        product[product < 0] = 0
+    if how & GATE:
+        product[~(G.data[gate] > 0)] = 0
+    C.data[target] = product
 
 
 class _Emitter:
@@ -134,16 +145,23 @@ class _Emitter:
             phi.add_incoming(value, end)
         return joined
 
-    def depth(self, X, Y, i, first, sums):
-        """Sum the outer products of X, rows from i and columns from `first` on, with Y's rows."""
+    def depth(self, X, Y, i, first, height):
+        """Sum the outer products of X, rows from i and columns from `first` on, with Y's rows.
+
+        A tile of few sums has several sets of them, to hide an addition's latency.
+        """
         b = self.builder
         x, row, step, jump = X.walk(self, i, first)
-        offsets = [self.integer(r * row) for r in range(len(sums) // self.vectors)]
+        offsets = [self.integer(r * row) for r in range(height)]
+        size = height * self.vectors
+        sets = max(1, min(UNROLL, LATENCY // size))
 
         def steps(count):
             def body(k, x, y, *sums):
-                for _ in range(count):
-                    sums = self.outer_product(sums, x, y, offsets)
+                sums = list(sums)
+                for n in range(count):
+                    own = slice(n % sets * size, (n % sets + 1) * size)
+                    sums[own] = self.outer_product(sums[own], x, y, offsets)
                     x, y = b.gep(x, [self.integer(step)]), b.gep(y, [Y.row_stride])
                 inside = b.and_(b.add(k, self.integer(count)), self.integer(self.panel - 1))
                 ended = b.icmp_signed("==", inside, self.integer(0))
@@ -152,9 +170,57 @@ class _Emitter:
             return body
 
         whole = b.and_(Y.rows, self.integer(-UNROLL))
-        carried = [x, Y.address(self), *sums]
+        carried = [x, Y.address(self), *[self.zero] * (sets * size)]
         carried = self.loop(self.integer(0), whole, UNROLL, carried, steps(UNROLL))
-        return self.loop(whole, Y.rows, 1, carried, steps(1))[2:]
+        sums = self.loop(whole, Y.rows, 1, carried, steps(1))[2:]
+        while len(sums) > size:
+            half = len(sums) // 2
+            sums = [b.fadd(*pair) for pair in zip(sums[:half], sums[half:], strict=True)]
+        return sums
+
+    def places(self, M, i, height):
+        """Return the addresses of the vectors of rows i, ..., i + height - 1 of one panel."""
+        b = self.builder
+        rows = [b.mul(M.row_stride, b.add(i, self.integer(r))) for r in range(height)]
+        vectors = [self.integer(v * self.lanes) for v in range(self.vectors)]
+        return [M.address(self, b.add(row, vector)) for row in rows for vector in vectors]
+
+    def changed(self, wanted, change, values, *others):
+        """Return ``change(value, other)`` of all values, if `wanted` at run time, else the values.
+
+        The others are read from memory only if wanted.
+        """
+        b, before = self.builder, self.builder.block
+        with b.if_then(wanted):
+            pairs = zip(values, *([self.load(place) for place in o] for o in others), strict=True)
+            new = [change(*pair) for pair in pairs]
+            inside = b.block
+        joined = [b.phi(self.vector) for _ in values]
+        for phi, *pair in zip(joined, values, new, strict=True):
+            for value, block in zip(pair, (before, inside), strict=True):
+                phi.add_incoming(value, block)
+        return joined
+
+    def tile(self, C, X, Y, i, k, height, how, G):
+        """Compute rows [i, i + height) of C = X Y; see `tile`."""
+        b = self.builder
+
+        def wanted(what):
+            return b.icmp_signed("!=", b.and_(how, self.integer(what)), self.integer(0))
+
+        def rectified(z):
+            return b.select(b.fcmp_ordered("<", z, self.zero), self.zero, z)
+
+        def gated(x, gate):
+            return b.select(b.fcmp_ordered(">", gate, self.zero), x, self.zero)
+
+        sums, target = self.depth(X, Y, i, k, height), self.places(C, i, height)
+        sums = self.changed(wanted(ADD), b.fadd, sums, target)
+        sums = self.changed(wanted(MULTIPLY), b.fmul, sums, target)
+        sums = self.changed(wanted(RECTIFY), rectified, sums)
+        sums = self.changed(wanted(GATE), gated, sums, self.places(G, i, height))
+        for value, place in zip(sums, target, strict=True):
+            self.store(value, place)
 
 
 class _Panels(NamedTuple):
@@ -189,48 +255,39 @@ class _Transposed(_Panels):
 
 
 @intrinsic(_tile_python)
-def tile(typingctx, C, X, Y, i, k, rows, vectors, how):
-    """Compute rows [i, i + rows) of C = X Y, in the first `vectors` vectors of columns.
+def tile(typingctx, C, X, Y, i, k, rows, how, G):
+    """Compute rows [i, i + rows) of C = X Y.
 
-    `how` says what happens to C: the product replaces it (`STORE`), is added to it (`ADD`), or is
-    multiplied with it element by element (`MULTIPLY`).
+    `how` says what happens to the product, in this order: C is added to it (`ADD`); it is
+    multiplied with C element by element (`MULTIPLY`); it becomes 0 if negative (`RECTIFY`), or
+    unless the element of G is positive (`GATE`). Then it is stored. G is read only if it is needed.
 
-    The columns of X from k on, where a panel begins, are multiplied with the rows of Y. `rows` and
-    `vectors` are literals. X is `Panels` or `Transposed`, with a row stride of one panel width.
-    Rows past the end of C are read from X, whose buffer has room for them, but not stored: one tile
-    serves every number of rows. Columns are not checked: Y and C are one panel each, padded to
-    whole vectors.
+    The columns of X from k on, where a panel begins, are multiplied with the rows of Y. `rows` is a
+    literal. X is `Panels` or `Transposed`, with a row stride of one panel width. Nothing is
+    checked: C and X must have room for all rows, and Y, C and G are one panel each, of one or
+    `VECTORS` vectors.
     """
-    if not (isinstance(rows, types.IntegerLiteral) and isinstance(vectors, types.IntegerLiteral)):
-        raise RequireLiteralValue("the tile's shape must be literal")
-    height = rows.literal_value
-    signature = types.void(C, X, Y, types.intp, types.intp, rows, vectors, types.intp)
+    if not isinstance(rows, types.IntegerLiteral):
+        raise RequireLiteralValue("the tile's height must be literal")
+    signature = types.void(C, X, Y, types.intp, types.intp, rows, types.intp, G)
 
     def codegen(context, builder, signature, args):
         b = builder
-        emit = _Emitter(b, signature.args[0].types[0].dtype, vectors.literal_value)
-        C, X, Y = (cgutils.unpack_tuple(b, args[position]) for position in range(3))
+        dtype = signature.args[0].types[0].dtype
+        C, X, Y, G = (cgutils.unpack_tuple(b, args[position]) for position in (0, 1, 2, 7))
         transposed = signature.args[1].instance_class is Transposed
-        C, X, Y = _Panels(*C), (_Transposed if transposed else _Panels)(*X), _Panels(*Y)
-        i, k, how = args[3], args[4], args[7]
-
-        sums = emit.depth(X, Y, i, k, [emit.zero] * (height * emit.vectors))
-
-        one = ir.Constant(emit.vector, [1.0] * emit.lanes)
-        adds = b.icmp_signed("==", how, emit.integer(ADD))
-        multiplies = b.icmp_signed("==", how, emit.integer(MULTIPLY))
-        c, present = C.address(emit, b.mul(i, C.row_stride)), b.sub(C.rows, i)
-        for r in range(height):
-            with b.if_then(b.icmp_signed("<", emit.integer(r), present)):
-                for v in range(emit.vectors):
-                    row = b.mul(C.row_stride, emit.integer(r))
-                    offset = b.add(row, emit.integer(v * emit.lanes))
-                    target = b.gep(c, [offset])
-                    old = emit.load(target)
-                    factor = b.select(multiplies, old, one)
-                    term = b.select(adds, old, emit.zero)
-                    total = b.call(emit.fma, [sums[r * emit.vectors + v], factor, term])
-                    emit.store(total, target)
+        C, X, Y, G = (
+            _Panels(*C),
+            (_Transposed if transposed else _Panels)(*X),
+            _Panels(*Y),
+            _Panels(*G),
+        )
+        narrow = b.icmp_signed("==", Y.columns, ir.IntType(64)(lanes(dtype.name)))
+        with b.if_else(narrow) as branches:
+            for branch, vectors in zip(branches, (1, VECTORS), strict=True):
+                with branch:
+                    emit = _Emitter(b, dtype, vectors)
+                    emit.tile(C, X, Y, args[3], args[4], rows.literal_value, args[6], G)
         return context.get_dummy_value()
 
     return signature, codegen

@@ -7,9 +7,9 @@ panels, both would leave most lanes empty.
 from ..._jit import glue, kernel
 from .microkernel import ADD, dot
 from .optimizer import FREE, PENALISED, update
-from .panels import Panels, panel_width, transposed
-from .products import few_rows_product
-from .vectors import VECTOR_BYTES, itemsize
+from .panels import Panels, panel_of, panel_width, transposed
+from .products import exact_product
+from .vectors import VECTOR_BYTES, ZERO, itemsize
 
 
 @kernel
@@ -48,7 +48,8 @@ def narrow_gradient(layer, buffers, A, D, start, how):
             total += deltas[D.start + r * D.row_stride + k]
         gradient[start + k] = total + gradient[start + k] if how == ADD else total
     G = rows_of(layer, gradient, start + narrow_start(layer, buffers) - layer["weights"])
-    few_rows_product(G, transposed(D), A, how)
+    for j in range(0, A.columns, panel_width(A.data)):
+        exact_product(panel_of(G, j), transposed(D), panel_of(A, j), ZERO, how)
     for k in range(G.rows):  # no gradient for padding of weights, whatever the padding of inputs is
         for j in range(layer["fan_in"], G.columns):
             gradient[G.start + k * G.row_stride + j] = 0

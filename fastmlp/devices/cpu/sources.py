@@ -6,7 +6,9 @@ and one compiled function reads them all, and converts the values to the device'
 """
 
 import numpy as np
+from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from scipy import sparse
 
 from ..._jit import intrinsic, kernel
@@ -15,6 +17,8 @@ from ..compressed import check_indices
 ABSENT, FLOAT32, FLOAT64, BOOL, INT64 = range(5)
 FEATURES, TARGETS, WEIGHTS, ORDER = range(4)
 
+#: Bytes of a source that stays in the second-level cache; and of a line of any cache.
+SMALL, LINE = 2**20, 64
 #: Column numbers of sparse rows have 32 bits.
 MOST_COLUMNS = 2**31 - 1
 _KINDS = {np.dtype(np.float32): FLOAT32, np.dtype(np.float64): FLOAT64, np.dtype(bool): BOOL}
@@ -166,6 +170,41 @@ def gather(source, row, first, count, out, start):
     else:
         for j in range(count):
             out[start + j] = value(source, row, first + j, like)
+
+
+@intrinsic(lambda address: None)
+def prefetch(typingctx, address):
+    """Load the cache line at an address into the second-level cache, if it can be read."""
+
+    def codegen(context, builder, signature, args):
+        place, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+        load = cgutils.get_or_insert_function(
+            builder.module,
+            ir.FunctionType(ir.VoidType(), [place, number, number, number]),
+            "llvm.prefetch.p0",
+        )
+        read, second_level, data = number(0), number(2), number(1)
+        builder.call(load, [builder.inttoptr(args[0], place), read, second_level, data])
+        return context.get_dummy_value()
+
+    return types.void(types.int64), codegen
+
+
+@kernel
+def prefetch_rows(source, order, position, count):
+    """Prefetch `count` rows of a dense source, from `position` in the order on.
+
+    Without an order, the processor does this by itself. A small source is in the cache anyway, and
+    a row whose numbers are not side by side would be a cache line for each.
+    """
+    step = source["column"]
+    size = source["columns"] * step
+    if order["kind"] == ABSENT or not 0 < step <= 8 or source["rows"] * size < SMALL:
+        return
+    for place in range(position, min(position + count, order["rows"])):
+        address = source["address"] + row_number(order, place) * source["row"]
+        for line in range(address, address + size + LINE - 1, LINE):
+            prefetch(line)
 
 
 @kernel
