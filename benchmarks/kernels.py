@@ -12,11 +12,11 @@ from fastmlp import optimizers
 from fastmlp._jit import called
 from fastmlp.devices.cpu import CpuDevice
 from fastmlp.devices.cpu.block_sizes import CHUNK
-from fastmlp.devices.cpu.dropout import Dropping
+from fastmlp.devices.cpu.buffers import pointers
 from fastmlp.devices.cpu.epoch import add_gradient, transpose
 from fastmlp.devices.cpu.gradients import add_job_gradient
 from fastmlp.devices.cpu.layers import backward, deltas_of, multiply
-from fastmlp.devices.cpu.layout import Layout, exchange, pointers
+from fastmlp.devices.cpu.layout import Layout, exchange
 from fastmlp.devices.cpu.optimizer import PENALISED, Step, update, update_loop
 from fastmlp.devices.cpu.sources import FEATURES, Sources, gather
 from fastmlp.devices.cpu.team import alone
@@ -112,30 +112,30 @@ class Products:
 @called
 def _forward(layers, memory, sources, rows, times):
     buffers = pointers(memory)
-    layer, nothing = layers[1], Dropping(0, 0, 0, 0)
+    layer = layers[1]
     for _ in range(times):
         for first in range(0, rows, CHUNK):
             count = min(CHUNK, rows - first)
             Z = deltas_of(layer, buffers, first, count)
-            multiply(layer, buffers, sources, 0, nothing, first, Z, Z, False)
+            multiply(layer, buffers, sources, 0, None, first, Z, Z, False)
 
 
 @called
 def _delta(layers, memory, rows, times):
-    buffers, nothing = pointers(memory), Dropping(0, 0, 0, 0)
+    buffers = pointers(memory)
     for _ in range(times):
         for first in range(0, rows, CHUNK):
             count = min(CHUNK, rows - first)
-            backward(layers[1], layers[0], buffers, first, count, nothing)
+            backward(layers[1], layers[0], buffers, first, count, None)
 
 
 @called
 def _gradient(layers, memory, sources, rows, times):
     buffers = pointers(memory)
-    layer, nothing = layers[1], Dropping(0, 0, 0, 0)
+    layer = layers[1]
     for _ in range(times):
         for job in range(layer["jobs"]):
-            add_job_gradient(layer, buffers, sources, 0, nothing, rows, job)
+            add_job_gradient(layer, buffers, sources, 0, None, rows, job)
 
 
 def _elementwise(function):
@@ -245,5 +245,5 @@ def _loss_and_gradient(layers, memory, gradient, sources, settings, member, rows
     for _ in range(times):
         gradient[:] = 0
         settings[0]["loss_sum"] = 0
-        add_gradient(layers, memory, sources, settings, member, 0, rows)
+        add_gradient(layers, memory, sources, settings, member, 0, rows, None)
     return settings[0]["loss_sum"]

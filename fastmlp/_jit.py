@@ -3,11 +3,12 @@
 Four decorators mark the kinds of compiled functions:
 
 ``formula``
-    Scalar maths, inlined into every kernel that calls it.
+    Scalar maths, or another short function, inlined into every kernel that calls it.
 ``kernel``
     A loop nest over arrays, called from other compiled code. Python cannot call it.
 ``glue``
-    A sequence of calls to kernels, inlined into its caller.
+    A sequence of calls to kernels, copied into its caller before types are known. It cannot leave
+    code out by the type of an argument, as the other kinds can: ``if dropping is not None``.
 ``entry``
     A kernel that Python calls. Only entries are kept on disk: an entry's machine code holds
     everything it calls.

@@ -54,6 +54,7 @@ DEVICES = [
     "cpu/calls",
     "cpu/loops",
     "cpu/sources",
+    "cpu/buffers",
     "cpu/layout",
     "cpu/optimizer",
     "cpu/narrow",

@@ -371,3 +371,32 @@ def test_every_device_has_the_contracts_verbs(device, verb):
     assert [(p.name, p.default) for p in own.parameters.values()] == [
         (p.name, p.default) for p in said.parameters.values()
     ]
+
+
+@pytest.mark.parametrize(
+    ("units", "activation", "form", "plain"),
+    [
+        ((3, 200, 200, 2), "relu", np.asarray, True),
+        ((3, 20, 200, 2), "tanh", np.asarray, False),  # its slopes are too many to multiply at once
+        ((3, 20, 20, 2), "tanh", np.asarray, True),
+        ((3, 20, 2), activations.Maxout(), np.asarray, False),
+        ((3, 20, 2), activations.Swish(learnable=True), np.asarray, False),
+        ((3, 20, 2), "relu", sparse.csr_array, False),
+    ],
+)
+def test_plain_networks_have_less_to_compile(units, activation, form, plain):
+    """And compute the same as with the code of all networks."""
+    network = Network(units, activation, "squared_error")
+    X, targets, weights = make_data(network, 50, np.float64)
+    X = form(X)
+    device = cpu.CpuDevice(
+        network, make_parameters(network, np.float64), batch_size=50, sparse=sparse.issparse(X)
+    )
+    assert device._general is (None if plain else True)
+    rows, results = Rows(X, targets, weights), []
+    for _ in range(2):
+        sums = device.sums(rows)
+        results.append((sums.loss, sums.gradient))
+        device._general = True
+    np.testing.assert_allclose(results[0][0], results[1][0], rtol=1e-13)
+    np.testing.assert_allclose(results[0][1], results[1][1], rtol=1e-12, atol=1e-14)

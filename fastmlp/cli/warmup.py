@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Iterable
 
 import numpy as np
+from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 
 from .._cache import CACHE
@@ -56,13 +57,15 @@ def compile_for(dtype: str) -> None:
     rows = 4096  # too many to be predicted row by row
     X = np.linspace(-1, 1, 2 * rows, dtype=dtype).reshape(rows, 2)
     y = np.arange(rows) % 2
-    # The walks depend only on the dtype: layers, loops and data are passed as numbers. One walk
-    # trains; two others sum a gradient and apply it, which a bound of its norm requires.
-    for settings in ({}, {"solver": "lbfgs"}, {"clip_norm": 1.0}):
-        network = MLPClassifier((64,), max_iter=1, random_state=0, device="cpu", **settings)
-        fit_or_interrupt(network, X, y)
-    for some in (X, X[:1]):  # the walk for many rows, and that for few
-        network.predict(some)
+    # The walks depend on the dtype, and on whether rows are sparse or a network has what few have:
+    # layers, loops and data are passed as numbers. One walk trains; two others sum a gradient and
+    # apply it, which a bound of its norm requires.
+    for data in (sparse.csr_array(X), X):
+        for settings in ({}, {"solver": "lbfgs"}, {"clip_norm": 1.0}):
+            network = MLPClassifier((64,), max_iter=1, random_state=0, device="cpu", **settings)
+            fit_or_interrupt(network, data, y)
+        for some in (data, data[:1]):  # the walk for many rows, and that for few
+            network.predict(some)
     predictor = network.compiled_predictor()
     predictor(X)
     predictor.gradient(X)

@@ -71,6 +71,7 @@ class CpuDevice(Configured):
         self._layout = make(network, self.dtype, max(rows, CHUNK), self.sparse)
         dropout = self.regularization.dropout
         self._drop = loops.drop_loop(self.dtype) if any(dropout) else None
+        self._general = True if any(dropout) else self._layout.general
         # As checked with its moments; the state's own may be replaced.
         self._rule = None if moments is None else self.optimizer.rule
         places = self._layout.buffers(0 if moments is None else len(moments), dropout)
@@ -207,6 +208,7 @@ class CpuDevice(Configured):
                 member,
                 begin,
                 end,
+                self._general,
             )
 
         return self._team.run(work, members)
@@ -272,7 +274,8 @@ class CpuDevice(Configured):
             if member.rank > 0:  # each member's own, except the weights
                 _kept, memory = self._layout.buffers(moments=0)
                 memory.put(weights=self._buffers.weights)
-            while predict(self._layout.layers, memory, sources.table, out, member, most):
+            general, layers = self._layout.general, self._layout.layers
+            while predict(layers, memory, sources.table, out, member, most, general):
                 pass
 
         threads.run(work, threads.size, meets=False)

@@ -8,15 +8,32 @@ from ...formulas.dropout import kept_scale, threshold
 from .calls import call_loop
 from .loops import Masked
 from .panels import panel_count, panel_width
+from .vectors import ZERO
 
 
 class Dropping(NamedTuple):
-    """The settings that all masks of a chunk share."""
+    """The settings that all masks of a chunk share; None in the code for plain networks."""
 
     loop: int  # address of the loop that applies the masks, or 0 if there are none
     seed: int
     step: int
     row: int  # index of the chunk's first row in the batch
+
+
+@kernel
+def no_dropping(general):
+    """Return settings without masks."""
+    if general is None:
+        return None
+    return Dropping(ZERO, ZERO, ZERO, ZERO)
+
+
+@formula
+def drops(dropping):
+    """Return whether masks are applied."""
+    if dropping is None:
+        return False
+    return dropping.loop != 0
 
 
 @formula

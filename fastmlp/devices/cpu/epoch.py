@@ -4,12 +4,18 @@ A batch takes two phases, whatever the depth. *Rows*: each chunk of the batch's 
 and backward through all layers, and stays in the cache meanwhile. *Weights*: each panel of weights
 gets its gradient over the whole batch and is updated at once; the gradient of a whole layer is
 never stored.
+
+*Plain* networks, nearly all, have their own code without what few need: sparse rows, dropout, what
+activations learn. To compile it would take a sixth of the first fit's time. `general` is None
+there, and so is `dropping`: Numba leaves out what follows ``if dropping is not None``. The code for
+all networks is compiled when the first other one comes; see `Layout.general`.
 """
 
 import numpy as np
 
-from ..._jit import entry, glue, kernel
+from ..._jit import entry, formula, glue, kernel
 from .block_sizes import CHUNK
+from .buffers import pointers
 from .dropout import Dropping, drop_inputs, drop_outputs
 from .gradients import (
     add_job_gradient,
@@ -20,7 +26,6 @@ from .gradients import (
     write_transposed,
 )
 from .layers import backward, deltas_of, multiply, values_of
-from .layout import pointers
 from .optimizer import next_step, with_scale
 from .output_layer import output_backward, output_forward
 from .panels import panel_of, panel_width
@@ -86,7 +91,7 @@ def gather_features(X, order, position, A):
             gather(X, row, j, count, A.data, panel_of(A, j).start + r * A.row_stride)
 
 
-@glue
+@formula
 def forward(layers, buffers, sources, position, dropping, first, rows):
     """Gather `rows` rows from `position` in the order on, and run them through all layers.
 
@@ -98,7 +103,7 @@ def forward(layers, buffers, sources, position, dropping, first, rows):
         A = values_of(layers[0], buffers, first, rows)
         gather_features(X, order, position, A)
         prefetch_rows(X, order, position + rows, CHUNK)
-        if dropping.loop and buffers.dropout[0] > 0:
+        if dropping is not None and dropping.loop and buffers.dropout[0] > 0:
             drop_inputs(layers[0], buffers.dropout[0], dropping, A)
     last = layers.size - 1
     for index in range(layers.size):
@@ -109,7 +114,7 @@ def forward(layers, buffers, sources, position, dropping, first, rows):
         multiply(layer, buffers, sources, position, dropping, first, Z, A, hidden)
         if not hidden:
             output_forward(layer, Z, buffers, first)
-        elif dropping.loop and buffers.dropout[index + 1] > 0:
+        elif dropping is not None and dropping.loop and buffers.dropout[index + 1] > 0:
             drop_outputs(layer, buffers, buffers.dropout[index + 1], dropping, Z, A)
 
 
@@ -137,7 +142,7 @@ def keep_outputs(buffers, first, place, rows, outputs):
 
 
 @glue
-def rows_phase(layers, buffers, sources, settings, position, rows, member):
+def rows_phase(layers, buffers, sources, settings, position, rows, member, general):
     """Compute activations and deltas of all layers for `rows` rows from `position` on.
 
     Each member takes its share of the chunks, and stores for each chunk the sums of weight times
@@ -151,7 +156,7 @@ def rows_phase(layers, buffers, sources, settings, position, rows, member):
     for chunk in range(begin, end):
         first = chunk * CHUNK
         count = min(CHUNK, rows - first)
-        dropping = dropping_at(settings, position + first)
+        dropping = dropping_at(settings, position + first, general)
         forward(layers, buffers, sources, position + first, dropping, first, count)
         gather_targets(sources, buffers, position + first, first, count, outputs)
         if settings["keeps"]:
@@ -167,8 +172,10 @@ def rows_phase(layers, buffers, sources, settings, position, rows, member):
 
 
 @kernel
-def dropping_at(settings, position):
+def dropping_at(settings, position, general):
     """Return the common settings of the masks for the rows from `position` in the order on."""
+    if general is None:
+        return None
     row = position - settings["batch_begin"]
     return Dropping(settings["dropping"], settings["seed"], settings["step"], row)
 
@@ -205,7 +212,7 @@ def transpose(layers, memory):
 
 
 @entry
-def train(layers, memory, sources, settings, member, begin, end):
+def train(layers, memory, sources, settings, member, begin, end, general):
     """Train on the rows at positions [begin, end) of the order, batch by batch.
 
     Returns False if it stopped before a batch whose weights sum to zero. Each member has its own
@@ -217,8 +224,8 @@ def train(layers, memory, sources, settings, member, begin, end):
     for position in range(begin, end, settings["batch_size"]):
         rows = min(settings["batch_size"], end - position)
         settings["batch_begin"] = position
-        dropping = dropping_at(settings, position)
-        rows_phase(layers, buffers, sources, settings, position, rows, member)
+        dropping = dropping_at(settings, position, general)
+        rows_phase(layers, buffers, sources, settings, position, rows, member, general)
         if not meet(member):
             return False
         loss, weight = batch_sums(layers, buffers, settings, rows)
@@ -242,7 +249,7 @@ def train(layers, memory, sources, settings, member, begin, end):
 
 
 @entry
-def add_gradient(layers, memory, sources, settings, member, begin, end):
+def add_gradient(layers, memory, sources, settings, member, begin, end, general):
     """Sum loss and gradient, without penalty, over the rows at positions [begin, end) of the order.
 
     The gradient is added to its buffer, in the layout of the weights; the sums of weight times loss
@@ -254,13 +261,13 @@ def add_gradient(layers, memory, sources, settings, member, begin, end):
     check_order(sources, begin, end)
     for position in range(begin, end, settings["batch_size"]):
         rows = min(settings["batch_size"], end - position)
-        rows_phase(layers, buffers, sources, settings, position, rows, member)
+        rows_phase(layers, buffers, sources, settings, position, rows, member, general)
         if not meet(member):
             break
         loss, weight = batch_sums(layers, buffers, settings, rows)
         settings["loss_sum"] += loss
         settings["weight_sum"] += weight
-        dropping = dropping_at(settings, position)
+        dropping = dropping_at(settings, position, general)
         for index in range(layers.size if settings["backward"] else 0):
             layer = layers[index]
             for job in range(layer["jobs"]):

@@ -5,7 +5,7 @@ One call works on one job of the gradient: calls on different jobs write to diff
 
 import numpy as np
 
-from ..._jit import glue, kernel
+from ..._jit import formula, glue, kernel
 from .block_sizes import GROUP
 from .dropout import kept
 from .layers import deltas_of, inputs_of, values_of
@@ -135,13 +135,13 @@ def update_rows(layer, buffers, step, column, first, stop, g):
     return penalty
 
 
-@glue
+@formula
 def update_job(layer, buffers, sources, step, position, dropping, rows, job):
     """Compute one job's gradient over the batch, and update while both lie in L1.
 
     Returns its share of the penalty before the update.
     """
-    if is_learned(layer, job):
+    if dropping is not None and is_learned(layer, job):
         learned_gradient(layer, buffers, rows, ZERO, STORE)
         return update_learned(layer, buffers, step, ZERO)
     if layer["narrow"]:
@@ -149,7 +149,7 @@ def update_job(layer, buffers, sources, step, position, dropping, rows, job):
         narrow_gradient(layer, buffers, A, D, ZERO, STORE)
         return apply_narrow(layer, buffers, step, ZERO)
     column, first, stop = job_place(layer, buffers, job)
-    if layer["sparse"]:
+    if dropping is not None and layer["sparse"]:
         gradient = buffers.gradient
         for j in range(stop * min(panel_width(gradient), layer["width"] - column)):
             gradient[j] = type(gradient[0])(0)
@@ -159,10 +159,10 @@ def update_job(layer, buffers, sources, step, position, dropping, rows, job):
     return update_rows(layer, buffers, step, column, first, stop, ZERO)
 
 
-@glue
+@formula
 def add_job_gradient(layer, buffers, sources, position, dropping, rows, job):
     """Add one job's gradient over the batch to the gradient buffer, laid out like the weights."""
-    if is_learned(layer, job):
+    if dropping is not None and is_learned(layer, job):
         learned_gradient(layer, buffers, rows, layer["learned"], ADD)
         return
     if layer["narrow"]:
@@ -172,7 +172,7 @@ def add_job_gradient(layer, buffers, sources, position, dropping, rows, job):
     column, i, stop = job_place(layer, buffers, job)
     width = min(panel_width(buffers.weights), layer["width"] - column)
     start = layer["weights"] + (1 + layer["fan_in"]) * column
-    if layer["sparse"]:
+    if dropping is not None and layer["sparse"]:
         panel_gradient_sparse(layer, buffers, sources, position, dropping, column, rows, start)
     else:
         panel_gradient(layer, buffers, column, rows, start + i * width, i, stop, ADD)

@@ -4,10 +4,10 @@ One call works on rows [first, first + rows) of the batch: calls on different ro
 different memory.
 """
 
-from ..._jit import glue, kernel
+from ..._jit import formula, kernel
 from .block_sizes import DEPTH
 from .calls import call_loop
-from .dropout import kept
+from .dropout import drops, kept
 from .layout import UPSTREAM_ROWS
 from .loops import Units
 from .microkernel import GATE, MULTIPLY, RECTIFY, STORE
@@ -120,7 +120,7 @@ def activate_panel(layer, buffers, Z, A, panel):
     )
 
 
-@glue
+@formula
 def multiply(layer, buffers, sources, position, dropping, first, Z, A, activates):
     """Compute Z = [A', 1] [W; b] from the inputs A'; if `activates`, A = f(Z) and Z = f'(Z).
 
@@ -129,7 +129,7 @@ def multiply(layer, buffers, sources, position, dropping, first, Z, A, activates
     """
     full, count = panel_width(A.data), layer["outputs"]
     fused = activates and layer["pieces"] == 1
-    if layer["sparse"]:
+    if dropping is not None and layer["sparse"]:
         multiply_sparse(layer, buffers, sources, position, dropping, Z)
         fused = False
     elif layer["narrow"]:
@@ -137,7 +137,7 @@ def multiply(layer, buffers, sources, position, dropping, first, Z, A, activates
         fused = False
     else:
         X, W = inputs_of(layer, buffers, first, Z.rows), weights_of(layer, buffers)
-        rectifies = activates and layer["rectifies"] and not dropping.loop
+        rectifies = activates and layer["rectifies"] and not drops(dropping)
         C, how = (A, RECTIFY) if rectifies else (Z, STORE)
         for column in range(0, W.columns, full):
             place = panel_of(C, column)
@@ -162,11 +162,11 @@ def backward(layer, before, buffers, first, rows, dropping):
     D = deltas_of(layer, buffers, first, rows)
     D_before = deltas_of(before, buffers, first, rows)
     WT = transposed_weights_of(layer, buffers)
-    if before["rectifies"] and not dropping.loop:
+    if before["rectifies"] and not drops(dropping):
         product(D_before, D, WT, GATE, values_of(layer, buffers, first, rows))
     elif layer["fan_out"] <= DEPTH and before["pieces"] == 1 and not before["learns"]:
         product(D_before, D, WT, MULTIPLY, D_before)  # D_before holds f'(z)
-    else:
+    elif dropping is not None:
         U = upstream_of(before, buffers, rows)
         product(U, D, WT, STORE, U)
         spread(before, buffers, U, D_before)

@@ -22,19 +22,17 @@ each unit. A maxout layer has its pieces one after the other, each in whole pane
 Padding columns of weights and deltas are 0 and stay 0. Those of inputs may hold any numbers.
 """
 
-from __future__ import annotations
-
 from functools import lru_cache
-from typing import NamedTuple
 
 import numpy as np
 
-from ..._jit import JIT_DISABLED, entry, formula, kernel
-from .block_sizes import CHUNK, GROUP
+from ..._jit import JIT_DISABLED, entry, kernel
+from .block_sizes import CHUNK, DEPTH, GROUP
+from .buffers import Buffers, Memory, address_of
 from .loops import layer_loops, loss_loop
 from .microkernel import ROWS
 from .panels import padded, panel_count, panel_width
-from .vectors import VECTORS, lanes, placed, placed_doubles, pointer
+from .vectors import VECTORS, ZERO, lanes, pointer
 
 # Rows of a panel of the upstream buffer: those of a chunk, and a few to avoid a power of two.
 UPSTREAM_ROWS = CHUNK + 4
@@ -77,90 +75,6 @@ LAYER = np.dtype(
 )
 
 
-class Buffers(NamedTuple):
-    """The flat buffers of one device; the module's docstring describes their layout.
-
-    Several buffers are reused during a batch: each step overwrites the result of the previous one,
-    in the order given below.
-    """
-
-    weights: np.ndarray  # [W; b] of each layer, and its activation's learned parameters
-    transposed: np.ndarray  # copies of W, written whenever W is updated
-    first: np.ndarray  # moments of the optimiser, each in the layout of the weights
-    second: np.ndarray
-    inputs: np.ndarray  # features, and each hidden layer's f(z) as inputs of the next layer
-    deltas: np.ndarray  # z; then f'(z); then δ = w ∂loss/∂z. Last layer: z, then δ
-    learning: np.ndarray  # like the deltas, if activations learn: ∂f/∂c, then w ∂loss/∂c
-    upstream: np.ndarray  # w ∂loss/∂f(z) of a chunk's rows, not yet multiplied by f'(z)
-    outputs: np.ndarray  # predictions p; then ∂loss/∂p, or p - t if canonical; then ∂loss/∂z
-    targets: np.ndarray  # targets t; then each output's loss
-    row_weights: np.ndarray  # w
-    row_scales: np.ndarray  # softmax: a row's largest z; then 1 / the sum of its exponentials
-    loss_constants: np.ndarray  # one for each output
-    output_slopes: np.ndarray  # the last layer's z; then its f'(z). Softmax: z, then a copy of p
-    gradient: np.ndarray  # one job's at a time; or of all layers, in the layout of the weights
-    partial: np.ndarray  # float64: each job's penalty; each chunk's sums of loss and weight
-    dropout: np.ndarray  # float64: the share of each layer's inputs that is left out
-    rates: np.ndarray  # float64: the learning rate of each of an epoch's steps
-    numbers: np.ndarray  # float64: the optimiser's other numbers, of each step or of all
-    kept: np.ndarray  # the outputs of all rows, row by row, if they are wanted
-
-
-class Memory(NamedTuple):
-    """The buffers as compiled code takes them: twenty arrays would take longer to pass and compile.
-
-    Whoever calls compiled code keeps the buffers until it returns.
-    """
-
-    addresses: np.ndarray | list  # int64, of each buffer; the buffers themselves if the JIT is off
-    like: np.ndarray  # of the buffers' dtype
-
-    def put(self, **arrays: np.ndarray) -> Memory:
-        """Put other arrays into the places of some buffers; return the memory."""
-        for name, array in arrays.items():
-            self.addresses[_PLACES[name]] = array if JIT_DISABLED else _address(array)
-        return self
-
-    def copy(self) -> Memory:
-        """Return a copy, with the same buffers."""
-        return Memory(self.addresses.copy(), self.like)
-
-
-_PLACES = {name: place for place, name in enumerate(Buffers._fields)}
-
-
-def _address(array):
-    return array.__array_interface__["data"][0]
-
-
-@formula
-def pointers(memory):
-    """Return the buffers as pointers, for compiled code."""
-    addresses, like = memory.addresses, memory.like
-    return Buffers(
-        placed(addresses, 0, like),
-        placed(addresses, 1, like),
-        placed(addresses, 2, like),
-        placed(addresses, 3, like),
-        placed(addresses, 4, like),
-        placed(addresses, 5, like),
-        placed(addresses, 6, like),
-        placed(addresses, 7, like),
-        placed(addresses, 8, like),
-        placed(addresses, 9, like),
-        placed(addresses, 10, like),
-        placed(addresses, 11, like),
-        placed(addresses, 12, like),
-        placed(addresses, 13, like),
-        placed(addresses, 14, like),
-        placed_doubles(addresses, 15, like),
-        placed_doubles(addresses, 16, like),
-        placed_doubles(addresses, 17, like),
-        placed_doubles(addresses, 18, like),
-        placed(addresses, 19, like),
-    )
-
-
 def _panel_distance(rows: int, row: int, dtype) -> int:
     """Return the distance between panels; it avoids powers of two, which cause cache conflicts."""
     size = -(-rows // ROWS) * ROWS * row
@@ -184,6 +98,8 @@ class Layout:
         self.loss_loop = loss_loop(network.loss, network.canonical, self.dtype)
         for index in range(len(network.shapes)):
             self._place(index)
+        #: True for the code of all networks; None for that of plain ones, which is less to compile.
+        self.general = None if self._is_plain() else True
         self._partial_sums = self._jobs + 2 * -(-batch_rows // CHUNK)
         self._places = [self._cut(moments) for moments in range(3)]
         starts = [[place.start for place in places] for places in self._places]
@@ -191,6 +107,12 @@ class Layout:
         self._no_dropout = (0.0,) * len(self.layers)
         self._loss_constants = network.loss.constants(network.units[-1])
         self._ones = [self._constant_input(layer) for layer in self.layers[sparse:]]
+
+    def _is_plain(self):
+        """Return whether rows are dense, activations learn nothing, and no deltas are spread."""
+        before, after = self.layers[:-1], self.layers[1:]
+        spread = (before["rectifies"] == 0) & (after["fan_out"] > DEPTH) | (before["pieces"] > 1)
+        return not (self.sparse or any(self.network.learned) or spread.any())
 
     def _constant_input(self, layer):
         """Return where the inputs' column of ones lies."""
@@ -279,7 +201,7 @@ class Layout:
         if JIT_DISABLED:
             return buffers, Memory(list(buffers), whole)
         addresses = np.zeros(len(buffers), np.int64)  # what is empty has none
-        np.add(self._offsets[moments], _address(whole), out=addresses[: len(places)])
+        np.add(self._offsets[moments], address_of(whole), out=addresses[: len(places)])
         memory = Memory(addresses, whole)
         return buffers, memory.put(partial=buffers.partial, dropout=buffers.dropout)
 
@@ -375,7 +297,7 @@ def _exchange_narrow(layer, buffer, packed, w, b, outwards):
 def exchange(layers, buffer, packed, outwards):
     """Copy the packed vector into a buffer of weights, in its layout; or back, if `outwards`."""
     buffer, packed = pointer(buffer), pointer(packed)
-    w = b = learned = 0
+    w = b = learned = ZERO
     for index in range(layers.size):
         columns = layers[index]["outputs"] * layers[index]["pieces"]
         b += layers[index]["fan_in"] * columns

@@ -5,23 +5,23 @@ Rows do not depend on each other, so the threads need no barrier.
 
 from ..._jit import entry
 from .block_sizes import CHUNK
-from .dropout import Dropping
+from .buffers import pointers
+from .dropout import no_dropping
 from .epoch import forward
-from .layout import pointers
 from .sources import check_order
 from .team import take
 from .vectors import ZERO
 
 
 @entry
-def predict(layers, memory, sources, out, member, most):
+def predict(layers, memory, sources, out, member, most, general):
     """Predict into `out`, for the first rows of the order, in at most `most` chunks.
 
     Returns whether there may be more to do: Python reacts to Ctrl-C between two calls.
     """
     buffers = pointers(memory)
     outputs = out.shape[1]
-    nothing = Dropping(ZERO, ZERO, ZERO, ZERO)
+    nothing = no_dropping(general)
     chunks = (len(out) + CHUNK - 1) // CHUNK
     check_order(sources, ZERO, len(out))
     for _ in range(most):
