@@ -145,7 +145,8 @@ class Parts:
         alive, idle = time.monotonic(), 0
         while True:
             try:
-                wait(futures, timeout=LOOK_EVERY)
+                with self.client.as_current():
+                    wait(futures, timeout=LOOK_EVERY)
                 return True
             except TimeoutError:
                 if not self.client.nthreads():
@@ -326,7 +327,8 @@ def _placed(client, blocks, workers):
     """
     futures = [_future_of(block.X) for block in blocks]
     if all(future is not None for future in futures):
-        wait(futures)
+        with client.as_current():
+            wait(futures)
         places = client.who_has(futures)
         owners = [min(places.get(future.key) or workers[:1]) for future in futures]
         where = list(dict.fromkeys(owners))
