@@ -1,7 +1,9 @@
 """Estimators on a Dask cluster of two worker processes: exact, the same bits, and robust."""
 
+import inspect
 import os
 import pickle
+import re
 import signal
 from collections import Counter
 
@@ -169,6 +171,7 @@ def test_order_of_windows():
 # ---- collections ---------------------------------------------------------------------------------
 
 NAMES = list("abcde")
+PUBLIC = ("fit", "partial_fit", "predict", "score", "to_local", "from_local")
 
 
 def unknown_sizes(array):
@@ -244,6 +247,15 @@ def test_every_form_of_data(client, form, tmp_path):
 
 def form_of(estimator):
     return pd.DataFrame(X, columns=NAMES) if hasattr(estimator, "feature_names_in_") else X
+
+
+@pytest.mark.parametrize("estimator", [DaskMLPClassifier, DaskMLPRegressor])
+def test_docstrings_have_their_paragraphs(estimator):
+    plain = inspect.signature(estimator._plain)
+    assert [*inspect.signature(estimator).parameters] == [*plain.parameters, "client", "sync_every"]
+    texts = [estimator.__doc__, *(getattr(estimator, name).__doc__ for name in PUBLIC)]
+    for text in texts:
+        assert not re.search(r"^ *\{\w+\}$", text, re.MULTILINE), text
 
 
 def test_regressor_on_several_targets(client):

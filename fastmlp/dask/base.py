@@ -107,6 +107,53 @@ class OnDask(BaseMLP):
 
     # ---- fit -------------------------------------------------------------------------------------
 
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        X_val: Any = None,
+        y_val: Any = None,
+        sample_weight_val: Any = None,
+    ) -> Self:
+        """Fit the network on the cluster.
+
+        Parameters
+        ----------
+        X : dask array or data frame, list of delayed blocks, array-like or sparse matrix
+            Training data. Blocks of rows may have any sizes, unknown ones too, and may be sparse or
+            empty. Blocks that are in the memory of workers stay there. Others are computed on the
+            workers, each of which gets neighbouring blocks with about the same number of rows.
+            Arrays are cut into one block for each worker.
+        y : dask array, series or data frame, list of delayed blocks, or array-like
+            Class labels, an indicator matrix of labels, or targets, in the blocks of X. An array is
+            cut like X, if the sizes of the blocks are known; so are other chunks.
+        sample_weight : as y, or float, default=None
+            Weight of each row in the loss.
+        X_val, y_val, sample_weight_val
+            Validation rows as in the plain `fit`, which are evaluated in the client. Collections
+            are computed. Without them, ``early_stopping=True`` holds out whole blocks drawn at
+            random, or rows where there are few blocks; their rows are not stratified, and are
+            evaluated on the workers.
+
+        Returns
+        -------
+        self : DaskMLPClassifier or DaskMLPRegressor
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            As by the plain `fit`; or if there is no client, or blocks differ in their features.
+        RuntimeError
+            If there are no workers, or all of them were lost.
+
+        After any of these exceptions, the estimator is unchanged. If only some workers are lost,
+        the fit goes on, and warns.
+        """
+        return self._fit(X, y, sample_weight, Given(X_val, y_val, sample_weight_val))
+
     def _fit(self, X, y, sample_weight, given=NOTHING, *, incremental=False):
         self._check_sync_every()
         with ExitStack() as self._closing:

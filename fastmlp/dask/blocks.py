@@ -102,9 +102,9 @@ def blocks_of(X: Any, y: Any, sample_weight: Any, arrays: int) -> list[Block]:
     ValueError
         If the numbers of rows differ, or there is no telling which rows belong together.
     """
-    frames = [each for each in (X, y, sample_weight) if _is_read_later(each)]
-    if len(frames) == 3 - (sample_weight is None):
-        return [Block(*each) for each in _together(frames)]
+    given = [X, y] if sample_weight is None else [X, y, sample_weight]
+    if all(map(_is_read_later, given)):
+        return [Block(*each) for each in _together(given)]
     if is_collection(X):
         parts, sizes = pieces(X), _sizes(X)
     else:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from functools import wraps
 from typing import Any, Self
 
 from ..estimators import MLPClassifier, MLPRegressor
 from ..estimators.base import BaseMLP, all_or_nothing
 from ..estimators.classifier import if_stochastic
-from ..estimators.holdout import Given
 from ..estimators.labels import know_classes, refuse_balanced
 from ..estimators.paragraphs import PARAGRAPHS, documented
 from .base import CONSTRAINTS, OnDask
@@ -31,33 +31,26 @@ sync_every_ : int
 in_memory_ : bool
     Whether the rows were in the memory of the workers. If they are too large for that, blocks are
     computed again in every epoch, in a random order, one ahead of the one that is trained on."""
-PARAGRAPHS["collections"] = """\
-X : dask array or data frame, list of delayed blocks, array-like or sparse matrix
-    Training data. Blocks of rows may have any sizes, unknown ones too, and may be sparse or empty.
-    Blocks that are in the memory of workers stay there. Others are computed on the workers, each of
-    which gets neighbouring blocks with about the same number of rows. Arrays are cut into one block
-    for each worker."""
-PARAGRAPHS["held"] = """\
-X_val, y_val, sample_weight_val
-    Validation rows as in the plain `fit`, which are evaluated in the client. Collections are
-    computed. Without them, ``early_stopping=True`` holds out whole blocks drawn at random, or rows
-    where there are few blocks; their rows are not stratified, and are evaluated on the workers."""
 
 
-def _with_parameters_of(plain: type[BaseMLP]) -> Callable[[Callable], Callable]:
-    """Give a constructor the signature of the plain class's, and the two parameters more.
+def _constructor(plain: type[BaseMLP]) -> Callable:
+    """Return a constructor with the signature of the plain class's, and the two parameters more.
 
     scikit-learn reads it, as do editors; the parameters themselves are written once.
     """
 
-    def decorate(constructor):
-        theirs = inspect.signature(vars(plain)["__init__"])
-        own = inspect.signature(constructor).parameters
-        more = [own[name] for name in ("client", "sync_every")]
-        constructor.__signature__ = theirs.replace(parameters=[*theirs.parameters.values(), *more])
-        return constructor
+    @wraps(vars(plain)["__init__"])
+    def constructor(self, *parameters, client=None, sync_every="auto", **named):
+        plain.__init__(self, *parameters, **named)
+        self.client = client
+        self.sync_every = sync_every
 
-    return decorate
+    theirs = inspect.signature(vars(plain)["__init__"])
+    own = inspect.signature(constructor, follow_wrapped=False).parameters
+    more = [own[name] for name in ("client", "sync_every")]
+    signature = theirs.replace(parameters=[*theirs.parameters.values(), *more])
+    vars(constructor)["__signature__"] = signature
+    return constructor
 
 
 @documented
@@ -94,54 +87,9 @@ class DaskMLPClassifier(OnDask, MLPClassifier):
     True
     """
 
+    __init__ = _constructor(MLPClassifier)
     _plain = MLPClassifier
     _parameter_constraints = MLPClassifier._parameter_constraints | CONSTRAINTS
-
-    @_with_parameters_of(MLPClassifier)
-    def __init__(self, *parameters, client=None, sync_every="auto", **named):
-        super().__init__(*parameters, **named)
-        self.client = client
-        self.sync_every = sync_every
-
-    def fit(
-        self,
-        X: Any,
-        y: Any,
-        sample_weight: Any = None,
-        *,
-        X_val: Any = None,
-        y_val: Any = None,
-        sample_weight_val: Any = None,
-    ) -> Self:
-        """Fit the network on the cluster.
-
-        Parameters
-        ----------
-        {collections}
-        y : dask array or series, list of delayed blocks, or array-like
-            Class labels, or an indicator matrix of labels, in the blocks of X. An array is cut like
-            X, if the sizes of the blocks are known; so are other chunks.
-        sample_weight : as y, or float, default=None
-            Weight of each row in the loss.
-        {held}
-
-        Returns
-        -------
-        self : DaskMLPClassifier
-            The fitted estimator.
-
-        Raises
-        ------
-        ValueError
-            As by `fastmlp.MLPClassifier.fit`; or if there is no client, or blocks differ in their
-            features.
-        RuntimeError
-            If there are no workers, or all of them were lost.
-
-        After any of these exceptions, the estimator is unchanged. If only some workers are lost,
-        the fit goes on, and warns.
-        """
-        return self._fit(X, y, sample_weight, Given(X_val, y_val, sample_weight_val))
 
     @if_stochastic
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> Self:
@@ -149,8 +97,7 @@ class DaskMLPClassifier(OnDask, MLPClassifier):
 
         Parameters
         ----------
-        {collections}
-        y, sample_weight
+        X, y, sample_weight
             As in `fit`.
         classes : array-like of shape (n_classes,), default=None
             All labels that occur in any call. Required in the first call, optional afterwards.
@@ -210,56 +157,16 @@ class DaskMLPRegressor(OnDask, MLPRegressor):
     DaskMLPClassifier : The same for labels, with an example.
     """
 
+    __init__ = _constructor(MLPRegressor)
     _plain = MLPRegressor
     _parameter_constraints = MLPRegressor._parameter_constraints | CONSTRAINTS
-
-    @_with_parameters_of(MLPRegressor)
-    def __init__(self, *parameters, client=None, sync_every="auto", **named):
-        super().__init__(*parameters, **named)
-        self.client = client
-        self.sync_every = sync_every
-
-    def fit(
-        self,
-        X: Any,
-        y: Any,
-        sample_weight: Any = None,
-        *,
-        X_val: Any = None,
-        y_val: Any = None,
-        sample_weight_val: Any = None,
-    ) -> Self:
-        """Fit the network on the cluster.
-
-        Parameters
-        ----------
-        {collections}
-        y : dask array, series or data frame, list of delayed blocks, or array-like
-            Targets, in the blocks of X. An array is cut like X, if the sizes of the blocks are
-            known; so are other chunks.
-        sample_weight : as y, or float, default=None
-            Weight of each row in the loss.
-        {held}
-
-        Returns
-        -------
-        self : DaskMLPRegressor
-            The fitted estimator.
-
-        Raises
-        ------
-        ValueError, RuntimeError
-            As by `DaskMLPClassifier.fit`. The estimator is then unchanged.
-        """
-        return self._fit(X, y, sample_weight, Given(X_val, y_val, sample_weight_val))
 
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Train for one epoch, from the weights and moments of the last call.
 
         Parameters
         ----------
-        {collections}
-        y, sample_weight
+        X, y, sample_weight
             As in `fit`.
 
         Returns

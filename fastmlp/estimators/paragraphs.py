@@ -198,8 +198,9 @@ After any of these exceptions, the estimator is unchanged.""",
 
 
 def documented(estimator: type) -> type:
-    """Insert the common paragraphs into the docstrings of a class and its `fit`."""
-    for described in (estimator, vars(estimator)["fit"]):
+    """Insert the common paragraphs into the docstrings of a class and of a `fit` of its own."""
+    own = [vars(estimator)["fit"]] if "fit" in vars(estimator) else []
+    for described in (estimator, *own):
         if described.__doc__:  # there is none under python -OO
             described.__doc__ = re.sub(r"(?m)^( *)\{(\w+)\}$", _paragraph, described.__doc__)
     return estimator

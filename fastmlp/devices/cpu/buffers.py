@@ -51,7 +51,7 @@ class Memory(NamedTuple):
     def put(self, **arrays: np.ndarray) -> Memory:
         """Put other arrays into the places of some buffers; return the memory."""
         for name, array in arrays.items():
-            self.addresses[_PLACES[name]] = array if JIT_DISABLED else address_of(array)
+            self.addresses[_PLACES[name]] = array if JIT_DISABLED else array.ctypes.data
         return self
 
     def copy(self) -> Memory:
@@ -60,11 +60,6 @@ class Memory(NamedTuple):
 
 
 _PLACES = {name: place for place, name in enumerate(Buffers._fields)}
-
-
-def address_of(array: np.ndarray) -> int:
-    """Return the address of an array's first number."""
-    return array.__array_interface__["data"][0]
 
 
 @formula

@@ -28,7 +28,7 @@ import numpy as np
 
 from ..._jit import JIT_DISABLED, entry, kernel
 from .block_sizes import CHUNK, DEPTH, GROUP
-from .buffers import Buffers, Memory, address_of
+from .buffers import Buffers, Memory
 from .loops import layer_loops, loss_loop
 from .microkernel import ROWS
 from .panels import padded, panel_count, panel_width
@@ -201,7 +201,7 @@ class Layout:
         if JIT_DISABLED:
             return buffers, Memory(list(buffers), whole)
         addresses = np.zeros(len(buffers), np.int64)  # what is empty has none
-        np.add(self._offsets[moments], address_of(whole), out=addresses[: len(places)])
+        np.add(self._offsets[moments], whole.ctypes.data, out=addresses[: len(places)])
         memory = Memory(addresses, whole)
         return buffers, memory.put(partial=buffers.partial, dropout=buffers.dropout)
 
