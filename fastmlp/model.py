@@ -133,6 +133,11 @@ class FittedNetwork:
         -------
         out : ndarray
 
+        Raises
+        ------
+        FloatingPointError
+            If a dense X on the host contains NaN or infinity.
+
         Examples
         --------
         >>> import numpy as np

@@ -295,10 +295,28 @@ def test_divergence_shows(device, activation, loss, optimizer, dtype):
     network = Network((3, 4, 3), activation, loss)
     X, targets, weights = make_data(network, 6, dtype)
     X[2, 1] = np.nan
-    settings = {"optimizer": optimizer, "epochs": 1}
-    losses, parameters, _, _ = run_epochs(device, network, (X, targets, weights), **settings)
-    assert np.isnan(losses[0])
-    assert np.isnan(parameters).any()
+    parameters = make_parameters(network, dtype)
+    own = devices.load(device)(
+        network, parameters, optimizer=make_optimizer(optimizer, parameters), batch_size=4
+    )
+    assert np.isnan(own.train(Rows(X, targets, weights), np.arange(6)))
+    assert np.isnan(own.parameters()).any()
+
+
+@pytest.mark.parametrize("device", devices.present())
+@pytest.mark.parametrize("bad", [np.nan, -np.inf])
+@pytest.mark.filterwarnings("ignore:.*encountered:RuntimeWarning")
+def test_rows_to_predict_are_finite(device, bad):
+    network = Network((3, 4, 2), "relu", "log_loss")
+    X, _, _ = make_data(network, 6, np.float32)
+    out = np.empty((6, 2), np.float32)
+    own = devices.load(device)(network, make_parameters(network, np.float32))
+    expected = own.forward(X, out).copy()
+    X[5, 1], good = bad, X[5, 1]
+    with pytest.raises(FloatingPointError, match="NaN or infinity"):
+        own.forward(X, out)
+    X[5, 1] = good
+    np.testing.assert_array_equal(own.forward(X, out), expected)
 
 
 def test_moments_and_step_continue():

@@ -22,7 +22,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from tasks import TASKS, outputs
+from tasks import DEVICES, TASKS, outputs
 
 import fastmlp
 from fastmlp import MLPClassifier, MLPRegressor
@@ -297,6 +297,31 @@ def test_wrong_input(ours, theirs, case, fitted):
     said, advice, _ = messages[0].partition("\nColumns with NaN: 1.")
     assert said == messages[1]
     assert bool(advice) == (case in ("nan", "sparse_nan"))
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize(("rows", "bad_row"), [(5, 0), (2000, 0), (2000, 1999)])
+def test_rows_to_predict_are_finite(device, bad, rows, bad_row):
+    """Found by the device while it reads them, in few rows and many, and in every chunk."""
+    X = np.ones((rows, 3), np.float32)
+    y = np.arange(rows) % 2
+    settings = {"hidden_layer_sizes": 40, "max_iter": 1, "solver": "lbfgs", "random_state": 0}
+    ours, theirs = MLPClassifier(**settings, device=device), sk.MLPClassifier(**settings)
+    for estimator in (ours, theirs):
+        estimator.fit(X[:10], y[:10])
+    expected = ours.predict_proba(X)
+    X[bad_row, 1] = bad
+    messages = []
+    for estimator in (ours, theirs):
+        with pytest.raises(ValueError, match="contains") as error:
+            estimator.predict_proba(X)
+        messages.append(str(error.value).partition("\nColumns with NaN")[0])
+    assert messages[0] == messages[1]
+    with pytest.raises(ValueError, match="contains"):
+        ours.score(X, y)
+    X[bad_row, 1] = 1
+    np.testing.assert_array_equal(ours.predict_proba(X), expected)
 
 
 @pytest.mark.parametrize("method", ["fit", "partial_fit"])

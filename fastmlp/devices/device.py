@@ -14,6 +14,7 @@ import numpy as np
 from ..regularization import Regularization
 
 ZERO_WEIGHT = "Weights sum to zero, can't be normalized"
+NOT_FINITE = "X contains NaN or infinity."
 
 
 class Rows(NamedTuple):
@@ -95,7 +96,13 @@ class Device(Protocol):
         """
 
     def forward(self, X: Any, out: np.ndarray, order: np.ndarray | None = None) -> np.ndarray:
-        """Write the network's outputs to `out`, for the rows of X in `order` or for all rows."""
+        """Write the network's outputs to `out`, for the rows of X in `order` or for all rows.
+
+        Raises
+        ------
+        FloatingPointError
+            If a dense X on the host contains NaN or infinity: whoever predicts need not look.
+        """
 
     def resume(self, parameters: np.ndarray, moments: np.ndarray) -> None:
         """Go on from other parameters and moments, each packed as these methods return them."""
@@ -175,6 +182,25 @@ class Configured:
     def _replace(self, parameters, moments):
         """Take over other packed parameters and moments, of the same number."""
         raise NotImplementedError
+
+
+def check_finite(X: Any) -> None:
+    """Check that no number of X is NaN or infinite, unless it is a sparse matrix.
+
+    Raises
+    ------
+    FloatingPointError
+        If there is one.
+    """
+    if isinstance(X, np.ndarray) and not all_finite(X):
+        raise FloatingPointError(NOT_FINITE)
+
+
+def all_finite(X: np.ndarray) -> bool:
+    """Return whether no number of X is NaN or infinite."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        quick = np.isfinite(X.sum())  # a sum may also overflow
+    return bool(quick or np.isfinite(X).all())
 
 
 def checked_batch_size(batch_size: object) -> int:

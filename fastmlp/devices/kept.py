@@ -54,6 +54,11 @@ class Kept:
         Returns
         -------
         out : ndarray
+
+        Raises
+        ------
+        FloatingPointError
+            If a dense X on the host contains NaN or infinity.
         """
         if name == "cpu" and single_rows.pays(self._network.size, len(out)):
             self._single_rows(out.dtype).forward(X, out)

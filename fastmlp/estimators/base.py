@@ -28,7 +28,14 @@ from .scoring import BLOCK
 from .solvers import descend, minimise
 from .state import begin, warn_of_unused
 from .types import MatrixLike
-from .validation import FLOATS, checked_weights, row_access, seeded, validated
+from .validation import (
+    FLOATS,
+    checked_weights,
+    row_access,
+    rows_to_predict,
+    seeded,
+    validated,
+)
 
 NOTHING = Given()  # no validation rows
 
@@ -263,7 +270,7 @@ class BaseMLP(CallbackSupportMixin, Portable, ABC):
         """Return the fitted network, and its outputs for the rows of X."""
         if not hasattr(self, "coefs_"):
             check_is_fitted(self)
-        rows = row_access(validated(self, X, reset=False))
+        rows = row_access(rows_to_predict(self, X))
         model = model_of(self)
         self._check_widths(model.network, rows)
         dtype = model.dtype_with(rows)
@@ -271,7 +278,11 @@ class BaseMLP(CallbackSupportMixin, Portable, ABC):
             rows = rows.astype(dtype)
         out = np.empty((rows.shape[0], model.network.units[-1]), dtype)
         name = self._device_name(model.network, rows, epochs=0, batch_rows=None)
-        return model, model.forward(rows, out, name, self.n_jobs)
+        try:
+            return model, model.forward(rows, out, name, self.n_jobs)
+        except FloatingPointError:
+            validated(self, X, reset=False)  # raises scikit-learn's error
+            raise
 
     def compiled_predictor(self) -> Predictor:
         """Bind a copy of the weights to compiled code that predicts single rows in microseconds.

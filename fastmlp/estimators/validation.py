@@ -15,6 +15,7 @@ from sklearn.utils.validation import validate_data
 
 from ..devices import in_place, is_on_gpu
 from ..devices.compressed import check_indices
+from ..devices.device import all_finite
 from .missing import add_advice
 
 FLOATS = (np.float64, np.float32)
@@ -41,6 +42,11 @@ def validated(estimator, X, *y, reset, **checks):
         raise
 
 
+def rows_to_predict(estimator, X):
+    """Validate X, but leave it to the device to look for NaN and infinity where it can."""
+    return X if _has_form(estimator, X, False) else validated(estimator, X, reset=False)
+
+
 def _validated_on_gpu(estimator, X, *y, reset, multi_output=False, y_numeric=False, **checks):
     """Return X in the form for the CUDA device, in place, and y on the host.
 
@@ -57,6 +63,10 @@ def _validated_on_gpu(estimator, X, *y, reset, multi_output=False, y_numeric=Fal
 
 
 def _is_plain(estimator, X, reset):
+    return _has_form(estimator, X, reset) and all_finite(X)
+
+
+def _has_form(estimator, X, reset):
     return (
         type(X) is np.ndarray
         and X.dtype in _FLOATS
@@ -64,7 +74,6 @@ def _is_plain(estimator, X, reset):
         and X.size > 0
         and not hasattr(estimator, "feature_names_in_")
         and (reset or X.shape[1] == getattr(estimator, "n_features_in_", None))
-        and _is_finite(X)
     )
 
 
@@ -72,14 +81,8 @@ def _is_plain_target(y, rows):
     if type(y) is not np.ndarray or y.ndim not in (1, 2) or len(y) != rows or y.size == 0:
         return False
     if y.dtype in _FLOATS:
-        return _is_finite(y)
+        return all_finite(y)
     return y.ndim == 1 and y.dtype.kind in LABEL_KINDS
-
-
-def _is_finite(array):
-    """Return whether the sum is finite; if it only overflows, the full check does no harm."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        return np.isfinite(array.sum())
 
 
 @contextmanager

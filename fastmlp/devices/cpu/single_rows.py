@@ -4,6 +4,7 @@ import numpy as np
 
 from ..._jit import entry, kernel
 from ...formulas.results import PAIR, PLAIN, SHARES, formed
+from ..device import check_finite
 from .ending import PRESENCE, present
 from .loops import layer_loops
 from .row import (
@@ -137,7 +138,14 @@ class SingleRows:
 
     @present
     def forward(self, X, out):
-        """Predict the rows of X, an ndarray or CSR matrix, into `out`, one by one."""
+        """Predict the rows of X, an ndarray or CSR matrix, into `out`, one by one.
+
+        Raises
+        ------
+        FloatingPointError
+            If a dense X contains NaN or infinity.
+        """
+        check_finite(X)
         sources = Sources(self._network, X)
         predict_sources(self.plan, sources.table, out, bool(sources.sparse))
 

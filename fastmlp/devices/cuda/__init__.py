@@ -4,7 +4,7 @@ import numpy as np
 
 from ...regularization import Regularization
 from ..cpu.loops import layer_loops, loss_loop
-from ..device import ZERO_WEIGHT, Configured, Sums
+from ..device import ZERO_WEIGHT, Configured, Sums, check_finite
 from ..functions import Own
 from ..presence import is_on_gpu
 from .elements import Kind
@@ -190,6 +190,7 @@ class CudaDevice(Configured):
             visited = numbers[begin : begin + block]
             if not on_gpu:
                 rows = X[begin : begin + block] if order is None else X[visited]
+                check_finite(rows)
                 run.X, visited = memory.upload_rows(rows), np.arange(len(rows))
             run.begin(visited)
             out[begin : begin + block] = memory.download(layered.forward(run))

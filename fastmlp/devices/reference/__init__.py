@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..device import ZERO_WEIGHT, Configured, Rows, Sums
+from ..device import ZERO_WEIGHT, Configured, Rows, Sums, check_finite
 from .activations import activate, softmax
 from .losses import output_loss
 from .optimizers import OPTIMIZERS
@@ -71,6 +71,7 @@ class ReferenceDevice(Configured):
     def forward(self, X, out, order=None):
         """Write the network's outputs to `out`, for the rows in `order` or for all rows."""
         X = X if order is None else X[order]
+        check_finite(X)
         out[...] = self.propagate(self._packed, X).outputs
         return out
 
