@@ -179,7 +179,7 @@ def _scikit_learns(network, random_state, activation):
             _uniform(squared_bound, shape[0], shape[1], random_state)
             for _ in range(columns // shape[1])
         ]
-        weights.append(np.hstack(pieces))
+        weights.append(np.hstack(pieces) if len(pieces) > 1 else pieces[0])
         biases.append(_uniform(squared_bound, 1, columns, random_state)[0])
     return weights, biases
 
