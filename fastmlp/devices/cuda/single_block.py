@@ -42,13 +42,14 @@ def _small_product(real, leave):
 
     Every thread takes 4 x 4 elements at a time, whose rows and columns are spread evenly over the
     product: neighbouring threads then read neighbouring numbers, or the same one. Incomplete tiles
-    read the last row or column again.
+    read the last row or column again. The function takes the thread's place among those that take
+    turns, and returns its place for what comes after the product.
     """
 
     @device
     def product(
         state, layer, a, a_start, a_row, a_depth, b, b_start, b_column, b_depth,
-        rows, columns, depth, down, pieces,
+        rows, columns, depth, down, pieces, place,
     ):  # fmt: skip
         x = cuda.local.array(4, real)
         y = cuda.local.array(4, real)
@@ -56,7 +57,7 @@ def _small_product(real, leave):
         at_y = cuda.local.array(4, int32)
         sums = cuda.local.array((4, 4), real)
         tall, wide = (rows + 3) // 4, (columns + 3) // 4
-        for tile in range(cuda.threadIdx.x, tall * wide, cuda.blockDim.x):
+        for tile in range(place, tall * wide, cuda.blockDim.x):
             row = tile % tall if down else tile // wide
             column = tile // tall if down else tile % wide
             for i in range(4):
@@ -78,8 +79,20 @@ def _small_product(real, leave):
                         r, c = row + i * tall, column + j * wide
                         if r < rows and c < columns:
                             leave(state, layer, r, c, piece, sums[i, j])
+        return _after(place, tall * wide)
 
     return product
+
+
+@device
+def _after(place, count):
+    """Return the place of a thread for the work after `count` pieces, which began at place 0.
+
+    If all work between two barriers is handed out in turns, no thread has two pieces more than
+    another one.
+    """
+    threads = cuda.blockDim.x
+    return (place + threads - count % threads) % threads
 
 
 @device
@@ -125,7 +138,7 @@ def single_block(kind: Kind):
                 state, layer,
                 state.work, layer.inputs, layer.inputs_stride, 1,
                 state.parameters, layer.weights, 1, layer.fan_out,
-                rows, layer.fan_out, layer.fan_in, False, 1,
+                rows, layer.fan_out, layer.fan_in, False, 1, cuda.threadIdx.x,
             )  # fmt: skip
             cuda.syncthreads()
             # A loop of its own: inside the product, this code would be repeated sixteen times.
@@ -152,27 +165,33 @@ def single_block(kind: Kind):
                 state, before,
                 state.work, layer.slopes, layer.stride, 1,
                 state.parameters, layer.weights, layer.fan_out, 1,
-                rows, before.units, layer.fan_out, True, before.pieces,
+                rows, before.units, layer.fan_out, True, before.pieces, cuda.threadIdx.x,
             )  # fmt: skip
             cuda.syncthreads()
 
     @device
+    def add_column(state, start, stride, rows, parameter):
+        total = sum_column(state.work, start, stride, 0, rows, 1)
+        state.gradient[state.start + parameter] += total
+
+    @device
     def add_gradient(state, layers, numbers, rows):
+        threads, place = cuda.blockDim.x, cuda.threadIdx.x
         for index in range(1, len(layers)):
             layer = layer_at(layers, numbers, index)
-            gradient(
+            place = gradient(
                 state, layer,
                 state.work, layer.inputs, 1, layer.inputs_stride,
                 state.work, layer.slopes, 1, layer.stride,
-                layer.fan_in, layer.fan_out, rows, False, 1,
+                layer.fan_in, layer.fan_out, rows, False, 1, place,
             )  # fmt: skip
-            # The threads without a tile are the last ones.
-            for j in range(layer.fan_out - 1 - cuda.threadIdx.x, -1, -cuda.blockDim.x):
-                start, g = layer.slopes + j, state.start + layer.biases + j
-                state.gradient[g] += sum_column(state.work, start, layer.stride, 0, rows, 1)
-                if layer.learned != NOWHERE:
-                    start, g = layer.learning + j, state.start + layer.learned + j
-                    state.gradient[g] += sum_column(state.work, start, layer.stride, 0, rows, 1)
+            for j in range(place, layer.fan_out, threads):
+                add_column(state, layer.slopes + j, layer.stride, rows, layer.biases + j)
+            place = _after(place, layer.fan_out)
+            if layer.learned != NOWHERE:
+                for j in range(place, layer.units, threads):
+                    add_column(state, layer.learning + j, layer.stride, rows, layer.learned + j)
+                place = _after(place, layer.units)
 
     @device
     def update(state, size, penalised, step, first, second, scratch, loss):
