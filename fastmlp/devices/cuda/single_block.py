@@ -6,7 +6,8 @@ kernel for each phase would take microseconds.
 """
 
 import math
-from functools import lru_cache
+from functools import lru_cache, partial
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numba import from_dtype, int32, uint32
@@ -298,10 +299,17 @@ class SingleBlock:
         self._max_norm = kind.dtype.type(regularization.max_norm)
         self._loss_share = kind.dtype.type(loss_share(network))
         self.parts = 1
+        self._launches = WeakKeyDictionary()  # when a run is deleted, so is its launch
 
     def launch(self, run):
         """Queue the training on a run of batches."""
         position = run.beginning(self._batch_rows, self._block_rows)
+        if run not in self._launches:
+            self._launches[run] = self._launch_of(run, position)
+        self._launches[run]()
+
+    def _launch_of(self, run, position):
+        """Return the launch with its arguments, which are the same for every use of the run."""
         memory = self._memory
         arguments = (
             position, *self._tables, memory.parameters, *memory.first_and_second, run.steps,
@@ -309,7 +317,8 @@ class SingleBlock:
             memory.constants, self._loss_share, run.totals,
         )  # fmt: skip
         allow_all_shared(self._kernel, arguments)
-        configured(self._kernel, 1, self._threads, memory.stream, self._bytes)(*arguments)
+        launch = configured(self._kernel, 1, self._threads, memory.stream, self._bytes)
+        return partial(launch, *arguments)
 
 
 def block_rows(kind, network, batch_rows) -> int:

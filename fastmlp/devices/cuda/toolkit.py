@@ -97,10 +97,16 @@ def configured(compiled, blocks, threads, stream, shared_bytes=0):
         return compiled[blocks, threads, stream, shared_bytes]
 
 
+def viewed(array, dtype):
+    """Return the bytes of an array on the GPU as one of another dtype."""
+    view = array.view(dtype)
+    return type(array)(view) if SIMULATED else view
+
+
 def allow_all_shared(compiled, arguments):
     """Let a kernel use all remaining shared memory: more than 48 KB must be requested.
 
-    The request holds for every launch of the kernel, by any thread.
+    The request holds for every launch of the kernel with arguments of these types, by any thread.
     """
     if SIMULATED:
         return
