@@ -89,6 +89,7 @@ def assert_stays_in_registers(code, dtype, registers):
     assert (code.spills, code.stack, code.local) == (0, 0, 0)
     assert code.registers <= registers
     assert (code.fp64 == 0) == (dtype == np.float32)
+    assert ".approx.f32" not in code.ptx
 
 
 @covering("kind, dtype, cc", KINDS, DTYPES, GPUS)
@@ -101,6 +102,7 @@ def test_phases(kind, dtype, cc):
         assert code.registers <= 128, name
         if dtype == np.float32:
             assert code.fp64 == 0, name
+        assert ".approx.f32" not in code.ptx, name
 
 
 @covering("dtype tile, kind, cc", EVERY_TILE, KINDS, GPUS)
