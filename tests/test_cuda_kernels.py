@@ -132,8 +132,8 @@ def test_single_block(kind, dtype, cc):
     real, vector, matrix, position, order, _ = types_of(dtype)
     made = kind_of(kind, dtype)
     signature = (
-        position, int32[:, ::1], matrix, vector, vector, vector, matrix, real, real,
-        matrix, matrix, vector, order, vector, real, matrix,
+        position, int32[:, ::1], matrix, int32[::1], vector, vector, vector, matrix, real, real,
+        matrix, matrix, vector, order, vector, real, matrix, int32, int32,
     )  # fmt: skip
     code = compiled(single_block.single_block(made), signature, cc)
     threads = single_block.threads_of(made)

@@ -14,7 +14,7 @@ from numba import from_dtype, int32, uint32
 
 from ...regularization import Regularization
 from .elements import Kind, State, elements, weight_of
-from .layout import NOWHERE, layer_at, layout, loss_share
+from .layout import NOWHERE, SIDE, VECTOR, layer_at, loss_share, shared_layout
 from .position import BATCH, BATCH_ROWS, BATCHES, BLOCK_ROWS, END, FIRST_STEP, SEED, WEIGHTED
 from .sums import block_sum, sum_column
 from .toolkit import (
@@ -27,7 +27,8 @@ from .toolkit import (
     kernel,
     shared_memory,
 )
-from .updates import CLIP_NORM, clip_scale, shrunk, slope_of, updater
+from .updates import CLIP_NORM, changer, clip_scale, held, shrunk, slope_of
+from .vectors import load, store
 
 
 def threads_of(kind: Kind) -> int:
@@ -38,51 +39,17 @@ def threads_of(kind: Kind) -> int:
     return 384 if plain else 256
 
 
-def _small_product(real, leave):
-    """Return a function of one block that calls leave(r, c, Σ_k A[r, k] B[k, c]) for all r and c.
+@device
+def _quotient(a, b):
+    """Return a // b and a % b of small numbers, none of which is negative."""
+    whole = int32(uint32(a) // uint32(b))
+    return whole, int32(a - whole * b)
 
-    Every thread takes 4 x 4 elements at a time, whose rows and columns are spread evenly over the
-    product: neighbouring threads then read neighbouring numbers, or the same one. Incomplete tiles
-    read the last row or column again. The function takes the thread's place among those that take
-    turns, and returns its place for what comes after the product.
-    """
 
-    @device
-    def product(
-        state, layer, a, a_start, a_row, a_depth, b, b_start, b_column, b_depth,
-        rows, columns, depth, down, pieces, place,
-    ):  # fmt: skip
-        x = cuda.local.array(4, real)
-        y = cuda.local.array(4, real)
-        at_x = cuda.local.array(4, int32)
-        at_y = cuda.local.array(4, int32)
-        sums = cuda.local.array((4, 4), real)
-        tall, wide = (rows + 3) // 4, (columns + 3) // 4
-        for tile in range(place, tall * wide, cuda.blockDim.x):
-            row = tile % tall if down else tile // wide
-            column = tile // tall if down else tile % wide
-            for i in range(4):
-                at_x[i] = a_start + min(row + i * tall, rows - 1) * a_row
-                at_y[i] = b_start + min(column + i * wide, columns - 1) * b_column
-                for j in range(4):
-                    sums[i, j] = real(0)
-            for k in range(depth):
-                # Unsigned: Numba checks whether a signed index is negative and counts from the end.
-                for i in range(4):
-                    x[i] = a[uint32(at_x[i] + k * a_depth)]
-                    y[i] = b[uint32(at_y[i] + k * b_depth)]
-                for i in range(4):
-                    for j in range(4):
-                        sums[i, j] += x[i] * y[j]
-            for piece in range(pieces):
-                for i in range(4):
-                    for j in range(4):
-                        r, c = row + i * tall, column + j * wide
-                        if r < rows and c < columns:
-                            leave(state, layer, r, c, piece, sums[i, j])
-        return _after(place, tall * wide)
-
-    return product
+@device
+def _pieces(count, most):
+    """Return how many pieces of at most so many items there are."""
+    return int32(uint32(count + most - 1) // uint32(most))
 
 
 @device
@@ -92,18 +59,96 @@ def _after(place, count):
     If all work between two barriers is handed out in turns, no thread has two pieces more than
     another one.
     """
-    threads = cuda.blockDim.x
-    return (place + threads - count % threads) % threads
+    _, taken = _quotient(count, cuda.blockDim.x)
+    place -= taken
+    return int32(place + cuda.blockDim.x if place < 0 else place)
 
 
-@device
-def _store(state, layer, r, j, piece, z):
-    state.work[layer.slopes + r * layer.stride + j] = z
+def _factor(real, along_depth, spread, steps):
+    """Return two functions: where a thread's SIDE rows of A begin, and the load of some steps.
+
+    Or the columns of B. Vectors of 16 bytes are along the depth, or along rows: then they hold
+    several of the thread's rows. Spread rows, or vectors, are those of all threads in turn, others
+    are neighbours. Either way neighbouring threads read from different banks, or the same numbers.
+    """
+    size = real.bitwidth // 8
+    numbers = VECTOR // size
+    groups = SIDE // numbers
+
+    @device
+    def begin(at, start, stride, index, count):
+        for i in range(SIDE if along_depth else groups):
+            if along_depth:
+                line = index + i * count if spread else SIDE * index + i
+                at[i] = size * (start + line * stride)
+            else:
+                block = index + i * count if spread else groups * index + i
+                at[i] = size * start + VECTOR * block
+
+    @device
+    def fetch(x, shared, at, stride):
+        """Load x[i, step], or x[step, i] across the depth, and move on."""
+        if along_depth:
+            for i in range(SIDE):
+                load(x, i * numbers, shared, at[i])
+                at[i] += VECTOR
+        else:
+            for step in range(steps):
+                for g in range(groups):
+                    load(x, step * SIDE + g * numbers, shared, at[g])
+                    at[g] += size * stride
+
+    return begin, fetch
 
 
-@device
-def _add_to_gradient(state, layer, m, n, piece, value):
-    state.gradient[state.start + layer.weights + m * layer.fan_out + n] += value
+def _small_product(real, a_along_depth, b_along_depth, leave):
+    """Return a function of one block that passes tiles of Σ_k A[r, k] B[k, c] to `leave`.
+
+    Every thread takes SIDE x SIDE elements at a time; neighbouring ones are below each other if A
+    is along the depth. Rows, columns and depth are those of whole tiles: what is there besides the
+    matrices is zero, or is left out by `leave`. The function takes the thread's place among those
+    that take turns, and returns its place for what comes after the product.
+    """
+    steps = VECTOR * 8 // real.bitwidth if a_along_depth or b_along_depth else 1
+    a_begin, a_fetch = _factor(real, a_along_depth, True, steps)
+    b_begin, b_fetch = _factor(real, b_along_depth, not a_along_depth, steps)
+    a_next, a_step = (steps, 1) if a_along_depth else (1, SIDE)
+    b_next, b_step = (steps, 1) if b_along_depth else (1, SIDE)
+    down, factors, elements_here = a_along_depth, SIDE * steps, SIDE * SIDE
+
+    @device
+    def product(
+        state, layer, a_start, a_stride, b_start, b_stride, rows, columns, depth, place
+    ):  # fmt: skip
+        x = cuda.local.array(factors, real)
+        y = cuda.local.array(factors, real)
+        at_x = cuda.local.array(SIDE, int32)
+        at_y = cuda.local.array(SIDE, int32)
+        sums = cuda.local.array(elements_here, real)
+        tall, wide, slices = _pieces(rows, SIDE), _pieces(columns, SIDE), _pieces(depth, steps)
+        tile, tiles = place, int32(tall * wide)
+        while tile < tiles:
+            across, along = _quotient(tile, tall if down else wide)
+            row, column = (along, across) if down else (across, along)
+            a_begin(at_x, a_start, a_stride, row, tall)
+            b_begin(at_y, b_start, b_stride, column, wide)
+            for i in range(elements_here):
+                sums[i] = real(0)
+            left = slices
+            while left > 0:
+                left = int32(left - 1)
+                a_fetch(x, state.work, at_x, a_stride)
+                b_fetch(y, state.work, at_y, b_stride)
+                for step in range(steps):
+                    for i in range(SIDE):
+                        for j in range(SIDE):
+                            factor = x[i * a_next + step * a_step]
+                            sums[i * SIDE + j] += factor * y[j * b_next + step * b_step]
+            leave(state, layer, row, column, tall, wide, rows, sums)
+            tile = int32(tile + cuda.blockDim.x)
+        return _after(place, tiles)
+
+    return product
 
 
 @lru_cache
@@ -111,46 +156,125 @@ def single_block(kind: Kind):
     """Return the kernel that trains on the batches from BATCH to BATCHES of the order."""
     real = from_dtype(kind.dtype)
     threads_here = threads_of(kind)
-    own = elements(kind)
-    update_parameter = updater(kind.optimizer)
+    own, learns = elements(kind), kind.learns
+    changed = changer(kind.optimizer)
+    size_of = kind.dtype.itemsize
+    numbers_of = VECTOR // size_of
+    groups = SIDE // numbers_of
+    any_pieces = ("maxout", False) in kind.activations
 
     @device
-    def pass_back(state, layer, r, j, piece, upstream):
-        slope = own.slope(state, layer, r, j, piece)
-        own.pass_back(state, layer, r, j, piece, slope, upstream)
+    def first_of(layer, start, row, column):
+        """Return the place of the first number of a row's SIDE columns."""
+        return int32(size_of * (start + row * layer.stride + SIDE * column))
 
-    forward = _small_product(real, _store)
-    backward = _small_product(real, pass_back)
-    gradient = _small_product(real, _add_to_gradient)
+    @device
+    def activate(state, layer, row, column, tall, wide, rows, sums):
+        """Store f(z) and f'(z), for sums that are z; maxout needs all pieces, so it stores z."""
+        values, slopes = cuda.local.array(SIDE, real), cuda.local.array(SIDE, real)
+        at, far = first_of(layer, layer.slopes, row, column), int32(size_of * tall * layer.stride)
+        for i in range(SIDE):
+            for g in range(groups):
+                store(state.work, at + i * far + g * VECTOR, sums, i * SIDE + g * numbers_of)
+        if any_pieces and layer.pieces > 1:
+            return
+        # From memory again, row by row: formulas are long, and here they are written out SIDE times
+        # instead of SIDE * SIDE times.
+        out = int32(size_of * (layer.outputs + row * layer.outputs_stride + SIDE * column))
+        while row < rows:
+            for g in range(groups):
+                load(values, g * numbers_of, state.work, at + g * VECTOR)
+            for j in range(SIDE):
+                c = SIDE * column + j
+                values[j], slopes[j] = own.activated(state, layer, row, c, values[j])
+                if c >= layer.units:  # behind the units, a 1 and zeros
+                    values[j], slopes[j] = real(1) if c == layer.units else real(0), real(0)
+            for g in range(groups):
+                store(state.work, at + g * VECTOR, slopes, g * numbers_of)
+                store(state.work, out + g * VECTOR, values, g * numbers_of)
+            row, at = int32(row + tall), int32(at + far)
+            out = int32(out + size_of * tall * layer.outputs_stride)
+
+    @device
+    def pass_back(state, layer, row, column, tall, wide, rows, sums):
+        """Store δ = ∂loss/∂z, and ∂loss/∂c if units learn, for sums that are ∂loss/∂f(z)."""
+        if any_pieces and layer.pieces > 1:
+            for i in range(SIDE):
+                for j in range(SIDE):
+                    r, c = row + i * tall, SIDE * column + j
+                    if r < rows and c < layer.units:
+                        for piece in range(layer.pieces):
+                            slope = own.slope(state, layer, r, c, piece)
+                            own.pass_back(state, layer, r, c, piece, slope, sums[i * SIDE + j])
+            return
+        at, far = first_of(layer, layer.slopes, row, column), int32(size_of * tall * layer.stride)
+        for i in range(SIDE):
+            multiply(state.work, at + i * far, sums, i * SIDE)
+        if learns and layer.learned != NOWHERE:
+            at = first_of(layer, layer.learning, row, column)
+            for i in range(SIDE):
+                multiply(state.work, at + i * far, sums, i * SIDE)
+
+    @device
+    def multiply(shared, at, factors, first):
+        values = cuda.local.array(SIDE, real)
+        for g in range(groups):
+            load(values, g * numbers_of, shared, at + g * VECTOR)
+        for j in range(SIDE):
+            values[j] *= factors[first + j]
+        for g in range(groups):
+            store(shared, at + g * VECTOR, values, g * numbers_of)
+
+    @device
+    def add(state, layer, row, column, tall, wide, rows, sums):
+        """Add sums to the gradient."""
+        values = cuda.local.array(SIDE, real)
+        start, far = state.start + layer.weights, layer.weights_stride
+        for i in range(SIDE):
+            m = numbers_of * (row + i // numbers_of * tall) + i % numbers_of
+            at = int32(size_of * (start + m * far) + VECTOR * column)
+            for g in range(groups):
+                load(values, g * numbers_of, state.gradient, at + g * VECTOR * wide)
+            for j in range(SIDE):
+                values[j] += sums[i * SIDE + j]
+            for g in range(groups):
+                store(state.gradient, at + g * VECTOR * wide, values, g * numbers_of)
+
+    forward = _small_product(real, True, False, activate)
+    backward = _small_product(real, True, True, pass_back)
+    gradient = _small_product(real, False, False, add)
+
+    @device
+    def write_ones(state, layers, numbers, rows):
+        """Write each layer's output that the next layer's biases are the weights of."""
+        for index in range(len(layers)):
+            layer = layer_at(layers, numbers, index)
+            for r in range(cuda.threadIdx.x, rows, cuda.blockDim.x):
+                state.work[layer.outputs + r * layer.outputs_stride + layer.units] = real(1)
 
     @device
     def rows_forward(state, layers, numbers, X, order, first, rows):
-        lane, group = cuda.threadIdx.x % LANES, cuda.threadIdx.x // LANES
-        groups = cuda.blockDim.x // LANES
+        thread, threads = int32(cuda.threadIdx.x), int32(cuda.blockDim.x)
         layer = layer_at(layers, numbers, 0)
-        for r in range(group, rows, groups):
-            row = order[first + r]
-            for j in range(lane, layer.units, LANES):
-                own.gather(state, layer, r, j, real(X[row, j]))
+        r, j = _quotient(thread, layer.units)
+        down, along = _quotient(threads, layer.units)
+        while r < rows:
+            own.gather(state, layer, r, j, real(X[order[first + r], j]))
+            r, j = r + down, j + along
+            if j >= layer.units:
+                r, j = r + 1, j - layer.units
         cuda.syncthreads()
         for index in range(1, len(layers)):
             layer = layer_at(layers, numbers, index)
             forward(
-                state, layer,
-                state.work, layer.inputs, layer.inputs_stride, 1,
-                state.parameters, layer.weights, 1, layer.fan_out,
-                rows, layer.fan_out, layer.fan_in, False, 1, cuda.threadIdx.x,
+                state, layer, layer.inputs, layer.inputs_stride,
+                layer.weights, layer.weights_stride,
+                rows, layer.fan_out, layer.fan_in + 1, thread,
             )  # fmt: skip
             cuda.syncthreads()
-            # A loop of its own: inside the product, this code would be repeated sixteen times.
-            for r in range(group, rows, groups):
-                for j in range(lane, layer.fan_out, LANES):
-                    z = state.work[layer.slopes + r * layer.stride + j]
-                    z += state.parameters[layer.biases + j]
-                    own.leave(state, layer, r, j, z)
-            cuda.syncthreads()
-            if layer.pieces > 1:
-                for r in range(group, rows, groups):
+            if any_pieces and layer.pieces > 1:
+                lane, group = thread % LANES, thread // LANES
+                for r in range(group, rows, threads // LANES):
                     for j in range(lane, layer.units, LANES):
                         own.choose_piece(state, layer, r, j)
                 cuda.syncthreads()
@@ -161,57 +285,50 @@ def single_block(kind: Kind):
             layer, before = (
                 layer_at(layers, numbers, index), layer_at(layers, numbers, index - 1),
             )  # fmt: skip
-            # Down the rows, as the strides of the weights would send threads to the same bank.
             backward(
-                state, before,
-                state.work, layer.slopes, layer.stride, 1,
-                state.parameters, layer.weights, layer.fan_out, 1,
-                rows, before.units, layer.fan_out, True, before.pieces, cuda.threadIdx.x,
+                state, before, layer.slopes, layer.stride, layer.weights, layer.weights_stride,
+                rows, before.units, layer.fan_out, int32(cuda.threadIdx.x),
             )  # fmt: skip
             cuda.syncthreads()
 
     @device
-    def add_column(state, start, stride, rows, parameter):
-        total = sum_column(state.work, start, stride, 0, rows, 1)
-        state.gradient[state.start + parameter] += total
-
-    @device
     def add_gradient(state, layers, numbers, rows):
-        threads, place = cuda.blockDim.x, cuda.threadIdx.x
+        place = int32(cuda.threadIdx.x)
         for index in range(1, len(layers)):
             layer = layer_at(layers, numbers, index)
             place = gradient(
-                state, layer,
-                state.work, layer.inputs, 1, layer.inputs_stride,
-                state.work, layer.slopes, 1, layer.stride,
-                layer.fan_in, layer.fan_out, rows, False, 1, place,
+                state, layer, layer.inputs, layer.inputs_stride, layer.slopes, layer.stride,
+                layer.fan_in + 1, layer.fan_out, rows, place,
             )  # fmt: skip
-            for j in range(place, layer.fan_out, threads):
-                add_column(state, layer.slopes + j, layer.stride, rows, layer.biases + j)
-            place = _after(place, layer.fan_out)
-            if layer.learned != NOWHERE:
-                for j in range(place, layer.units, threads):
-                    add_column(state, layer.learning + j, layer.stride, rows, layer.learned + j)
+            if learns and layer.learned != NOWHERE:
+                for j in range(place, layer.units, cuda.blockDim.x):
+                    start, g = layer.learning + j, state.start + layer.learned + j
+                    state.gradient[g] += sum_column(state.work, start, layer.stride, 0, rows, 1)
                 place = _after(place, layer.units)
 
     @device
-    def update(state, size, penalised, step, first, second, scratch, loss):
+    def update(state, places, penalised, step, first, second, scratch, loss):
         """Update all parameters; return the sum of all threads' losses and of the penalty before.
 
         Only the first `penalised` parameters have one.
         """
         p, g = state.parameters, state.start
+        thread, threads, size = cuda.threadIdx.x, cuda.blockDim.x, len(places)
+        step = held(step)
         scale = real(1)
         if step[CLIP_NORM] < math.inf:
             squares = real(0)
-            for i in range(cuda.threadIdx.x, size, cuda.blockDim.x):
-                slope = slope_of(step, p[i], p[g + i], i < penalised)
+            for i in range(thread, size, threads):
+                at = places[i]
+                slope = slope_of(step, p[at], p[g + at], i < penalised)
                 squares += slope * slope
             scale = clip_scale(step, block_sum(squares, scratch))
         penalty = real(0)
-        for i in range(cuda.threadIdx.x, size, cuda.blockDim.x):
-            penalty += update_parameter(step, p, first, second, i, p[g + i], i < penalised, scale)
-            p[g + i] = real(0)
+        for i in range(thread, size, threads):
+            at = places[i]
+            p[at], before = changed(step, p[at], first, second, i, p[g + at], i < penalised, scale)
+            p[g + at] = real(0)
+            penalty += before
         return block_sum(real(0.5) * penalty + loss, scratch)
 
     @device
@@ -219,27 +336,32 @@ def single_block(kind: Kind):
         for index in range(1, len(layers)):
             layer = layer_at(layers, numbers, index)
             for n in range(cuda.threadIdx.x, layer.fan_out, cuda.blockDim.x):
-                shrunk(state.parameters, layer.weights + n, layer.fan_out, layer.fan_in, most)
+                start, stride = layer.weights + n, layer.weights_stride
+                shrunk(state.parameters, start, stride, layer.fan_in, most)
 
     def train(
-        position, layers, numbers, parameters, first, second, steps, max_norm, epsilon,
-        X, targets, weights, order, constants, loss_share, totals,
+        position, layers, numbers, places, parameters, first, second, steps, max_norm, epsilon,
+        X, targets, weights, order, constants, loss_share, totals, start, penalised,
     ):  # fmt: skip
         thread, threads, size = cuda.threadIdx.x, cuda.blockDim.x, len(parameters)
         shared = cuda.shared.array(0, real)
         scratch = cuda.shared.array(threads_here, real)
         last = layer_at(layers, numbers, len(layers) - 1)
-        penalised = layer_at(layers, numbers, 1).biases
+        for i in range(thread, len(shared), threads):
+            shared[i] = real(0)
+        cuda.syncthreads()
         for i in range(thread, size, threads):
-            shared[i], shared[size + i] = parameters[i], real(0)
+            shared[places[i]] = parameters[i]
+        begun = State(shared, shared, start, shared, 0, 0, 0)
+        write_ones(begun, layers, numbers, position[BLOCK_ROWS])
         for batch in range(position[BATCH], position[BATCHES]):
             begin = batch * position[BATCH_ROWS]
             end = min(begin + position[BATCH_ROWS], position[END])
             loss = real(0)  # of this thread's rows
             for at in range(begin, end, position[BLOCK_ROWS]):
-                rows = min(position[BLOCK_ROWS], end - at)
+                rows = int32(min(position[BLOCK_ROWS], end - at))
                 state = State(
-                    shared, shared, size, shared,
+                    shared, shared, start, shared,
                     position[SEED], position[FIRST_STEP] + batch, at - begin,
                 )  # fmt: skip
                 cuda.syncthreads()
@@ -254,15 +376,15 @@ def single_block(kind: Kind):
                 add_gradient(state, layers, numbers, rows)
             cuda.syncthreads()
             loss *= loss_share
-            total = update(state, size, penalised, steps[batch], first, second, scratch, loss)
+            total = update(begun, places, penalised, steps[batch], first, second, scratch, loss)
             if thread == 0:
                 totals[batch, 0] = total
             if max_norm < math.inf:
                 cuda.syncthreads()
-                limit_norms(state, layers, numbers, max_norm)
+                limit_norms(begun, layers, numbers, max_norm)
         cuda.syncthreads()
         for i in range(thread, size, threads):
-            parameters[i] = shared[i]
+            parameters[i] = shared[places[i]]
 
     name = kind.name and f"cuda.single_block-{kind.name}"
     return kernel(threads_here, name)(train)
@@ -289,13 +411,13 @@ class SingleBlock:
         self._memory, self._batch_rows = memory, batch_rows
         self._threads = threads_of(kind)
         self._block_rows = block_rows(kind, network, batch_rows)
-        start = 2 * network.size
-        plan = layout(
-            network, kind.activations, kind.dtype, self._block_rows, regularization,
-            start=start, shared=True,
-        )  # fmt: skip
-        self._bytes = (start + plan.work_size) * kind.dtype.itemsize
-        self._tables = memory.upload(plan.layers), memory.upload(plan.numbers)
+        plan = shared_layout(
+            network, kind.activations, kind.dtype, self._block_rows, regularization
+        )
+        self._bytes = plan.size * kind.dtype.itemsize
+        self._tables = tuple(map(memory.upload, (plan.layers, plan.numbers, plan.places)))
+        self._start = np.int32(plan.parameters_size)
+        self._penalised = np.int32(sum(fan_in * fan_out for fan_in, fan_out in network.shapes))
         self._max_norm = kind.dtype.type(regularization.max_norm)
         self._loss_share = kind.dtype.type(loss_share(network))
         self.parts = 1
@@ -314,7 +436,7 @@ class SingleBlock:
         arguments = (
             position, *self._tables, memory.parameters, *memory.first_and_second, run.steps,
             self._max_norm, memory.epsilon, run.X, run.targets, run.weights, run.order,
-            memory.constants, self._loss_share, run.totals,
+            memory.constants, self._loss_share, run.totals, self._start, self._penalised,
         )  # fmt: skip
         allow_all_shared(self._kernel, arguments)
         launch = configured(self._kernel, 1, self._threads, memory.stream, self._bytes)
@@ -326,8 +448,7 @@ def block_rows(kind, network, batch_rows) -> int:
 
     Besides the rows, it holds parameters, gradient and one number per thread.
     """
-    held = 2 * network.size + threads_of(kind)
-    room = shared_memory() // kind.dtype.itemsize - held
-    none = Regularization()
-    width = layout(network, kind.activations, kind.dtype, 1, none, shared=True).work_size
-    return max(0, min(batch_rows, room // width))
+    plan = shared_layout(network, kind.activations, kind.dtype, SIDE, Regularization())
+    held = 2 * plan.parameters_size
+    room = shared_memory() // kind.dtype.itemsize - held - threads_of(kind)
+    return max(0, min(batch_rows, SIDE * (room // (plan.size - held))))

@@ -36,6 +36,7 @@ with warnings.catch_warnings():
     else:
         from cuda.bindings import driver as _driver
         from numba.cuda import dispatcher as _dispatcher
+        from numba.cuda import extending as _extending
         from numba.cuda.np import arrayobj as _arrayobj  # noqa: F401
     if _LACKING:
         del vars(np)["row_stack"]
@@ -46,6 +47,11 @@ from ..._cache import DiskCache, keep  # noqa: E402
 def device(function):
     """Compile a function that is inlined into kernels; the simulator uses it as it is."""
     return function if SIMULATED else cuda.jit(device=True, forceinline=True)(function)
+
+
+def intrinsic(python):
+    """Pair a function that builds LLVM's instructions with its equivalent in the simulator."""
+    return lambda build: python if SIMULATED else _extending.intrinsic(build)
 
 
 class KernelCache(DiskCache):
