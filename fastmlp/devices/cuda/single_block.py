@@ -10,7 +10,7 @@ from functools import lru_cache, partial
 from weakref import WeakKeyDictionary
 
 import numpy as np
-from numba import from_dtype, int32, uint32
+from numba import from_dtype, int32, uint32, uint64
 
 from ...regularization import Regularization
 from .elements import Kind, State, elements, weight_of
@@ -30,13 +30,17 @@ from .toolkit import (
 from .updates import CLIP_NORM, changer, clip_scale, held, shrunk, slope_of
 from .vectors import load, store
 
+#: Features that a thread loads before it stores the first of them: a store might change what the
+#: next load reads, so the compiler keeps their order.
+IN_FLIGHT = 4
+
 
 def threads_of(kind: Kind) -> int:
     """Return the threads of the block: as many as the registers allow; few in the simulator."""
     if SIMULATED:
         return 4
-    plain = kind.dtype == np.float32 and not kind.dropping and not kind.learns
-    return 384 if plain else 256
+    few_registers = kind.dtype == np.float32 or not (kind.dropping or kind.learns)
+    return 384 if few_registers else 256
 
 
 @device
@@ -199,13 +203,15 @@ def single_block(kind: Kind):
     def pass_back(state, layer, row, column, tall, wide, rows, sums):
         """Store δ = ∂loss/∂z, and ∂loss/∂c if units learn, for sums that are ∂loss/∂f(z)."""
         if any_pieces and layer.pieces > 1:
-            for i in range(SIDE):
-                for j in range(SIDE):
-                    r, c = row + i * tall, SIDE * column + j
-                    if r < rows and c < layer.units:
-                        for piece in range(layer.pieces):
-                            slope = own.slope(state, layer, r, c, piece)
-                            own.pass_back(state, layer, r, c, piece, slope, sums[i * SIDE + j])
+            # A piece's columns need not begin at a multiple of 16 bytes.
+            first = layer.slopes + row * layer.stride + SIDE * column
+            for _ in range(layer.pieces):
+                for i in range(SIDE):
+                    for j in range(SIDE):
+                        if row + i * tall < rows and SIDE * column + j < layer.units:
+                            place = uint32(first + i * tall * layer.stride + j)
+                            state.work[place] *= sums[i * SIDE + j]
+                first += layer.units
             return
         at, far = first_of(layer, layer.slopes, row, column), int32(size_of * tall * layer.stride)
         for i in range(SIDE):
@@ -256,13 +262,21 @@ def single_block(kind: Kind):
     def rows_forward(state, layers, numbers, X, order, first, rows):
         thread, threads = int32(cuda.threadIdx.x), int32(cuda.blockDim.x)
         layer = layer_at(layers, numbers, 0)
+        held = cuda.local.array(IN_FLIGHT, real)
+        row, column = cuda.local.array(IN_FLIGHT, int32), cuda.local.array(IN_FLIGHT, int32)
         r, j = _quotient(thread, layer.units)
         down, along = _quotient(threads, layer.units)
         while r < rows:
-            own.gather(state, layer, r, j, real(X[order[first + r], j]))
-            r, j = r + down, j + along
-            if j >= layer.units:
-                r, j = r + 1, j - layer.units
+            for i in range(IN_FLIGHT):
+                row[i], column[i] = r, j
+                if r < rows:
+                    held[i] = X[uint64(order[uint64(first + r)]), uint64(j)]
+                r, j = int32(r + down), int32(j + along)
+                if j >= layer.units:
+                    r, j = int32(r + 1), int32(j - layer.units)
+            for i in range(IN_FLIGHT):
+                if row[i] < rows:
+                    own.gather(state, layer, row[i], column[i], held[i])
         cuda.syncthreads()
         for index in range(1, len(layers)):
             layer = layer_at(layers, numbers, index)
@@ -444,11 +458,13 @@ class SingleBlock:
 
 
 def block_rows(kind, network, batch_rows) -> int:
-    """Return how many rows of a batch fit in shared memory at a time; 0 if it is too small.
+    """Return how many rows of a batch are in shared memory at a time; 0 if it is too small.
 
-    Besides the rows, it holds parameters, gradient and one number per thread.
+    They are as many as fit beside parameters, gradient and one number per thread, or fewer, so that
+    a batch's blocks are equally long.
     """
     plan = shared_layout(network, kind.activations, kind.dtype, SIDE, Regularization())
     held = 2 * plan.parameters_size
     room = shared_memory() // kind.dtype.itemsize - held - threads_of(kind)
-    return max(0, min(batch_rows, SIDE * (room // (plan.size - held))))
+    most = SIDE * (room // (plan.size - held))
+    return -(-batch_rows // -(-batch_rows // most)) if most > 0 else 0
