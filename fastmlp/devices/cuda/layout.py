@@ -136,8 +136,8 @@ def shared_layout(network, activations, dtype, rows, regularization):
     are as long as an odd number of these: successive rows begin in different banks. Matrices have
     room for whole tiles of a product. Behind its units, every layer has an output of 1, and behind
     the weights from its units, every layer has its biases: they are one more row of weights, in
-    products and gradients. What is behind the last column of a matrix, or below its last row, is 0,
-    except below rows of results, which no result depends on.
+    products and gradients. What is behind the last column of a matrix, or below its last row, is 0.
+    Below the last row of a batch, only slopes are: what multiplies them may be anything.
 
     The arguments are those of `layout`.
     """

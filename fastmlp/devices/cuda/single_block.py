@@ -113,7 +113,7 @@ def _small_product(real, a_along_depth, b_along_depth, leave):
     matrices is zero, or is left out by `leave`. The function takes the thread's place among those
     that take turns, and returns its place for what comes after the product.
     """
-    steps = VECTOR * 8 // real.bitwidth if a_along_depth or b_along_depth else 1
+    steps = VECTOR * 8 // real.bitwidth
     a_begin, a_fetch = _factor(real, a_along_depth, True, steps)
     b_begin, b_fetch = _factor(real, b_along_depth, not a_along_depth, steps)
     a_next, a_step = (steps, 1) if a_along_depth else (1, SIDE)
@@ -178,6 +178,9 @@ def single_block(kind: Kind):
         values, slopes = cuda.local.array(SIDE, real), cuda.local.array(SIDE, real)
         at, far = first_of(layer, layer.slopes, row, column), int32(size_of * tall * layer.stride)
         for i in range(SIDE):
+            if any_pieces and row + i * tall >= rows:
+                for j in range(SIDE):
+                    sums[i * SIDE + j] = real(0)
             for g in range(groups):
                 store(state.work, at + i * far + g * VECTOR, sums, i * SIDE + g * numbers_of)
         if any_pieces and layer.pieces > 1:
@@ -185,14 +188,16 @@ def single_block(kind: Kind):
         # From memory again, row by row: formulas are long, and here they are written out SIDE times
         # instead of SIDE * SIDE times.
         out = int32(size_of * (layer.outputs + row * layer.outputs_stride + SIDE * column))
-        while row < rows:
+        while row < SIDE * tall:
             for g in range(groups):
                 load(values, g * numbers_of, state.work, at + g * VECTOR)
             for j in range(SIDE):
                 c = SIDE * column + j
                 values[j], slopes[j] = own.activated(state, layer, row, c, values[j])
                 if c >= layer.units:  # behind the units, a 1 and zeros
-                    values[j], slopes[j] = real(1) if c == layer.units else real(0), real(0)
+                    values[j] = real(1) if c == layer.units else real(0)
+                if c >= layer.units or row >= rows:
+                    slopes[j] = real(0)
             for g in range(groups):
                 store(state.work, at + g * VECTOR, slopes, g * numbers_of)
                 store(state.work, out + g * VECTOR, values, g * numbers_of)
