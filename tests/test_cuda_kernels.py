@@ -26,7 +26,7 @@ pytestmark = [
 if not missing():
     from numba.cuda.dispatcher import _Kernel as Kernel
 
-    from fastmlp.devices.cuda import layout, phases, single_block, tiles, toolkit, value
+    from fastmlp.devices.cuda import layout, phases, shared, single_block, tiles, toolkit, value
     from fastmlp.devices.cuda.elements import Kind
 
 #: What most networks are, and all that code depends on at once.
@@ -162,13 +162,13 @@ def test_shared_memory(units, dtype, monkeypatch):
     for batch in (1, 33, 200, 5000):
         rows = single_block.block_rows(kind, network, batch)
         assert 0 < rows <= batch
-        plan = layout.shared_layout(network, activations, dtype, rows, Regularization())
+        plan = shared.shared_layout(network, activations, dtype, rows, Regularization())
         bytes_held = (plan.size + single_block.threads_of(kind)) * kind.dtype.itemsize
         assert bytes_held <= 227 << 10
     assert len(set(plan.places.tolist())) == network.size
     assert plan.places.max() < plan.parameters_size
     columns = dict(zip(layout.Layer._fields, plan.layers.T, strict=False))
-    vector = layout.VECTOR // kind.dtype.itemsize
+    vector = shared.VECTOR // kind.dtype.itemsize
     for name in ("outputs_stride", "stride", "weights_stride"):
         strides = columns[name][name != "outputs_stride" :]
         assert (strides % (2 * vector) == vector).all()

@@ -7,7 +7,7 @@ test for negative indices nor a multiplication comes before a load.
 from llvmlite import ir
 from numba import types
 
-from .layout import VECTOR
+from .shared import VECTOR
 from .toolkit import intrinsic
 
 
