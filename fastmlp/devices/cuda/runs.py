@@ -91,7 +91,7 @@ class Run:
             seed=self.seed, first_step=self.first_step, weighted=self.weighted,
         )  # fmt: skip
         end = self._host.size - (len(self._order) - self.rows) * self._order.itemsize
-        # Memory that is not pinned is free again when the call returns.
+        # The host's memory is written again only for the next run, when this one has ended.
         self._sent[:end].copy_to_device(self._host[:end], stream=self.memory.stream)
         return self._position
 

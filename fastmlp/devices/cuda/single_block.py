@@ -78,11 +78,12 @@ def single_block(kind: Kind):
         # From memory again, row by row: formulas are long, and here they are written out SIDE times
         # instead of SIDE * SIDE times.
         out = int32(size_of * (layer.outputs + row * layer.outputs_stride + SIDE * column))
-        while row < SIDE * tall:
+        end = int32(SIDE * tall)
+        while row < end:
             for g in range(groups):
                 load(values, g * numbers_of, state.work, at + g * VECTOR)
             for j in range(SIDE):
-                c = SIDE * column + j
+                c = int32(SIDE * column + j)
                 values[j], slopes[j] = own.activated(state, layer, row, c, values[j])
                 if c >= layer.units:  # behind the units, a 1 and zeros
                     values[j] = real(1) if c == layer.units else real(0)
