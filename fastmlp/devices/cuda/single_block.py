@@ -229,16 +229,18 @@ def single_block(kind: Kind):
         if step[CLIP_NORM] < math.inf:
             squares = real(0)
             for i in range(thread, size, threads):
-                at = places[i]
-                slope = slope_of(step, p[at], p[g + at], i < penalised)
+                at = uint32(places[i])
+                slope = slope_of(step, p[at], p[uint32(g + at)], i < penalised)
                 squares += slope * slope
             scale = clip_scale(step, block_sum(squares, scratch))
         penalty = real(0)
         for i in range(thread, size, threads):
-            at = places[i]
-            p[at], before = changed(step, p[at], first, second, i, p[g + at], i < penalised, scale)
-            p[g + at] = real(0)
-            penalty += before
+            at = uint32(places[i])
+            slope = uint32(g + at)
+            w, gradient_sum = p[at], p[slope]
+            p[at], twice = changed(step, w, first, second, i, gradient_sum, i < penalised, scale)
+            p[slope] = real(0)
+            penalty += twice
         return block_sum(real(0.5) * penalty + loss, scratch)
 
     @device
@@ -254,7 +256,7 @@ def single_block(kind: Kind):
         X, targets, weights, order, constants, loss_share, totals, start, penalised,
     ):  # fmt: skip
         thread, threads, size = cuda.threadIdx.x, cuda.blockDim.x, len(parameters)
-        shared = cuda.shared.array(0, real)
+        shared = cuda.shared.array(0, real, alignment=VECTOR)
         scratch = cuda.shared.array(threads_here, real)
         last = layer_at(layers, numbers, len(layers) - 1)
         for i in range(thread, len(shared), threads):
