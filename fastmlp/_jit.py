@@ -58,9 +58,6 @@ else:
     if config.ENABLE_CUDASIM:  # whose kernels are Python's, and call formulas
         _PART_OPTIONS = _OPTIONS
 
-# A formula is typed once, then LLVM inlines it. With ``inline="always"``, Numba would copy and type
-# it at each call, which increased the compile time of an epoch by half.
-formula = njit(forceinline=True, **_PART_OPTIONS)
 kernel = njit(**_PART_OPTIONS)
 glue = njit(inline="always", **_OPTIONS)
 
@@ -68,6 +65,19 @@ glue = njit(inline="always", **_OPTIONS)
 def plain(function: Callable) -> Callable:
     """Return the undecorated Python function: for a few numbers, compiling would take longer."""
     return getattr(function, "py_func", function)
+
+
+def formula(function: Callable) -> Callable:
+    """Compile `function` to be inlined into the kernels that call it, on the CPU or a GPU."""
+    # A formula is typed once, then LLVM inlines it. With ``inline="always"``, Numba would copy and
+    # type it at each call, which increased the compile time of an epoch by half.
+    dispatcher = njit(forceinline=True, **_PART_OPTIONS)(function)
+    if not JIT_DISABLED:
+        # The CPU's compiler has its options; numba-cuda copies this attribute. It takes any
+        # fastmath as leave to estimate quotients, which are 0 for divisors of 2^126 and more.
+        options = dispatcher.targetoptions.items()
+        dispatcher.targetoptions = {name: of for name, of in options if name != "fastmath"}
+    return dispatcher
 
 
 # Like an entry, but not kept: for tests and benchmarks.

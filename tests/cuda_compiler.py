@@ -36,15 +36,36 @@ class Code:
     binary: bytes
 
     @cached_property
-    def instructions(self):
-        """A counter of the SASS's mnemonics, made when first looked at: it takes a second."""
+    def _lines(self):
+        """The SASS's instructions and labels, made when first looked at: it takes a second."""
         with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
             file.write(self.binary)
             file.flush()
             sass = _run(_tool("nvdisasm"), file.name).stdout
-        return Counter(
-            re.findall(r"^\s+/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+ )?([A-Z][\w.]+)", sass, re.MULTILINE)
-        )
+        return re.findall(r"^(\.L\w+):|^\s+/\*[0-9a-f]{4,}\*/\s+(.*?);", sass, re.MULTILINE)
+
+    @cached_property
+    def instructions(self):
+        """A counter of the SASS's mnemonics."""
+        return Counter(_mnemonic(line) for _, line in self._lines if line)
+
+    @cached_property
+    def inner_loops(self):
+        """Of each loop that has no other one inside, a counter of its mnemonics."""
+        begun, names, loops = {}, [], {}
+        for label, line in self._lines:
+            if label:
+                begun[label] = len(names)
+                continue
+            names.append(_mnemonic(line))
+            back = re.search(r"\bBRA\b.*`\((\.L\w+)\)", line)
+            if back and back[1] in begun:
+                loops[begun[back[1]]] = len(names)
+        return [
+            Counter(names[begin:end])
+            for begin, end in loops.items()
+            if not any(begin < other < end for other in loops)
+        ]
 
     def count(self, prefix):
         """How many instructions begin like this: LDG, MUFU.RCP."""
@@ -63,6 +84,10 @@ class Code:
 
 class ToolError(Exception):
     """What a program of the toolkit says that does not do its work."""
+
+
+def _mnemonic(line):
+    return re.match(r"(?:@!?U?P\w+ )?([A-Z][\w.]+)", line)[1]
 
 
 def _run(*command):

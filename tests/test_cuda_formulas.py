@@ -69,6 +69,7 @@ def test_formulas_stay_in_registers_and_in_their_dtype(formula, dtype, cc):
     code = compiled(elementwise(formula), arguments(formula, dtype), cc)
     assert (code.spills, code.stack) == (0, 0)
     assert (".f64" in code.ptx) == (dtype == types.float64)
+    assert ".approx" not in code.ptx  # quotients and roots are rounded once, as on the CPU
 
 
 @covering("name, dtype, cc", OPTIMIZERS, DTYPES, GPUS)
@@ -87,6 +88,7 @@ def test_steps_of_optimisers_stay_in_registers_and_in_their_dtype(name, dtype, c
     code = compiled(step, (dtype[::1], carried, numbers, dtype[:, ::1]), cc)
     assert (code.spills, code.stack) == (0, 0)
     assert (".f64" in code.ptx) == (dtype == types.float64)
+    assert ".approx" not in code.ptx
 
 
 @pytest.mark.parametrize("cc", GPUS, ids=str)

@@ -15,6 +15,7 @@ from fastmlp.activations import Custom, Maxout, Swish
 from fastmlp.devices.functions import Own
 from fastmlp.network import Network
 from fastmlp.predictor import PAIR, SHARES
+from fastmlp.regularization import Regularization
 
 pytestmark = [
     pytest.mark.compiled,
@@ -25,7 +26,7 @@ pytestmark = [
 if not missing():
     from numba.cuda.dispatcher import _Kernel as Kernel
 
-    from fastmlp.devices.cuda import phases, single_block, tiles, toolkit, value
+    from fastmlp.devices.cuda import layout, phases, shared, single_block, tiles, toolkit, value
     from fastmlp.devices.cuda.elements import Kind
 
 #: What most networks are, and all that code depends on at once.
@@ -89,6 +90,7 @@ def assert_stays_in_registers(code, dtype, registers):
     assert (code.spills, code.stack, code.local) == (0, 0, 0)
     assert code.registers <= registers
     assert (code.fp64 == 0) == (dtype == np.float32)
+    assert ".approx.f32" not in code.ptx
 
 
 @covering("kind, dtype, cc", KINDS, DTYPES, GPUS)
@@ -101,6 +103,7 @@ def test_phases(kind, dtype, cc):
         assert code.registers <= 128, name
         if dtype == np.float32:
             assert code.fp64 == 0, name
+        assert ".approx.f32" not in code.ptx, name
 
 
 @covering("dtype tile, kind, cc", EVERY_TILE, KINDS, GPUS)
@@ -130,12 +133,45 @@ def test_single_block(kind, dtype, cc):
     real, vector, matrix, position, order, _ = types_of(dtype)
     made = kind_of(kind, dtype)
     signature = (
-        position, int32[:, ::1], matrix, vector, vector, vector, matrix, real, real,
-        matrix, matrix, vector, order, vector, real, matrix,
+        position, int32[:, ::1], matrix, int32[::1], vector, vector, vector, matrix, real, real,
+        matrix, matrix, vector, order, vector, real, matrix, int32, int32,
     )  # fmt: skip
     code = compiled(single_block.single_block(made), signature, cc)
     threads = single_block.threads_of(made)
     assert_stays_in_registers(code, dtype, 65536 // threads // 8 * 8)
+    # Forward, backward and gradients: all else in these loops is little.
+    multiply, most = ("FFMA", 1.6) if dtype == np.float32 else ("DFMA", 1.9)
+    products = [loop for loop in code.inner_loops if loop["LDS.128"] >= 4 and loop[multiply] >= 16]
+    assert len(products) == 3
+    for loop in products:
+        assert loop.total() <= most * loop[multiply]
+        assert loop["LDS"] + loop["LDS.64"] == 0
+
+
+WIDTHS = [(32, 100, 2), (8, 16, 2), (7, 5, 9, 1), (2, 400, 3)]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("units", WIDTHS, ids=str)
+def test_shared_memory(units, dtype, monkeypatch):
+    """Of Hopper's 227 KB for a block, no byte more is asked for, and every number has its place."""
+    monkeypatch.setattr(single_block, "shared_memory", lambda: 227 << 10)
+    network = Network(units, (Swish(learnable=True),) * (len(units) - 2), "squared_error")
+    activations = [layout.kind_of(a) for a in (*network.activation, network.output_activation)]
+    kind = kind_of("plain", dtype)._replace(activations=tuple(activations))
+    for batch in (1, 33, 200, 5000):
+        rows = single_block.block_rows(kind, network, batch)
+        assert 0 < rows <= batch
+        plan = shared.shared_layout(network, activations, dtype, rows, Regularization())
+        bytes_held = (plan.size + single_block.threads_of(kind)) * kind.dtype.itemsize
+        assert bytes_held <= 227 << 10
+    assert len(set(plan.places.tolist())) == network.size
+    assert plan.places.max() < plan.parameters_size
+    columns = dict(zip(layout.Layer._fields, plan.layers.T, strict=False))
+    vector = shared.VECTOR // kind.dtype.itemsize
+    for name in ("outputs_stride", "stride", "weights_stride"):
+        strides = columns[name][name != "outputs_stride" :]
+        assert (strides % (2 * vector) == vector).all()
 
 
 def test_kernels_are_kept_on_disk(monkeypatch, tmp_path):

@@ -155,6 +155,7 @@ class Elements(NamedTuple):
     """The functions of one kind of network."""
 
     gather: Callable
+    activated: Callable
     leave: Callable
     choose_piece: Callable
     finish_outputs: Callable
@@ -176,19 +177,26 @@ def elements(kind: Kind) -> Elements:
         state.work[layer.outputs + r * layer.outputs_stride + j] = kept
 
     @device
+    def activated(state, layer, r, j, z):
+        """Return f(z) and f'(z), and store ∂f/∂c if units learn."""
+        c, scale = layer.constant, scale_of(state, layer, r, j)
+        if learns and layer.learned != NOWHERE:
+            c = state.parameters[layer.learned + j]
+            learning = learn(layer.activation, z, c) * scale
+            state.work[layer.learning + r * layer.stride + j] = learning
+        a, slope = activate(layer.activation, z, c)
+        return a * scale, slope * scale
+
+    @device
     def leave(state, layer, r, j, z):
-        """Store f(z) and f'(z)."""
+        """Store f(z) and f'(z); of maxout z, as `choose_piece` needs all pieces."""
         work, place = state.work, r * layer.stride + j
         if layer.pieces > 1:
             work[layer.slopes + place] = z
             return
-        c, scale = layer.constant, scale_of(state, layer, r, j)
-        if learns and layer.learned != NOWHERE:
-            c = state.parameters[layer.learned + j]
-            work[layer.learning + place] = learn(layer.activation, z, c) * scale
-        a, slope = activate(layer.activation, z, c)
-        work[layer.slopes + place] = slope * scale
-        work[layer.outputs + r * layer.outputs_stride + j] = a * scale
+        a, slope = activated(state, layer, r, j, z)
+        work[layer.slopes + place] = slope
+        work[layer.outputs + r * layer.outputs_stride + j] = a
 
     @device
     def choose_piece(state, layer, r, j):
@@ -245,7 +253,9 @@ def elements(kind: Kind) -> Elements:
         if learns and layer.learned != NOWHERE:
             state.work[layer.learning + place] *= upstream
 
-    return Elements(gather, leave, choose_piece, finish_outputs, judge, slope, pass_back)
+    return Elements(
+        gather, activated, leave, choose_piece, finish_outputs, judge, slope, pass_back
+    )  # fmt: skip
 
 
 @device

@@ -1,8 +1,9 @@
 """The layout of a network on the GPU: a table of its layers for kernels, and one flat work buffer.
 
 Parameters on the GPU have the layout of the public packed vector: all weights, then all biases,
-then the activations' learned parameters; the same for moments and gradients. Intermediate results
-of a batch are in the work buffer, row by row:
+then the activations' learned parameters; the same for moments and gradients. Only shared memory has
+a layout of its own, see `shared`. Intermediate results of a batch are in the work buffer,
+row by row:
 
 ``outputs``
     f(z) of every layer; the features are the outputs of layer 0,
@@ -12,6 +13,7 @@ of a batch are in the work buffer, row by row:
     ∂f/∂c for an activation's learned parameters c.
 """
 
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -36,6 +38,7 @@ class Layer(NamedTuple):
     pieces: Any
     units: Any
     weights: Any
+    weights_stride: Any
     biases: Any
     learned: Any
     activation: Any  # its index among the kind's activations
@@ -61,19 +64,19 @@ def layer_at(layers, numbers, index):
     a = layers[index]
     return Layer(
         a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8], a[9], a[10], a[11], a[12], a[13],
-        a[14], a[15], a[16], numbers[index, 0], numbers[index, 1],
+        a[14], a[15], a[16], a[17], numbers[index, 0], numbers[index, 1],
     )  # fmt: skip
 
 
 class Layout(NamedTuple):
     """The tables of one network, and the length of the work buffer."""
 
-    layers: np.ndarray  # (layers + 1, 17), integers
+    layers: np.ndarray  # (layers + 1, 18), integers
     numbers: np.ndarray  # (layers + 1, 2), in the network's dtype
     work_size: int
 
 
-def layout(network, activations, dtype, rows, regularization, *, start=0, shared=False):
+def layout(network, activations, dtype, rows, regularization):
     """Lay out the work buffer for `rows` rows.
 
     Parameters
@@ -88,36 +91,61 @@ def layout(network, activations, dtype, rows, regularization, *, start=0, shared
         Rows processed at a time.
     regularization : Regularization
         The shares that dropout leaves out.
-    start : int, default=0
-        Where in its array the work buffer begins.
-    shared : bool, default=False
-        Whether the work buffer is in shared memory: there, row strides are odd, so that one column
-        of successive rows lies in different banks, and 32 bits are enough for every index.
     """
     biases = sum(fan_in * fan_out for fan_in, fan_out in network.shapes)
     learned = biases + sum(fan_out for _, fan_out in network.shapes)
-    weights = first_unit = 0
-    end = start
+    weights, lines, end = 0, [], 0
 
     def place(width):
         nonlocal end
-        at, stride = end, width | 1 if shared else width
-        end += rows * stride
-        return {"place": at, "stride": stride}
+        end += rows * width
+        return end - rows * width, width
 
-    lines, numbers = [], []
     for index, units in enumerate(network.units):
+        line = Positions(outputs=place(units))
+        if index > 0:
+            fan_in, fan_out = network.shapes[index - 1]
+            line.weights, line.biases, line.slopes = (weights, fan_out), biases, place(fan_out)
+            weights += fan_in * fan_out
+            biases += fan_out
+            if learns(network, index):
+                line.learned, line.learning = learned, place(units)[0]
+                learned += units
+        lines.append(line)
+    return Layout(*tables(network, activations, dtype, regularization, lines, np.int64), end)
+
+
+@dataclass
+class Positions:
+    """The positions of a layer: where its vectors begin, and its matrices, with row strides."""
+
+    outputs: tuple
+    weights: tuple = (0, 0)
+    biases: int = 0
+    slopes: tuple = (0, 0)
+    learned: int = NOWHERE
+    learning: int = NOWHERE
+
+
+def learns(network, index):
+    """Return whether the units of a layer have learned parameters."""
+    return index < len(network.shapes) and network.activation[index - 1].learnable
+
+
+def tables(network, activations, dtype, regularization, lines, integer):
+    """Return the tables of layers and numbers, from the positions of each layer."""
+    table, numbers, first_unit = [], [], 0
+    for index, (units, at) in enumerate(zip(network.units, lines, strict=True)):
         share = regularization.dropped(index) if index < len(network.shapes) else 0.0
         line = dict.fromkeys(_FIELDS, 0)
-        outputs = place(units)
         line |= {
             "units": units,
-            "outputs": outputs["place"],
-            "outputs_stride": outputs["stride"],
+            "learned": at.learned,
+            "learning": at.learning,
+            "outputs": at.outputs[0],
+            "outputs_stride": at.outputs[1],
             "first_unit": first_unit,
             "threshold": plain(threshold)(share),
-            "learned": NOWHERE,
-            "learning": NOWHERE,
         }
         first_unit += units
         constant = 0.0
@@ -125,30 +153,24 @@ def layout(network, activations, dtype, rows, regularization, *, start=0, shared
             activation = (*network.activation, network.output_activation)[index - 1]
             constant = activation.constant
             fan_in, fan_out = network.shapes[index - 1]
-            slopes = place(fan_out)
+            inputs = lines[index - 1].outputs
             line |= {
                 "fan_in": fan_in,
                 "fan_out": fan_out,
                 "pieces": activation.pieces,
-                "weights": weights,
-                "biases": biases,
+                "weights": at.weights[0],
+                "weights_stride": at.weights[1],
+                "biases": at.biases,
                 "activation": activations.index(kind_of(activation)),
-                "inputs": lines[-1]["outputs"],
-                "inputs_stride": lines[-1]["outputs_stride"],
-                "slopes": slopes["place"],
-                "stride": slopes["stride"],
+                "inputs": inputs[0],
+                "inputs_stride": inputs[1],
+                "slopes": at.slopes[0],
+                "stride": at.slopes[1],
             }
-            weights += fan_in * fan_out
-            biases += fan_out
-            if index < len(network.shapes) and activation.learnable:
-                line |= {"learned": learned, "learning": place(units)["place"]}
-                learned += units
-        lines.append(line)
+        table.append(tuple(line.values()))
         numbers.append((constant, plain(kept_scale)(share, 0.0)))
-    table = np.array([tuple(line.values()) for line in lines], np.int64)
     # A threshold needs 32 unsigned bits: as a signed number, it keeps these bits.
-    table = table.astype(np.int32) if shared else table
-    return Layout(table, np.array(numbers, dtype), end - start)
+    return np.array(table, np.int64).astype(integer), np.array(numbers, dtype)
 
 
 def loss_share(network) -> float:

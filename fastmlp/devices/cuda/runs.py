@@ -7,7 +7,7 @@ from ...formulas.optimizers import corrected
 from ..presence import is_on_gpu
 from . import position
 from .memory import BLOCK_BYTES, SHARE, in_place
-from .toolkit import cuda, free_memory, new_stream, release_memory
+from .toolkit import cuda, free_memory, new_stream, release_memory, viewed
 from .updates import (
     CLIP_NORM,
     DECAY,
@@ -56,34 +56,43 @@ class Run:
 
     def __init__(self, memory, rows, batches, parts):
         self.memory = memory
-        self.order = memory.empty(rows, np.int64)
-        self.steps = memory.empty((batches, STEP_NUMBERS))
+        # All that the host sends for a run is in one piece of memory, and one copy: each copy takes
+        # the host about as long as the GPU takes for a small batch.
+        lengths = position.LENGTH, batches * STEP_NUMBERS, rows
+        dtypes = np.dtype(np.int64), memory.dtype, np.dtype(np.int64)
+        sizes = [n * dtype.itemsize for n, dtype in zip(lengths, dtypes, strict=True)]
+        starts = np.cumsum([0, *sizes]).tolist()
+        self._host, self._sent = np.zeros(starts[-1], np.uint8), memory.empty(starts[-1], np.uint8)
+        places = list(zip(map(slice, starts, starts[1:]), dtypes, strict=False))
+        self._values, self._steps, self._order = (self._host[at].view(to) for at, to in places)
+        self._position, steps, self.order = (viewed(self._sent[at], to) for at, to in places)
+        self.steps = steps.reshape(batches, STEP_NUMBERS)
         self.losses = memory.empty(rows)
         self.totals = memory.empty((batches, parts))
-        self._position = memory.empty(position.LENGTH, np.int64)
         self.X = self.targets = self.weights = None
         self.weighted = False
         self.rows = self.batches = self.first_batch = self.first_step = self.seed = 0
         self._done = cuda.event()
 
     def begin(self, order, steps=None, first_batch=0, first_step=0, seed=0):
-        """Send the data of the next run, except its rows; without steps, nothing is updated."""
-        stream = self.memory.stream
+        """Take the data of the next run, except its rows; without steps, nothing is updated."""
         self.rows, self.first_batch = len(order), first_batch
         self.first_step, self.seed = first_step, seed
-        self.order[: self.rows].copy_to_device(np.ascontiguousarray(order), stream=stream)
+        self._order[: self.rows] = order
         self.batches = 1
         if steps is not None:
             self.batches = len(steps)
-            self.steps[: self.batches].copy_to_device(steps, stream=stream)
+            self._steps[: steps.size] = steps.ravel()
 
     def beginning(self, batch_rows, block_rows):
-        """Set the position to the beginning of the run, and return it."""
-        values = position.at_start(
+        """Send the data of the run, with the position at its beginning, and return the position."""
+        self._values[:] = position.at_start(
             self.rows, batch_rows, block_rows,
             seed=self.seed, first_step=self.first_step, weighted=self.weighted,
         )  # fmt: skip
-        self._position.copy_to_device(values, stream=self.memory.stream)
+        end = self._host.size - (len(self._order) - self.rows) * self._order.itemsize
+        # The host's memory is written again only for the next run, when this one has ended.
+        self._sent[:end].copy_to_device(self._host[:end], stream=self.memory.stream)
         return self._position
 
     def launched(self):

@@ -6,15 +6,18 @@ kernel for each phase would take microseconds.
 """
 
 import math
-from functools import lru_cache
+from functools import lru_cache, partial
+from weakref import WeakKeyDictionary
 
 import numpy as np
-from numba import from_dtype, int32, uint32
+from numba import from_dtype, int32, uint32, uint64
 
 from ...regularization import Regularization
 from .elements import Kind, State, elements, weight_of
-from .layout import NOWHERE, layer_at, layout, loss_share
+from .layout import NOWHERE, layer_at, loss_share
 from .position import BATCH, BATCH_ROWS, BATCHES, BLOCK_ROWS, END, FIRST_STEP, SEED, WEIGHTED
+from .shared import SIDE, VECTOR, shared_layout
+from .small_product import after, product, quotient
 from .sums import block_sum, sum_column
 from .toolkit import (
     LANES,
@@ -26,70 +29,20 @@ from .toolkit import (
     kernel,
     shared_memory,
 )
-from .updates import CLIP_NORM, clip_scale, shrunk, slope_of, updater
+from .updates import CLIP_NORM, changer, clip_scale, held, shrunk, slope_of
+from .vectors import load, store
+
+#: Features that a thread loads before it stores the first of them: a store might change what the
+#: next load reads, so the compiler keeps their order.
+IN_FLIGHT = 4
 
 
 def threads_of(kind: Kind) -> int:
     """Return the threads of the block: as many as the registers allow; few in the simulator."""
     if SIMULATED:
         return 4
-    plain = kind.dtype == np.float32 and not kind.dropping and not kind.learns
-    return 384 if plain else 256
-
-
-def _small_product(real, leave):
-    """Return a function of one block that calls leave(r, c, Σ_k A[r, k] B[k, c]) for all r and c.
-
-    Every thread takes 4 x 4 elements at a time, whose rows and columns are spread evenly over the
-    product: neighbouring threads then read neighbouring numbers, or the same one. Incomplete tiles
-    read the last row or column again.
-    """
-
-    @device
-    def product(
-        state, layer, a, a_start, a_row, a_depth, b, b_start, b_column, b_depth,
-        rows, columns, depth, down, pieces,
-    ):  # fmt: skip
-        x = cuda.local.array(4, real)
-        y = cuda.local.array(4, real)
-        at_x = cuda.local.array(4, int32)
-        at_y = cuda.local.array(4, int32)
-        sums = cuda.local.array((4, 4), real)
-        tall, wide = (rows + 3) // 4, (columns + 3) // 4
-        for tile in range(cuda.threadIdx.x, tall * wide, cuda.blockDim.x):
-            row = tile % tall if down else tile // wide
-            column = tile // tall if down else tile % wide
-            for i in range(4):
-                at_x[i] = a_start + min(row + i * tall, rows - 1) * a_row
-                at_y[i] = b_start + min(column + i * wide, columns - 1) * b_column
-                for j in range(4):
-                    sums[i, j] = real(0)
-            for k in range(depth):
-                # Unsigned: Numba checks whether a signed index is negative and counts from the end.
-                for i in range(4):
-                    x[i] = a[uint32(at_x[i] + k * a_depth)]
-                    y[i] = b[uint32(at_y[i] + k * b_depth)]
-                for i in range(4):
-                    for j in range(4):
-                        sums[i, j] += x[i] * y[j]
-            for piece in range(pieces):
-                for i in range(4):
-                    for j in range(4):
-                        r, c = row + i * tall, column + j * wide
-                        if r < rows and c < columns:
-                            leave(state, layer, r, c, piece, sums[i, j])
-
-    return product
-
-
-@device
-def _store(state, layer, r, j, piece, z):
-    state.work[layer.slopes + r * layer.stride + j] = z
-
-
-@device
-def _add_to_gradient(state, layer, m, n, piece, value):
-    state.gradient[state.start + layer.weights + m * layer.fan_out + n] += value
+    few_registers = kind.dtype == np.float32 or not (kind.dropping or kind.learns)
+    return 384 if few_registers else 256
 
 
 @lru_cache
@@ -97,46 +50,141 @@ def single_block(kind: Kind):
     """Return the kernel that trains on the batches from BATCH to BATCHES of the order."""
     real = from_dtype(kind.dtype)
     threads_here = threads_of(kind)
-    own = elements(kind)
-    update_parameter = updater(kind.optimizer)
+    own, learns = elements(kind), kind.learns
+    changed = changer(kind.optimizer)
+    size_of = kind.dtype.itemsize
+    numbers_of = VECTOR // size_of
+    groups = SIDE // numbers_of
+    any_pieces = ("maxout", False) in kind.activations
 
     @device
-    def pass_back(state, layer, r, j, piece, upstream):
-        slope = own.slope(state, layer, r, j, piece)
-        own.pass_back(state, layer, r, j, piece, slope, upstream)
+    def first_of(layer, start, row, column):
+        """Return the place of the first number of a row's SIDE columns."""
+        return int32(size_of * (start + row * layer.stride + SIDE * column))
 
-    forward = _small_product(real, _store)
-    backward = _small_product(real, pass_back)
-    gradient = _small_product(real, _add_to_gradient)
+    @device
+    def activate(state, layer, row, column, tall, wide, rows, sums):
+        """Store f(z) and f'(z), for sums that are z; maxout needs all pieces, so it stores z."""
+        values, slopes = cuda.local.array(SIDE, real), cuda.local.array(SIDE, real)
+        at, far = first_of(layer, layer.slopes, row, column), int32(size_of * tall * layer.stride)
+        for i in range(SIDE):
+            if any_pieces and row + i * tall >= rows:
+                for j in range(SIDE):
+                    sums[i * SIDE + j] = real(0)
+            for g in range(groups):
+                store(state.work, at + i * far + g * VECTOR, sums, i * SIDE + g * numbers_of)
+        if any_pieces and layer.pieces > 1:
+            return
+        # From memory again, row by row: formulas are long, and here they are written out SIDE times
+        # instead of SIDE * SIDE times.
+        out = int32(size_of * (layer.outputs + row * layer.outputs_stride + SIDE * column))
+        end = int32(SIDE * tall)
+        while row < end:
+            for g in range(groups):
+                load(values, g * numbers_of, state.work, at + g * VECTOR)
+            for j in range(SIDE):
+                c = int32(SIDE * column + j)
+                values[j], slopes[j] = own.activated(state, layer, row, c, values[j])
+                if c >= layer.units:  # behind the units, a 1 and zeros
+                    values[j] = real(1) if c == layer.units else real(0)
+                if c >= layer.units or row >= rows:
+                    slopes[j] = real(0)
+            for g in range(groups):
+                store(state.work, at + g * VECTOR, slopes, g * numbers_of)
+                store(state.work, out + g * VECTOR, values, g * numbers_of)
+            row, at = int32(row + tall), int32(at + far)
+            out = int32(out + size_of * tall * layer.outputs_stride)
+
+    @device
+    def pass_back(state, layer, row, column, tall, wide, rows, sums):
+        """Store δ = ∂loss/∂z, and ∂loss/∂c if units learn, for sums that are ∂loss/∂f(z)."""
+        if any_pieces and layer.pieces > 1:
+            # A piece's columns need not begin at a multiple of 16 bytes.
+            first = layer.slopes + row * layer.stride + SIDE * column
+            for _ in range(layer.pieces):
+                for i in range(SIDE):
+                    for j in range(SIDE):
+                        if row + i * tall < rows and SIDE * column + j < layer.units:
+                            place = uint32(first + i * tall * layer.stride + j)
+                            state.work[place] *= sums[i * SIDE + j]
+                first += layer.units
+            return
+        at, far = first_of(layer, layer.slopes, row, column), int32(size_of * tall * layer.stride)
+        for i in range(SIDE):
+            multiply(state.work, at + i * far, sums, i * SIDE)
+        if learns and layer.learned != NOWHERE:
+            at = first_of(layer, layer.learning, row, column)
+            for i in range(SIDE):
+                multiply(state.work, at + i * far, sums, i * SIDE)
+
+    @device
+    def multiply(shared, at, factors, first):
+        values = cuda.local.array(SIDE, real)
+        for g in range(groups):
+            load(values, g * numbers_of, shared, at + g * VECTOR)
+        for j in range(SIDE):
+            values[j] *= factors[first + j]
+        for g in range(groups):
+            store(shared, at + g * VECTOR, values, g * numbers_of)
+
+    @device
+    def add(state, layer, row, column, tall, wide, rows, sums):
+        """Add sums to the gradient."""
+        values = cuda.local.array(SIDE, real)
+        start, far = state.start + layer.weights, layer.weights_stride
+        for i in range(SIDE):
+            m = numbers_of * (row + i // numbers_of * tall) + i % numbers_of
+            at = int32(size_of * (start + m * far) + VECTOR * column)
+            for g in range(groups):
+                load(values, g * numbers_of, state.gradient, at + g * VECTOR * wide)
+            for j in range(SIDE):
+                values[j] += sums[i * SIDE + j]
+            for g in range(groups):
+                store(state.gradient, at + g * VECTOR * wide, values, g * numbers_of)
+
+    forward = product(real, True, False, activate)
+    backward = product(real, True, True, pass_back)
+    gradient = product(real, False, False, add)
+
+    @device
+    def write_ones(state, layers, numbers, rows):
+        """Write each layer's output that the next layer's biases are the weights of."""
+        for index in range(len(layers)):
+            layer = layer_at(layers, numbers, index)
+            for r in range(cuda.threadIdx.x, rows, cuda.blockDim.x):
+                state.work[layer.outputs + r * layer.outputs_stride + layer.units] = real(1)
 
     @device
     def rows_forward(state, layers, numbers, X, order, first, rows):
-        lane, group = cuda.threadIdx.x % LANES, cuda.threadIdx.x // LANES
-        groups = cuda.blockDim.x // LANES
+        thread, threads = int32(cuda.threadIdx.x), int32(cuda.blockDim.x)
         layer = layer_at(layers, numbers, 0)
-        for r in range(group, rows, groups):
-            row = order[first + r]
-            for j in range(lane, layer.units, LANES):
-                own.gather(state, layer, r, j, real(X[row, j]))
+        held = cuda.local.array(IN_FLIGHT, real)
+        row, column = cuda.local.array(IN_FLIGHT, int32), cuda.local.array(IN_FLIGHT, int32)
+        r, j = quotient(thread, layer.units)
+        down, along = quotient(threads, layer.units)
+        while r < rows:
+            for i in range(IN_FLIGHT):
+                row[i], column[i] = r, j
+                if r < rows:
+                    held[i] = X[uint64(order[uint64(first + r)]), uint64(j)]
+                r, j = int32(r + down), int32(j + along)
+                if j >= layer.units:
+                    r, j = int32(r + 1), int32(j - layer.units)
+            for i in range(IN_FLIGHT):
+                if row[i] < rows:
+                    own.gather(state, layer, row[i], column[i], held[i])
         cuda.syncthreads()
         for index in range(1, len(layers)):
             layer = layer_at(layers, numbers, index)
             forward(
-                state, layer,
-                state.work, layer.inputs, layer.inputs_stride, 1,
-                state.parameters, layer.weights, 1, layer.fan_out,
-                rows, layer.fan_out, layer.fan_in, False, 1,
+                state, layer, layer.inputs, layer.inputs_stride,
+                layer.weights, layer.weights_stride,
+                rows, layer.fan_out, layer.fan_in + 1, thread,
             )  # fmt: skip
             cuda.syncthreads()
-            # A loop of its own: inside the product, this code would be repeated sixteen times.
-            for r in range(group, rows, groups):
-                for j in range(lane, layer.fan_out, LANES):
-                    z = state.work[layer.slopes + r * layer.stride + j]
-                    z += state.parameters[layer.biases + j]
-                    own.leave(state, layer, r, j, z)
-            cuda.syncthreads()
-            if layer.pieces > 1:
-                for r in range(group, rows, groups):
+            if any_pieces and layer.pieces > 1:
+                lane, group = thread % LANES, thread // LANES
+                for r in range(group, rows, threads // LANES):
                     for j in range(lane, layer.units, LANES):
                         own.choose_piece(state, layer, r, j)
                 cuda.syncthreads()
@@ -147,51 +195,52 @@ def single_block(kind: Kind):
             layer, before = (
                 layer_at(layers, numbers, index), layer_at(layers, numbers, index - 1),
             )  # fmt: skip
-            # Down the rows, as the strides of the weights would send threads to the same bank.
             backward(
-                state, before,
-                state.work, layer.slopes, layer.stride, 1,
-                state.parameters, layer.weights, layer.fan_out, 1,
-                rows, before.units, layer.fan_out, True, before.pieces,
+                state, before, layer.slopes, layer.stride, layer.weights, layer.weights_stride,
+                rows, before.units, layer.fan_out, int32(cuda.threadIdx.x),
             )  # fmt: skip
             cuda.syncthreads()
 
     @device
     def add_gradient(state, layers, numbers, rows):
+        place = int32(cuda.threadIdx.x)
         for index in range(1, len(layers)):
             layer = layer_at(layers, numbers, index)
-            gradient(
-                state, layer,
-                state.work, layer.inputs, 1, layer.inputs_stride,
-                state.work, layer.slopes, 1, layer.stride,
-                layer.fan_in, layer.fan_out, rows, False, 1,
+            place = gradient(
+                state, layer, layer.inputs, layer.inputs_stride, layer.slopes, layer.stride,
+                layer.fan_in + 1, layer.fan_out, rows, place,
             )  # fmt: skip
-            # The threads without a tile are the last ones.
-            for j in range(layer.fan_out - 1 - cuda.threadIdx.x, -1, -cuda.blockDim.x):
-                start, g = layer.slopes + j, state.start + layer.biases + j
-                state.gradient[g] += sum_column(state.work, start, layer.stride, 0, rows, 1)
-                if layer.learned != NOWHERE:
+            if learns and layer.learned != NOWHERE:
+                for j in range(place, layer.units, cuda.blockDim.x):
                     start, g = layer.learning + j, state.start + layer.learned + j
                     state.gradient[g] += sum_column(state.work, start, layer.stride, 0, rows, 1)
+                place = after(place, layer.units)
 
     @device
-    def update(state, size, penalised, step, first, second, scratch, loss):
+    def update(state, places, penalised, step, first, second, scratch, loss):
         """Update all parameters; return the sum of all threads' losses and of the penalty before.
 
         Only the first `penalised` parameters have one.
         """
         p, g = state.parameters, state.start
+        thread, threads, size = cuda.threadIdx.x, cuda.blockDim.x, len(places)
+        step = held(step)
         scale = real(1)
         if step[CLIP_NORM] < math.inf:
             squares = real(0)
-            for i in range(cuda.threadIdx.x, size, cuda.blockDim.x):
-                slope = slope_of(step, p[i], p[g + i], i < penalised)
+            for i in range(thread, size, threads):
+                at = uint32(places[i])
+                slope = slope_of(step, p[at], p[uint32(g + at)], i < penalised)
                 squares += slope * slope
             scale = clip_scale(step, block_sum(squares, scratch))
         penalty = real(0)
-        for i in range(cuda.threadIdx.x, size, cuda.blockDim.x):
-            penalty += update_parameter(step, p, first, second, i, p[g + i], i < penalised, scale)
-            p[g + i] = real(0)
+        for i in range(thread, size, threads):
+            at = uint32(places[i])
+            slope = uint32(g + at)
+            w, gradient_sum = p[at], p[slope]
+            p[at], twice = changed(step, w, first, second, i, gradient_sum, i < penalised, scale)
+            p[slope] = real(0)
+            penalty += twice
         return block_sum(real(0.5) * penalty + loss, scratch)
 
     @device
@@ -199,27 +248,32 @@ def single_block(kind: Kind):
         for index in range(1, len(layers)):
             layer = layer_at(layers, numbers, index)
             for n in range(cuda.threadIdx.x, layer.fan_out, cuda.blockDim.x):
-                shrunk(state.parameters, layer.weights + n, layer.fan_out, layer.fan_in, most)
+                start, stride = layer.weights + n, layer.weights_stride
+                shrunk(state.parameters, start, stride, layer.fan_in, most)
 
     def train(
-        position, layers, numbers, parameters, first, second, steps, max_norm, epsilon,
-        X, targets, weights, order, constants, loss_share, totals,
+        position, layers, numbers, places, parameters, first, second, steps, max_norm, epsilon,
+        X, targets, weights, order, constants, loss_share, totals, start, penalised,
     ):  # fmt: skip
         thread, threads, size = cuda.threadIdx.x, cuda.blockDim.x, len(parameters)
-        shared = cuda.shared.array(0, real)
+        shared = cuda.shared.array(0, real, alignment=VECTOR)
         scratch = cuda.shared.array(threads_here, real)
         last = layer_at(layers, numbers, len(layers) - 1)
-        penalised = layer_at(layers, numbers, 1).biases
+        for i in range(thread, len(shared), threads):
+            shared[i] = real(0)
+        cuda.syncthreads()
         for i in range(thread, size, threads):
-            shared[i], shared[size + i] = parameters[i], real(0)
+            shared[places[i]] = parameters[i]
+        begun = State(shared, shared, start, shared, 0, 0, 0)
+        write_ones(begun, layers, numbers, position[BLOCK_ROWS])
         for batch in range(position[BATCH], position[BATCHES]):
             begin = batch * position[BATCH_ROWS]
             end = min(begin + position[BATCH_ROWS], position[END])
             loss = real(0)  # of this thread's rows
             for at in range(begin, end, position[BLOCK_ROWS]):
-                rows = min(position[BLOCK_ROWS], end - at)
+                rows = int32(min(position[BLOCK_ROWS], end - at))
                 state = State(
-                    shared, shared, size, shared,
+                    shared, shared, start, shared,
                     position[SEED], position[FIRST_STEP] + batch, at - begin,
                 )  # fmt: skip
                 cuda.syncthreads()
@@ -234,15 +288,15 @@ def single_block(kind: Kind):
                 add_gradient(state, layers, numbers, rows)
             cuda.syncthreads()
             loss *= loss_share
-            total = update(state, size, penalised, steps[batch], first, second, scratch, loss)
+            total = update(begun, places, penalised, steps[batch], first, second, scratch, loss)
             if thread == 0:
                 totals[batch, 0] = total
             if max_norm < math.inf:
                 cuda.syncthreads()
-                limit_norms(state, layers, numbers, max_norm)
+                limit_norms(begun, layers, numbers, max_norm)
         cuda.syncthreads()
         for i in range(thread, size, threads):
-            parameters[i] = shared[i]
+            parameters[i] = shared[places[i]]
 
     name = kind.name and f"cuda.single_block-{kind.name}"
     return kernel(threads_here, name)(train)
@@ -269,37 +323,46 @@ class SingleBlock:
         self._memory, self._batch_rows = memory, batch_rows
         self._threads = threads_of(kind)
         self._block_rows = block_rows(kind, network, batch_rows)
-        start = 2 * network.size
-        plan = layout(
-            network, kind.activations, kind.dtype, self._block_rows, regularization,
-            start=start, shared=True,
-        )  # fmt: skip
-        self._bytes = (start + plan.work_size) * kind.dtype.itemsize
-        self._tables = memory.upload(plan.layers), memory.upload(plan.numbers)
+        plan = shared_layout(
+            network, kind.activations, kind.dtype, self._block_rows, regularization
+        )
+        self._bytes = plan.size * kind.dtype.itemsize
+        self._tables = tuple(map(memory.upload, (plan.layers, plan.numbers, plan.places)))
+        self._start = np.int32(plan.parameters_size)
+        self._penalised = np.int32(sum(fan_in * fan_out for fan_in, fan_out in network.shapes))
         self._max_norm = kind.dtype.type(regularization.max_norm)
         self._loss_share = kind.dtype.type(loss_share(network))
         self.parts = 1
+        self._launches = WeakKeyDictionary()  # when a run is deleted, so is its launch
 
     def launch(self, run):
         """Queue the training on a run of batches."""
         position = run.beginning(self._batch_rows, self._block_rows)
+        if run not in self._launches:
+            self._launches[run] = self._launch_of(run, position)
+        self._launches[run]()
+
+    def _launch_of(self, run, position):
+        """Return the launch with its arguments, which are the same for every use of the run."""
         memory = self._memory
         arguments = (
             position, *self._tables, memory.parameters, *memory.first_and_second, run.steps,
             self._max_norm, memory.epsilon, run.X, run.targets, run.weights, run.order,
-            memory.constants, self._loss_share, run.totals,
+            memory.constants, self._loss_share, run.totals, self._start, self._penalised,
         )  # fmt: skip
         allow_all_shared(self._kernel, arguments)
-        configured(self._kernel, 1, self._threads, memory.stream, self._bytes)(*arguments)
+        launch = configured(self._kernel, 1, self._threads, memory.stream, self._bytes)
+        return partial(launch, *arguments)
 
 
 def block_rows(kind, network, batch_rows) -> int:
-    """Return how many rows of a batch fit in shared memory at a time; 0 if it is too small.
+    """Return how many rows of a batch are in shared memory at a time; 0 if it is too small.
 
-    Besides the rows, it holds parameters, gradient and one number per thread.
+    They are as many as fit beside parameters, gradient and one number per thread, or fewer, so that
+    a batch's blocks are equally long.
     """
-    held = 2 * network.size + threads_of(kind)
-    room = shared_memory() // kind.dtype.itemsize - held
-    none = Regularization()
-    width = layout(network, kind.activations, kind.dtype, 1, none, shared=True).work_size
-    return max(0, min(batch_rows, room // width))
+    plan = shared_layout(network, kind.activations, kind.dtype, SIDE, Regularization())
+    held = 2 * plan.parameters_size
+    room = shared_memory() // kind.dtype.itemsize - held - threads_of(kind)
+    most = SIDE * (room // (plan.size - held))
+    return -(-batch_rows // -(-batch_rows // most)) if most > 0 else 0

@@ -1,22 +1,8 @@
 """Sums over rows and over a block's threads, in a fixed order: bit-identical from run to run."""
 
-from .toolkit import cuda, device
+from numba import int32, uint32
 
-
-@device
-def block_sum(value, scratch):
-    """Return the sum of all threads' values, the same in every thread."""
-    thread, count = cuda.threadIdx.x, cuda.blockDim.x
-    cuda.syncthreads()
-    scratch[thread] = value
-    cuda.syncthreads()
-    while count > 1:
-        half = (count + 1) // 2
-        if thread + half < count:
-            scratch[thread] += scratch[thread + half]
-        cuda.syncthreads()
-        count = half
-    return scratch[0]
+from .toolkit import LANES, cuda, device
 
 
 @device
@@ -38,4 +24,27 @@ def sum_column(work, start, stride, first, last, step):
     for _ in range(rows % 8):
         total += work[at]
         at += far
+    return total
+
+
+@device
+def block_sum(value, scratch):
+    """Return the sum of all threads' values, the same in every thread.
+
+    In two steps: halving the numbers at each step, most of the time would go by in barriers.
+    """
+    thread, count = cuda.threadIdx.x, cuda.blockDim.x
+    cuda.syncthreads()
+    scratch[thread] = value
+    cuda.syncthreads()
+    if thread < LANES:  # the first value of each column is its thread's alone
+        total, k = value, int32(thread + LANES)
+        while k < count:
+            total += scratch[uint32(k)]
+            k = int32(k + LANES)
+        scratch[thread] = total
+    cuda.syncthreads()
+    total = scratch[0]
+    for k in range(1, LANES):
+        total += scratch[k]
     return total

@@ -36,6 +36,7 @@ with warnings.catch_warnings():
     else:
         from cuda.bindings import driver as _driver
         from numba.cuda import dispatcher as _dispatcher
+        from numba.cuda import extending as _extending
         from numba.cuda.np import arrayobj as _arrayobj  # noqa: F401
     if _LACKING:
         del vars(np)["row_stack"]
@@ -46,6 +47,11 @@ from ..._cache import DiskCache, keep  # noqa: E402
 def device(function):
     """Compile a function that is inlined into kernels; the simulator uses it as it is."""
     return function if SIMULATED else cuda.jit(device=True, forceinline=True)(function)
+
+
+def intrinsic(python):
+    """Pair a function that builds LLVM's instructions with its equivalent in the simulator."""
+    return lambda build: python if SIMULATED else _extending.intrinsic(build)
 
 
 class KernelCache(DiskCache):
@@ -97,10 +103,16 @@ def configured(compiled, blocks, threads, stream, shared_bytes=0):
         return compiled[blocks, threads, stream, shared_bytes]
 
 
+def viewed(array, dtype):
+    """Return the bytes of an array on the GPU as one of another dtype."""
+    view = array.view(dtype)
+    return type(array)(view) if SIMULATED else view
+
+
 def allow_all_shared(compiled, arguments):
     """Let a kernel use all remaining shared memory: more than 48 KB must be requested.
 
-    The request holds for every launch of the kernel, by any thread.
+    The request holds for every launch of the kernel with arguments of these types, by any thread.
     """
     if SIMULATED:
         return

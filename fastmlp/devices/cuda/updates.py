@@ -17,6 +17,14 @@ STEP_NUMBERS = NUMBERS + MOST_NUMBERS
 
 
 @device
+def held(step):
+    """Return the settings in registers: behind a store to memory, each would be loaded again."""
+    return (
+        step[0], step[1], step[2], step[3], step[4], step[5], step[6], *_numbers(step),
+    )  # fmt: skip
+
+
+@device
 def slope_of(step, w, gradient, penalised):
     """Return ∂/∂w of the batch's mean loss with penalty, from the summed gradient."""
     zero = type(w)(0)
@@ -58,18 +66,30 @@ def _with_two_moments(formula):
     return change_of
 
 
-def updater(optimizer: str) -> Callable:
-    """Return the function that updates parameter i and returns twice its penalty before."""
+def changer(optimizer: str) -> Callable:
+    """Return the function for one parameter's next value, and twice its penalty before."""
     make = {1: _with_one_moment, 2: _with_two_moments}[OPTIMIZERS[optimizer].moments]
     change_of = make(FORMULAS[optimizer])
 
     @device
-    def update(step, parameters, first, second, i, gradient, penalised, scale):
-        w = parameters[i]
+    def changed(step, w, first, second, i, gradient, penalised, scale):
         slope = slope_of(step, w, gradient, penalised) * scale
         decay = step[DECAY] if penalised else step[FREE_DECAY]
-        parameters[i] = w * decay + change_of(step, slope, first, second, i)
-        return twice_penalty_of(step, w, penalised)
+        after = w * decay + change_of(step, slope, first, second, i)
+        return after, twice_penalty_of(step, w, penalised)
+
+    return changed
+
+
+def updater(optimizer: str) -> Callable:
+    """Return the function that updates parameter i and returns twice its penalty before."""
+    changed = changer(optimizer)
+
+    @device
+    def update(step, parameters, first, second, i, gradient, penalised, scale):
+        w = parameters[i]
+        parameters[i], penalty = changed(step, w, first, second, i, gradient, penalised, scale)
+        return penalty
 
     return update
 
