@@ -16,6 +16,8 @@ if config.ENABLE_CUDASIM:
     sys.setswitchinterval(2e-5)
 
 
+#: Programs for processes of their own.
+collect_ignore = ["stand_in"]
 #: Fixtures that take seconds: processes that compile a package of their own, and PyTorch.
 SLOW = {"fresh", "warmed_once", "torch"}
 
@@ -44,7 +46,9 @@ def pytest_terminal_summary(terminalreporter):
     reasons = Counter()
     for report in terminalreporter.stats.get("skipped", ()):
         name = Path(report.nodeid.partition("::")[0]).name
-        if name.startswith(("test_cuda", "test_gpu")) and isinstance(report.longrepr, tuple):
+        if name.startswith(("test_cuda", "test_gpu", "test_stand_in")) and isinstance(
+            report.longrepr, tuple
+        ):
             reasons[report.longrepr[2].removeprefix("Skipped: ")] += 1
     for reason, count in reasons.items():
         what = "test of the CUDA device" if count == 1 else "tests of the CUDA device"
