@@ -44,7 +44,7 @@ from fastmlp.devices.cuda import layered, memory, phases, runs
 from fastmlp.devices.cuda.toolkit import cuda as numba_cuda
 from fastmlp.training import Rows, loss_and_gradient
 
-pytestmark = [pytest.mark.gpu, pytest.mark.slow]
+pytestmark = [pytest.mark.cuda, pytest.mark.slow]
 SIMULATED = bool(config.ENABLE_CUDASIM)
 SMALL = layered.TILES[8][-1]
 
@@ -414,6 +414,8 @@ def test_classifier(settings):
         np.testing.assert_allclose(own, theirs, rtol=1e-8, atol=1e-12)
 
 
+# Most options are the host's business.
+@pytest.mark.spanned("task", "dtype")
 @pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("task", "settings", "along"), OPTIONS.values(), ids=OPTIONS)

@@ -1,13 +1,13 @@
 """A stand-in for a GPU and its driver: the CUDA device without one, real but for the machine code.
 
 Numba's simulator runs kernels as Python. Here everything is what runs on a GPU: numba-cuda and its
-LLVM IR, streams, graphs and copies. Only two things are not. A library called ``libcuda.so.1``, built
-from two files in C, answers the driver's functions from host memory; and kernels are compiled for the
-host, from the same IR. What CUDA leaves open happens in an order that `inside.orders` chooses: of
-threads, of blocks and of streams. What nobody wrote is NaN.
+LLVM IR, streams, graphs and copies. Only two things are not. A library called ``libcuda.so.1``,
+built from two files in C, answers the driver's functions from host memory; and kernels are compiled
+for the host, from the same IR. What CUDA leaves open happens in an order that `inside.orders`
+chooses: of threads, of blocks and of streams. What nobody wrote is NaN.
 
 So it finds missing barriers and waits, accesses beyond the end of an array or to freed memory, and
-captures that a driver would refuse. It knows nothing of time, of registers, and of rounding on a GPU.
+captures that a driver would refuse. It knows nothing of time, registers and a GPU's rounding.
 
 In the folder of tests, this runs a program with it:
 

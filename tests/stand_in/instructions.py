@@ -1,8 +1,8 @@
 """What NVIDIA's GPUs compute by themselves: the names of instructions, and our functions for them.
 
 A kernel's LLVM IR has them as intrinsics, `llvm.nvvm.…`, and as inline PTX. To add one, write a
-function in threads.c that takes its registers from `in` and leaves its results in `out`, and put its
-name into `INTRINSICS` or, by a pattern of its text, into `PTX`.
+function in threads.c that takes its registers from `in` and leaves its results in `out`; then put
+its name into `INTRINSICS` or, by a pattern of its text, into `PTX`.
 """
 
 import re
