@@ -76,7 +76,8 @@ def kernels(folder):
 
 
 @pytest.mark.parametrize(
-    "kernel", ["fours", "copies", "copies, early", "sums", "products", "neighbours"]
+    "kernel",
+    ["fours", "copies", "copies, early", "sums", "products", "deep products", "neighbours"],
 )
 def test_instructions(kernels, kernel):
     """Those that numba-cuda has no functions for, and kernels write as PTX."""

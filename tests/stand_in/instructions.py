@@ -56,10 +56,9 @@ PTX = {
     r"fence\.\S+|membar\.\S+": "standin_nothing",
     r"shfl\.sync\.bfly\.b32 \$0, \$1, \$2, 31, (?:-1|0xffffffff)": "standin_shuffle_xor",
     r"cvt\.rna\.tf32\.f32 \$0, \$1": "standin_round_to_tf32",
-    r"mma\.sync\.aligned\.m16n8k8\.row\.col\.f32\.tf32\.tf32\.f32 \{\$0, ?\$1, ?\$2, ?\$3\}, "
-    r"\{\$4, ?\$5, ?\$6, ?\$7\}, \{\$8, ?\$9\}, \{\$10, ?\$11, ?\$12, ?\$13\}": (
-        "standin_mma_m16n8k8_tf32"
-    ),
+    r"cvt\.rn\.bf16x2\.f32 \$0, \$2, \$1": "standin_pack_bf16",
+    r"mma\.sync\.aligned\.m16n8k8\.row\.col\.f32\.tf32\.tf32\.f32 {tiles}": "standin_mma_tf32",
+    r"mma\.sync\.aligned\.m16n8k16\.row\.col\.f32\.bf16\.bf16\.f32 {tiles}": "standin_mma_bf16",
     r"cp\.async\.c[ag]\.shared(?:::cta)?\.global \[\$0\], \[\$1\], (?P<number>4|8|16)": (
         "standin_copy_async"
     ),
@@ -71,6 +70,8 @@ PTX = {
     r"cp\.async\.wait_all": "standin_wait_all_copies",
 }
 _PARTS = {
+    "{tiles}": r"\{\$0, ?\$1, ?\$2, ?\$3\}, \{\$4, ?\$5, ?\$6, ?\$7\}, "
+    r"\{\$8, ?\$9\}, \{\$10, ?\$11, ?\$12, ?\$13\}",
     "{vector}": r"(?:\.v(?P<vector>[24]))?",
     "{type}": r"[bfu](?P<bits>32|64)",
     "{address}": r"\$\d+(?: ?\+ ?(?P<offset>\d+))?",

@@ -63,12 +63,6 @@ def global_address(typing, array):
     return types.int64(array), generate
 
 
-@intrinsic
-def bits_of(typing, x):
-    """Return the bits of a float32."""
-    return uint32(float32), lambda c, builder, s, arguments: builder.bitcast(arguments[0], I32)
-
-
 FOUR = types.UniTuple(float32, 4)
 load_four = ptx("ld.shared.v4.f32 {$0,$1,$2,$3}, [$4];", "=f,=f,=f,=f,r", FOUR, uint32)
 store_four = ptx(
@@ -81,11 +75,15 @@ commit = ptx("cp.async.commit_group;", "~{memory}", types.void)
 wait_all_but_one = ptx("cp.async.wait_group 1;", "~{memory}", types.void)
 wait_all = ptx("cp.async.wait_group 0;", "~{memory}", types.void)
 of_lane = ptx("shfl.sync.bfly.b32 $0, $1, $2, 31, -1;", "=f,f,r", float32, float32, uint32)
-multiply = ptx(
-    "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {$0,$1,$2,$3}, {$4,$5,$6,$7}, {$8,$9}, "
-    "{$10,$11,$12,$13};",
-    "=f,=f,=f,=f,r,r,r,r,r,r,f,f,f,f",
-    FOUR, *[uint32] * 6, *[float32] * 4,
+round_to_tf32 = ptx("cvt.rna.tf32.f32 $0, $1;", "=r,f", uint32, float32)
+pack_bf16 = ptx("cvt.rn.bf16x2.f32 $0, $2, $1;", "=r,f,f", uint32, float32, float32)
+multiply_tf32, multiply_bf16 = (
+    ptx(
+        f"mma.sync.aligned.{shape}.row.col.f32.{kind}.{kind}.f32 {{$0,$1,$2,$3}}, "
+        "{$4,$5,$6,$7}, {$8,$9}, {$10,$11,$12,$13};",
+        "=f,=f,=f,=f,r,r,r,r,r,r,f,f,f,f", FOUR, *[uint32] * 6, *[float32] * 4,
+    )
+    for shape, kind in (("m16n8k8", "tf32"), ("m16n8k16", "bf16"))
 )  # fmt: skip
 rank = ptx("mov.u32 $0, %cluster_ctarank;", "=r", uint32)
 in_block = ptx("mapa.shared::cluster.u32 $0, $1, $2;", "=r,r,r", uint32, uint32, uint32)
@@ -140,12 +138,28 @@ def products(a, b, c):
     """C += A B, of 16 x 8 and 8 x 8 entries, by the lanes that the PTX manual says."""
     lane = cuda.threadIdx.x
     g, t = lane // 4, lane % 4
-    d = multiply(
-        bits_of(a[g, t]), bits_of(a[g + 8, t]), bits_of(a[g, t + 4]), bits_of(a[g + 8, t + 4]),
-        bits_of(b[t, g]), bits_of(b[t + 4, g]),
+    d = multiply_tf32(
+        round_to_tf32(a[g, t]), round_to_tf32(a[g + 8, t]),
+        round_to_tf32(a[g, t + 4]), round_to_tf32(a[g + 8, t + 4]),
+        round_to_tf32(b[t, g]), round_to_tf32(b[t + 4, g]),
         c[g, 2 * t], c[g, 2 * t + 1], c[g + 8, 2 * t], c[g + 8, 2 * t + 1],
     )  # fmt: skip
     c[g, 2 * t], c[g, 2 * t + 1], c[g + 8, 2 * t], c[g + 8, 2 * t + 1] = d
+
+
+@cuda.jit(lto=False)
+def deep_products(a, b, c):
+    """C += A B, of 16 x 16 and 16 x 8 entries: two of the depth in a word."""
+    lane = cuda.threadIdx.x
+    g, t = lane // 4, lane % 4
+    k = 2 * t
+    d = multiply_bf16(
+        pack_bf16(a[g, k], a[g, k + 1]), pack_bf16(a[g + 8, k], a[g + 8, k + 1]),
+        pack_bf16(a[g, k + 8], a[g, k + 9]), pack_bf16(a[g + 8, k + 8], a[g + 8, k + 9]),
+        pack_bf16(b[k, g], b[k + 1, g]), pack_bf16(b[k + 8, g], b[k + 9, g]),
+        c[g, k], c[g, k + 1], c[g + 8, k], c[g + 8, k + 1],
+    )  # fmt: skip
+    c[g, k], c[g, k + 1], c[g + 8, k], c[g + 8, k + 1] = d
 
 
 @cuda.jit(lto=False)
@@ -181,9 +195,11 @@ def results():
     """Run each kernel in all orders; say where it is not what NumPy computes."""
     rng = np.random.default_rng(0)
     x = rng.standard_normal(256, dtype=np.float32)
+    # Integers of few bits, so that products have no rounding.
     a, b, c = (
-        rng.integers(-9, 9, shape).astype(np.float32) for shape in ((16, 8), (8, 8), (16, 8))
+        rng.integers(-9, 9, shape).astype(np.float32) for shape in ((16, 16), (16, 8), (16, 8))
     )
+    flat, low = np.ascontiguousarray(a[:, :8]), b[:8]
     pair = np.arange(WARP) + 100 * (np.arange(4)[:, None] + 1) % 400
     early = np.where(np.arange(256) < 128, x, np.nan)
     for name, work, expected in (
@@ -191,13 +207,14 @@ def results():
         ("copies", lambda y: copies[1, 32](x, y, False), x),
         ("copies, early", lambda y: copies[1, 32](x, y, True), early),
         ("sums", lambda y: sums[1, 32](x[:32], y), np.full(32, x[:32].sum(dtype="f8"))),
-        ("products", lambda y: products[1, 32](a, b, y), a @ b + c),
+        ("products", lambda y: products[1, 32](flat, low, y), flat @ low + c),
+        ("deep products", lambda y: deep_products[1, 32](a, b, y), a @ b + c),
         ("neighbours", lambda y: launch_cluster(neighbours, 4, WARP, y), pair),
     ):
         wrong = []
         for order in inside.ADVERSARIAL:
             inside.orders(*order)
-            start = c if name == "products" else np.zeros(expected.shape, np.float32)
+            start = c if "products" in name else np.zeros(expected.shape, np.float32)
             out = cuda.to_device(np.ascontiguousarray(start))
             work(out)
             host = out.copy_to_host()

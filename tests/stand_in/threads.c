@@ -112,6 +112,8 @@ static void bad_address(int number, siginfo_t *info, void *context) {
     signal(number, SIG_DFL);
     return;
   }
+  /* The processor does not tell the address if it is not aligned. */
+  if (!info->si_addr) stop("no access to address 0, or to four numbers that are not aligned");
   describe_address(info->si_addr, text, sizeof text);
   stop("no access to address %p, %s", info->si_addr, text);
 }
@@ -469,7 +471,7 @@ static void begin_copy(const Slot *in, int bytes, int given) {
   if (given > bytes) stop("a copy of %d bytes reads %d", bytes, given);
   Copy *copy = &thread->copies[thread->copying++];
   *copy = (Copy){.to = in_window(in[0], bytes), .length = bytes};
-  memcpy(copy->bytes, aligned(in[1], bytes), given);
+  if (given) memcpy(copy->bytes, aligned(in[1], bytes), given);
 }
 
 void standin_copy_async(Slot *out, const Slot *in, int bytes) {
@@ -514,6 +516,7 @@ void standin_wait_all_copies(Slot *out, const Slot *in) {
 /* What every lane of the warp shows: each waits for all others, then looks at theirs. */
 static Thread *exchanged(const Slot *in, int slots) {
   Thread *warp = block->threads + (thread - block->threads) / WARP * WARP;
+  if (warp + WARP > block->threads + thread_count) stop("a warp of less than %d threads", WARP);
   thread->turn ^= 1;
   memcpy(thread->shown[thread->turn], in, slots * sizeof *in);
   wait_for(AT_WARP);
@@ -526,32 +529,45 @@ void standin_shuffle_xor(Slot *out, const Slot *in) {
   out[0] = warp[lane % WARP].shown[thread->turn][0];
 }
 
-static float tf32(Slot x) {
-  x.u &= 0xffffe000; /* what the tensor cores look at: 10 bits of the mantissa */
-  return x.f;
-}
-
 void standin_round_to_tf32(Slot *out, const Slot *in) { /* to nearest, ties away from zero */
   out[0].l = isfinite(in[0].f) ? (in[0].u + 0x1000) & 0xffffe000 : in[0].u;
 }
 
-/* D = A B + C of a warp, A 16 x 8, B 8 x 8: the PTX manual says which lane has which entries. */
-void standin_mma_m16n8k8_tf32(Slot *out, const Slot *in) {
-  enum { A = 0, B = 4, C = 6 };
-  Thread *warp = exchanged(in, 10);
+static uint32_t bf16(float x) { /* to nearest, ties to even */
+  Slot bits = {.f = x};
+  return isfinite(x) ? (bits.u + 0x7fff + (bits.u >> 16 & 1)) >> 16 : bits.u >> 16;
+}
+
+void standin_pack_bf16(Slot *out, const Slot *in) { /* two numbers, of which the first is low */
+  out[0].l = bf16(in[0].f) | bf16(in[1].f) << 16;
+}
+
+/* The numbers that a tensor core sees in a word: one, or two of half the bits. */
+static double number_in(Slot word, int numbers, int i) {
+  Slot seen = {.u = numbers == 1 ? word.u & 0xffffe000 : i ? word.u & 0xffff0000 : word.u << 16};
+  return seen.f;
+}
+
+/* D = A B + C of a warp, A of 16 rows and 8 words, B of 8 words and 8 columns. The PTX manual says
+   which lane has which of them. */
+static void multiply(Slot *out, const Slot *in, int numbers) {
+  enum { A = 0, B = 4, C = 6, REGISTERS = 10 };
+  Thread *warp = exchanged(in, REGISTERS);
   int turn = thread->turn, lane = thread - warp;
   for (int i = 0; i < 4; i++) {
     int row = lane / 4 + i / 2 * 8, column = lane % 4 * 2 + i % 2;
     double sum = in[C + i].f;
-    for (int k = 0; k < 8; k++) {
-      Slot a = warp[row % 8 * 4 + k % 4].shown[turn][A + row / 8 + k / 4 * 2];
-      Slot b = warp[column * 4 + k % 4].shown[turn][B + k / 4];
-      sum += (double)tf32(a) * tf32(b);
+    for (int word = 0; word < 8; word++) {
+      Slot a = warp[row % 8 * 4 + word % 4].shown[turn][A + row / 8 + word / 4 * 2];
+      Slot b = warp[column * 4 + word % 4].shown[turn][B + word / 4];
+      for (int k = 0; k < numbers; k++) sum += number_in(a, numbers, k) * number_in(b, numbers, k);
     }
-    out[i].l = 0;
-    out[i].f = sum;
+    out[i] = (Slot){.f = sum};
   }
 }
+
+void standin_mma_tf32(Slot *out, const Slot *in) { multiply(out, in, 1); }
+void standin_mma_bf16(Slot *out, const Slot *in) { multiply(out, in, 2); }
 
 int standin_isnan(double x) { return isnan(x); }
 int standin_isnanf(float x) { return isnan(x); }
