@@ -1,7 +1,7 @@
 /* A stand-in for libcuda.so.1: the driver's functions that numba-cuda and fastmlp call.
 
-   Memory of the GPU is the host's, and its machine code is what stand_in/compiler.py makes of a
-   kernel's LLVM IR. A stream is a queue that the host works off when somebody waits for it, or
+   Memory of the GPU is the host's, and its machine code is what translation.py makes of a kernel's
+   LLVM IR. A stream is a queue that the host works off when somebody waits for it, or
    before, as `orders` says: a missing wait shows. What a driver would refuse is refused by its error
    code. What it would not notice, such as the use of freed memory, ends the process with a line on
    stderr that says so. */
@@ -725,6 +725,7 @@ void standin_add_kernel(Handle handle, const Kernel *kernel) {
   Function *function = object(FUNCTION, sizeof *function);
   function->kernel = *kernel;
   function->kernel.name = strdup(kernel->name);
+  function->kernel.own_name = strdup(kernel->own_name);
   function->library = library;
   library->functions[library->count++] = function;
 }

@@ -6,7 +6,7 @@ import traceback
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from . import compiler
+from . import compiler, translation
 
 
 class Orders(NamedTuple):
@@ -63,7 +63,7 @@ def _modules(library):
 def _set_code(library, without=None):
     from cuda.core import ObjectCode
 
-    image = compiler.image_of(_modules(library), without)
+    image = translation.image_of(_modules(library), without)
     library._cubin_cache[None] = ObjectCode.from_cubin(image)
     library._cufunc_cache.clear()
 
@@ -82,7 +82,7 @@ def count() -> tuple[int, int]:
 
 def barriers_of(library) -> list[str]:
     """Return the functions that a kernel's barriers are in, one for each barrier."""
-    return compiler.barriers_in(_modules(library))
+    return translation.barriers_in(_modules(library))
 
 
 @contextmanager

@@ -4,7 +4,7 @@
 
 /* A kernel's machine code is a function that loads its parameters from an array of pointers. */
 typedef struct {
-  const char *name;
+  const char *name, *own_name; /* the mangled one, and what messages have */
   void (*run)(void **parameters);
   int parameters;
   const int *sizes; /* bytes of each parameter */
@@ -13,6 +13,7 @@ typedef struct {
   int arrays;       /* static arrays in shared memory, ... */
   const int *places, *lengths; /* ... as bytes from the window's start */
   int static_bytes;
+  int dynamic_place; /* where dynamic arrays begin, after the static ones and their guards */
   int dynamic_bytes; /* how much a launch may ask for */
 } Kernel;
 

@@ -24,7 +24,7 @@ enum {
   WINDOW = 512 << 10,
   STACK = 256 << 10,
   COPIES = 64, /* that a thread may have in flight */
-  GUARD = 64,  /* bytes after each array in shared memory; stand_in/compiler.py leaves them free */
+  GUARD = 64,  /* bytes after each array in shared memory; compiler.py leaves them free */
 };
 /* All bits of poison are set: NaN in both dtypes, -1 as an integer. */
 enum { POISON = 0xff, INTACT = 0xab };
@@ -89,7 +89,7 @@ uint64_t random_number(void) { /* xorshift */
 
 static void say_where(void) {
   if (!launch) return;
-  fprintf(stderr, " in kernel %s", launch->kernel->name);
+  fprintf(stderr, " in kernel %s", launch->kernel->own_name);
   if (block) fprintf(stderr, ", block (%u, %u, %u)", block->index[0], block->index[1], block->index[2]);
   if (thread) fprintf(stderr, ", thread (%u, %u, %u)", thread->index[0], thread->index[1], thread->index[2]);
 }
@@ -144,11 +144,11 @@ char *standin_window(void) {
 
 static void poison_shared(void) {
   const Kernel *kernel = launch->kernel;
-  int end = kernel->static_bytes + (int)launch->shared_bytes;
+  int end = kernel->dynamic_place + (int)launch->shared_bytes;
   memset(window, INTACT, end + GUARD);
   for (int i = 0; i < kernel->arrays; i++)
     memset(window + kernel->places[i], POISON, kernel->lengths[i]);
-  memset(window + kernel->static_bytes, POISON, launch->shared_bytes);
+  memset(window + kernel->dynamic_place, POISON, launch->shared_bytes);
 }
 
 static void check_guard(int at, const char *what, int bytes) {
@@ -162,7 +162,7 @@ static void check_shared(void) {
   thread = NULL;
   for (int i = 0; i < kernel->arrays; i++)
     check_guard(kernel->places[i] + kernel->lengths[i], "static", kernel->lengths[i]);
-  check_guard(kernel->static_bytes + launch->shared_bytes, "dynamic", launch->shared_bytes);
+  check_guard(kernel->dynamic_place + launch->shared_bytes, "dynamic", launch->shared_bytes);
 }
 
 /* ---- fibers ---------------------------------------------------------------------------------- */
@@ -367,7 +367,7 @@ REGISTER(lane, (thread - block->threads) % WARP)
 /* ---- instructions ------------------------------------------------------------------------------
 
    Each takes its operands from `in` and leaves its results in `out`, a slot for each register;
-   numbers that are part of its name come after them. stand_in/instructions.py has their names. */
+   numbers that are part of its name come after them. instructions.py has their names. */
 
 void standin_barrier(Slot *out, const Slot *in) {
   (void)out, (void)in;
