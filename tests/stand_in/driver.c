@@ -1,10 +1,10 @@
 /* A stand-in for libcuda.so.1: the driver's functions that numba-cuda and fastmlp call.
 
    Memory of the GPU is the host's, and its machine code is what translation.py makes of a kernel's
-   LLVM IR. A stream is a queue that the host works off when somebody waits for it, or
-   before, as `orders` says: a missing wait shows. What a driver would refuse is refused by its error
-   code. What it would not notice, such as the use of freed memory, ends the process with a line on
-   stderr that says so. */
+   LLVM IR. A stream is a queue that the host works off when somebody waits for it, or before, as
+   `orders` says: a missing wait shows. What a driver would refuse is refused by its error code. What
+   it would not notice, such as the use of freed memory, ends the process with a line on stderr that
+   says so. */
 #define _GNU_SOURCE
 #include "stand_in.h"
 
@@ -47,7 +47,8 @@ static const struct {
   {5, 2147483647}, {6, 65535}, {7, 65535},          /* blocks of a grid */
   {8, SHARED_UNASKED}, {97, MOST_SHARED}, {81, 228 << 10}, /* shared memory: of a block, by default
                                                              and at most; of a multiprocessor */
-  {10, 32}, {12, 65536}, {82, 65536}, {16, MULTIPROCESSORS}, {39, 2048}, /* a warp, registers, ... */
+  {10, 32}, {12, 65536}, {82, 65536},  /* threads of a warp, registers of a block and of ... */
+  {16, MULTIPROCESSORS}, {39, 2048},   /* ... multiprocessors, and their threads */
   {13, 1980000}, {38, 50 << 20},                           /* clock, L2 cache */
   {31, 1}, {41, 1}, {95, 1}, {75, 9}, {76, 0},             /* abilities, compute capability */
 };
@@ -253,7 +254,9 @@ static void *object(Type type, size_t bytes) {
   return one;
 }
 
-static const char *const NAMES[] = {"stream", "event", "graph", "executable graph", "library", "kernel"};
+static const char *const NAMES[] = {
+  "stream", "event", "graph", "executable graph", "library", "kernel",
+};
 
 static void *checked(Handle handle, Type type) {
   Object *one = handle;
@@ -262,7 +265,10 @@ static void *checked(Handle handle, Type type) {
   return one;
 }
 
-static void destroyed(Handle handle, Type type) { ((Object *)checked(handle, type))->destroyed = 1; }
+static void destroyed(Handle handle, Type type) {
+  Object *one = checked(handle, type);
+  one->destroyed = 1;
+}
 
 typedef struct Stream Stream;
 
@@ -639,9 +645,13 @@ Result cuMemGetAddressRange(Pointer *start, size_t *bytes, Pointer address) {
 Result cuPointerGetAttribute(void *value, int attribute, Pointer address) {
   LOCKED;
   enum { CONTEXT = 1, MEMORY_TYPE = 2, ON_HOST = 1, ON_DEVICE = 2 };
-  if (attribute == CONTEXT) *(Handle *)value = &the_context;
-  else if (attribute == MEMORY_TYPE) *(int *)value = is_pinned((void *)address) ? ON_HOST : ON_DEVICE;
-  else *(uint64_t *)value = 0;
+  int pinned = is_pinned((void *)address);
+  if (attribute == CONTEXT)
+    *(Handle *)value = &the_context;
+  else if (attribute == MEMORY_TYPE)
+    *(int *)value = pinned ? ON_HOST : ON_DEVICE;
+  else
+    *(uint64_t *)value = 0;
   return SUCCESS;
 }
 
@@ -773,7 +783,9 @@ Result cuKernelGetName(const char **name, Handle kernel) {
   return SUCCESS;
 }
 
-enum { THREADS_ATTRIBUTE = 0, STATIC_ATTRIBUTE = 1, REGISTERS_ATTRIBUTE = 4, DYNAMIC_ATTRIBUTE = 8 };
+enum {
+  THREADS_ATTRIBUTE = 0, STATIC_ATTRIBUTE = 1, REGISTERS_ATTRIBUTE = 4, DYNAMIC_ATTRIBUTE = 8,
+};
 
 Result cuFuncGetAttribute(int *value, int attribute, Handle handle) {
   const Kernel *kernel = &((Function *)checked(handle, FUNCTION))->kernel;
@@ -804,7 +816,8 @@ Result cuKernelSetAttribute(int attribute, int value, Handle handle, int device)
   return cuFuncSetAttribute(handle, attribute, value);
 }
 
-Result cuOccupancyMaxActiveBlocksPerMultiprocessor(int *blocks, Handle handle, int threads, size_t shared) {
+Result cuOccupancyMaxActiveBlocksPerMultiprocessor(int *blocks, Handle handle, int threads,
+                                                   size_t shared) {
   (void)threads, (void)shared;
   checked(handle, FUNCTION);
   *blocks = 1;
@@ -835,7 +848,8 @@ static void **copied(const Kernel *kernel, void **parameters) {
   return copies;
 }
 
-Result cuLaunchKernelEx(const Configuration *wanted, Handle handle, void **parameters, void **extra) {
+Result cuLaunchKernelEx(const Configuration *wanted, Handle handle, void **parameters,
+                        void **extra) {
   LOCKED;
   (void)extra;
   enum { CLUSTER_DIMENSION = 4, MOST_CLUSTER = 16 };
@@ -894,7 +908,8 @@ void standin_count(long *counts) {
   counts[1] = repeats;
 }
 
-Result cuGetProcAddress_v2(const char *name, void **function, int version, uint64_t flags, int *status);
+Result cuGetProcAddress_v2(const char *name, void **function, int version, uint64_t flags,
+                           int *status);
 
 #define ENTRY(name) {#name, (void *)name}
 static const struct {
@@ -932,7 +947,8 @@ static const struct {
 };
 
 /* Callers get every function from here, and say "not found" themselves for those that are not. */
-Result cuGetProcAddress_v2(const char *name, void **function, int version, uint64_t flags, int *status) {
+Result cuGetProcAddress_v2(const char *name, void **function, int version, uint64_t flags,
+                           int *status) {
   (void)version, (void)flags;
   *function = NULL;
   for (size_t i = 0; i < sizeof FUNCTIONS / sizeof *FUNCTIONS; i++)

@@ -51,7 +51,7 @@ def install() -> None:
 
 def _get_cubin(library, cc=None):
     if None not in library._cubin_cache:  # nor comes it from a disk
-        _set_code(library)
+        _set_image(library, translation.image_of(_modules(library)))
         compiled.append(library)
     return library._cubin_cache[None]
 
@@ -60,12 +60,11 @@ def _modules(library):
     return sorted(library.llvm_strs)  # numba-cuda has a set of them
 
 
-def _set_code(library, without=None):
+def _set_image(library, image):
     from cuda.core import ObjectCode
 
-    image = translation.image_of(_modules(library), without)
     library._cubin_cache[None] = ObjectCode.from_cubin(image)
-    library._cufunc_cache.clear()
+    library._cufunc_cache.clear()  # what is loaded, of another image
 
 
 def orders(threads: int = ASCENDING, streams: int = AT_ONCE, seed: int = 0) -> None:
@@ -88,8 +87,9 @@ def barriers_of(library) -> list[str]:
 @contextmanager
 def without_barrier(library, number: int):
     """Leave a barrier out of a kernel inside of the context: its index in `barriers_of`."""
-    _set_code(library, without=number)
+    image = library._cubin_cache[None].code
+    _set_image(library, translation.image_of(_modules(library), number))
     try:
         yield
     finally:
-        _set_code(library)
+        _set_image(library, image)

@@ -90,8 +90,9 @@ uint64_t random_number(void) { /* xorshift */
 static void say_where(void) {
   if (!launch) return;
   fprintf(stderr, " in kernel %s", launch->kernel->own_name);
-  if (block) fprintf(stderr, ", block (%u, %u, %u)", block->index[0], block->index[1], block->index[2]);
-  if (thread) fprintf(stderr, ", thread (%u, %u, %u)", thread->index[0], thread->index[1], thread->index[2]);
+  const unsigned *b = block ? block->index : NULL, *t = thread ? thread->index : NULL;
+  if (b) fprintf(stderr, ", block (%u, %u, %u)", b[0], b[1], b[2]);
+  if (t) fprintf(stderr, ", thread (%u, %u, %u)", t[0], t[1], t[2]);
 }
 
 void stop(const char *format, ...) {
@@ -167,7 +168,7 @@ static void check_shared(void) {
 
 /* ---- fibers ---------------------------------------------------------------------------------- */
 
-/* A fiber is begun by setcontext, and switched by _setjmp and _longjmp, which make no system call. */
+/* A fiber is begun by setcontext. _setjmp and _longjmp then switch it: they make no system call. */
 static void in_fiber(void) {
   for (;;) {
     launch->kernel->run(launch->parameters);
@@ -395,7 +396,8 @@ static char *aligned(Slot address, int bytes) {
 static char *in_window(Slot address, int bytes) {
   address.l = address.u; /* 32 bits are all that there are */
   char *at = aligned(address, bytes);
-  if (at < window || at + bytes > window + WINDOW) stop("%p is no address of shared memory", (void *)at);
+  if (at < window || at + bytes > window + WINDOW)
+    stop("%p is no address of shared memory", (void *)at);
   return at;
 }
 
@@ -437,7 +439,8 @@ void standin_same_address(Slot *out, const Slot *in) { out[0].l = in[0].l; }
 
 /* Other blocks' shared memory: window addresses plus WINDOW for each rank, from 1 on. */
 void standin_map_to_rank(Slot *out, const Slot *in) {
-  if (in[1].u >= (unsigned)block_count) stop("no block %u in a cluster of %d", in[1].u, block_count);
+  if (in[1].u >= (unsigned)block_count)
+    stop("no block %u in a cluster of %d", in[1].u, block_count);
   out[0].l = (uint32_t)in[0].u + (1 + in[1].u) * (uint32_t)WINDOW;
 }
 
@@ -465,7 +468,7 @@ void standin_cluster_wait(Slot *out, const Slot *in) {
   wait_for(AT_CLUSTER);
 }
 
-/* Copies arrive when they are waited for, at the latest moment: what reads too early finds poison. */
+/* Copies arrive when they are waited for, at the latest: what reads too early finds poison. */
 static void begin_copy(const Slot *in, int bytes, int given) {
   if (thread->copying == COPIES) stop("more than %d copies are in flight", COPIES);
   if (given > bytes) stop("a copy of %d bytes reads %d", bytes, given);
