@@ -612,6 +612,8 @@ def test_interrupted_fit_keeps_its_weights(monkeypatch):
 # ---- predictors in kernels of the user ----------------------------------------------------------
 
 
+# numba-cuda warns of grids and arrays as small as those of a test.
+@pytest.mark.filterwarnings("ignore:Grid size", "ignore:Host array")
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(
     ("outputs", "loss", "output", "form"),
