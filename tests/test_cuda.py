@@ -143,9 +143,9 @@ def test_every_tile(many_blocks, monkeypatch, dtype, tile):
     monkeypatch.setattr(layered, "TILES", {np.dtype(dtype).itemsize: (tile,)})
     units = tile.columns + 1, tile.rows + tile.depth + 2, 2
     rows = tile.rows + 1
-    assert_trains_like_reference(
-        Network(units, "tanh", "log_loss"), rows, dtype, batch_size=rows, epochs=1
-    )
+    # Of thousands of gradients some are close to 0, where Adam's steps depend on their rounding.
+    settings = {"batch_size": rows, "epochs": 1, "optimizer": "sgd"}
+    assert_trains_like_reference(Network(units, "tanh", "log_loss"), rows, dtype, **settings)
 
 
 @pytest.mark.usefixtures("many_blocks")
