@@ -163,7 +163,10 @@ def missing_barriers():
                 tried.add(barrier)
                 with inside.without_barrier(kernel, number):
                     seen = any(is_seen(case, regime, own) for case, own in before.items())
-                say(program="barriers", function=function, barrier=barrier[1], seen=seen)
+                say(
+                    program="barriers", regime=regime, function=function, barrier=barrier[1],
+                    seen=seen,
+                )  # fmt: skip
 
 
 def missing_waits():
