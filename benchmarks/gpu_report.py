@@ -17,6 +17,8 @@ def report(results: dict) -> list[str]:
     for part, lines_of in PARTS.items():
         if results.get(part):
             lines += ["", *lines_of(results)]
+    if results.get("left_out"):
+        lines += ["", f"Left out, as time was up: {', '.join(results['left_out'])}."]
     return lines
 
 

@@ -4,6 +4,7 @@ import importlib.util
 import json
 import subprocess
 import sys
+import time
 from functools import partial
 from pathlib import Path
 
@@ -22,8 +23,11 @@ from grid import OURS
 TINY = Task(40, 5, (7, 6), 3, 10, epochs=1)
 
 
-def options(folder):
-    return gpu.Options(ours="cpu", where="cpu", rounds=2, seconds=0.01, quick=True, out=folder)
+def options(folder=None, quick=False, budget=1e6):
+    return gpu.Options(
+        ours="cpu", where="cpu", rounds=2, seconds=0.01, quick=quick, out=folder,
+        budget=gpu.Budget(budget),
+    )  # fmt: skip
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
@@ -56,16 +60,44 @@ def test_everything_but_cuda(monkeypatch, tmp_path):
     gpu.measure(options(tmp_path))
     content = json.loads((tmp_path / "gpu.json").read_text())
     results = content["results"]
-    assert set(results) == {"machine", "ceilings", *gpu.PARTS}
+    assert set(results) == {"machine", "ceilings", "left_out", *gpu.PARTS}
+    assert results["left_out"] == []
     for row, limit in zip(results["steps"], (1e-5, 1e-9), strict=True):
         assert max(row["apart"].values()) < limit
         assert set(row["us"]) == {OURS, EAGER}
-        assert set(row["left_out"]) == {gpu.GRAPH}
+        assert set(row["left_out"]) == set(TORCH_SIDES) - {EAGER}
     page = (tmp_path / "gpu.md").read_text()
-    assert f"Left out: {gpu.GRAPH} (needs CUDA)." in page
+    assert f"Left out: {gpu.GRAPH} (needs CUDA), torch.compile" in page
     assert page.count("5 times PyTorch eager ") == 2
     assert "TB/s" in gpu_report.ceilings_line(results["ceilings"])[0]
     assert EAGER in gpu_report.headline(results)[0]
+
+
+def test_a_quick_run_has_the_cases_with_aims():
+    wanted = gpu.cases(options(quick=True))
+    assert [(units, batch) for units, batch, *_ in wanted] == [(gpu.SMALL, 200), (gpu.WIDE, 256)]
+    assert all(set(aims) == {EAGER, gpu.GRAPH} for *_, aims in wanted)
+
+
+def test_what_there_is_no_time_for_is_left_out_and_said(monkeypatch, tmp_path, capsys):
+    """Even the ceilings take some; nothing is begun that would not end in time."""
+    monkeypatch.setattr(gpu, "ceilings", partial(gpu.ceilings, elements=1000, width=32))
+    for quick in (True, False):
+        late = options(tmp_path, quick=quick, budget=0)
+        page = gpu.measure(late)
+        said = capsys.readouterr().err
+        assert len(late.budget.left_out) == (4 if quick else 11)
+        for what in late.budget.left_out:
+            assert f"{what}: left out, 0 s are left" in said
+            assert what in page
+
+
+def test_a_start_up_that_takes_too_long_is_left_out(monkeypatch):
+    monkeypatch.setattr(gpu, "FIRST_FIT", "import time; time.sleep(60)")
+    monkeypatch.setattr(gpu, "START_UP", 0)
+    hurried = options(quick=True, budget=time.perf_counter() - gpu.BEGAN + 0.3)
+    assert gpu.startup(hurried) == []
+    assert hurried.budget.left_out == ["start-up of 32-100-2"]
 
 
 def test_a_side_that_differs_stops_everything():

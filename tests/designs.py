@@ -59,6 +59,28 @@ def pairwise(*tables, apart=()):
     return rows
 
 
+def spanning(rows):
+    """Indices of a few rows that together have every value of every parameter.
+
+    Parameters
+    ----------
+    rows : list of dict
+        The values by the names of parameters; the names are the same in all rows.
+    """
+    wanted = {(name, named(value)) for row in rows for name, value in row.items()}
+    left, chosen = list(range(len(rows))), []
+
+    def gain(i):
+        return sum((name, named(value)) in wanted for name, value in rows[i].items())
+
+    while wanted or not chosen:
+        best = max(left, key=gain)
+        chosen.append(best)
+        left.remove(best)
+        wanted -= {(name, named(value)) for name, value in rows[best].items()}
+    return sorted(chosen)
+
+
 def named(value):
     """What a test is called for a parameter: without the address where it happens to lie."""
     return getattr(value, "__name__", None) or re.sub(r" at 0x\w+", "", str(value), flags=re.I)

@@ -44,7 +44,7 @@ from fastmlp.devices.cuda import layered, memory, phases, runs
 from fastmlp.devices.cuda.toolkit import cuda as numba_cuda
 from fastmlp.training import Rows, loss_and_gradient
 
-pytestmark = [pytest.mark.gpu, pytest.mark.slow]
+pytestmark = [pytest.mark.cuda, pytest.mark.slow]
 SIMULATED = bool(config.ENABLE_CUDASIM)
 SMALL = layered.TILES[8][-1]
 
@@ -143,9 +143,9 @@ def test_every_tile(many_blocks, monkeypatch, dtype, tile):
     monkeypatch.setattr(layered, "TILES", {np.dtype(dtype).itemsize: (tile,)})
     units = tile.columns + 1, tile.rows + tile.depth + 2, 2
     rows = tile.rows + 1
-    assert_trains_like_reference(
-        Network(units, "tanh", "log_loss"), rows, dtype, batch_size=rows, epochs=1
-    )
+    # Of thousands of gradients some are close to 0, where Adam's steps depend on their rounding.
+    settings = {"batch_size": rows, "epochs": 1, "optimizer": "sgd"}
+    assert_trains_like_reference(Network(units, "tanh", "log_loss"), rows, dtype, **settings)
 
 
 @pytest.mark.usefixtures("many_blocks")
@@ -414,6 +414,8 @@ def test_classifier(settings):
         np.testing.assert_allclose(own, theirs, rtol=1e-8, atol=1e-12)
 
 
+# Most options are the host's business.
+@pytest.mark.spanned("task", "dtype")
 @pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("task", "settings", "along"), OPTIONS.values(), ids=OPTIONS)
@@ -610,6 +612,8 @@ def test_interrupted_fit_keeps_its_weights(monkeypatch):
 # ---- predictors in kernels of the user ----------------------------------------------------------
 
 
+# numba-cuda warns of grids and arrays as small as those of a test.
+@pytest.mark.filterwarnings("ignore:Grid size", "ignore:Host array")
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(
     ("outputs", "loss", "output", "form"),

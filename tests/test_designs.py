@@ -3,7 +3,7 @@
 from itertools import combinations, product
 
 import pytest
-from designs import pairwise
+from designs import pairwise, spanning
 
 TABLES = "abcdefg", range(5), ["x", "y"], [None], (False, True)
 
@@ -41,3 +41,12 @@ def test_values_are_used_about_equally():
         counts = [sum(row[t] == value for row in rows) for value in {row[t] for row in rows}]
         assert max(counts) - min(counts) <= 2, uses
         assert abs(sum(counts) / len(counts) - uses) < 1
+
+
+def test_few_rows_span_all_values():
+    rows = [dict(zip("abc", row, strict=True)) for row in product("xyz", [1, 2], [None, print])]
+    chosen = spanning(rows)
+    assert len(chosen) == 3
+    for name in "abc":
+        assert {rows[i][name] for i in chosen} == {row[name] for row in rows}
+    assert spanning([{}, {}]) == [0]

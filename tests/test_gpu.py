@@ -1,6 +1,7 @@
 """What only a GPU shows: larger networks, several users of it at once, its memory, its cache.
 
-``python -m pytest -m gpu`` runs it, together with test_cuda.py and the laws of all devices.
+``python -m pytest -m gpu`` runs it, together with a part of test_cuda.py and of the laws of all
+devices; ``-m cuda`` runs all of these.
 """
 
 import subprocess
@@ -20,7 +21,7 @@ from fastmlp.training import Rows
 
 LACKING = "the simulator is no GPU" if config.ENABLE_CUDASIM else devices.lacking()
 pytestmark = [
-    pytest.mark.gpu,
+    pytest.mark.cuda,
     pytest.mark.slow,
     pytest.mark.skipif(bool(LACKING), reason=f"no GPU: {LACKING}"),
 ]
@@ -45,10 +46,10 @@ def case(request, monkeypatch):
 def test_equals_the_cpu(case):
     units, batch_size = case
     network = Network(units, "tanh", "log_loss")
-    rows = min(3 * batch_size - 7, 400_000)
+    rows = min(2 * batch_size - 7, 400_000)  # the CPU takes long for the largest
     data = make_data(network, rows, np.float64)
     results = [
-        run_epochs(name, network, data, batch_size=batch_size, epochs=2) for name in ("cuda", "cpu")
+        run_epochs(name, network, data, batch_size=batch_size, epochs=1) for name in ("cuda", "cpu")
     ]
     for own, other in zip(*results, strict=True):
         np.testing.assert_allclose(own, other, rtol=1e-9, atol=1e-11)

@@ -1,0 +1,199 @@
+"""Networks in many orders, and planted bugs: programs for processes that have the stand-in.
+
+They print a line of JSON for each result, for test_stand_in.py to judge.
+"""
+
+import json
+from collections.abc import Callable
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from typing import NamedTuple
+from unittest import mock
+
+import numpy as np
+from laws import EVERYTHING, make_data, make_parameters, run_epochs
+
+from fastmlp import activations, devices, losses
+from fastmlp.devices import cuda
+from fastmlp.devices.cuda import layered, runs
+from fastmlp.network import Network
+from fastmlp.regularization import Regularization
+from fastmlp.training import Rows, loss_and_gradient
+
+from . import inside
+
+#: Every limit is reached.
+LIMITED = replace(EVERYTHING, max_norm=0.3)
+REGIMES = {"one block": np.inf, "many blocks": 0}
+
+
+class Case(NamedTuple):
+    """Networks of one dtype here are of one kind: their kernels are compiled once."""
+
+    dtype: type
+    rows: int
+    batch_size: int
+    patches: tuple = ()
+
+    @property
+    def network(self):
+        if self.dtype == np.float32:
+            return Network((20, 40, 3), "relu", "log_loss")
+        # Everything that kernels branch on, and more features than a slice of a tile is deep.
+        hidden = activations.Swish(learnable=True), "maxout"
+        return Network((70, 12, 9, 4), hidden, losses.Huber(0.5))
+
+    @property
+    def settings(self):
+        if self.dtype == np.float32:
+            return {"regularization": Regularization(l2=0.1)}
+        return {"regularization": LIMITED, "optimizer": "sgd"}
+
+    def trained(self, device):
+        """Losses, parameters, moments and outputs of two epochs on a device."""
+        data = make_data(self.network, self.rows, self.dtype)
+        return run_epochs(device, self.network, data, batch_size=self.batch_size, **self.settings)
+
+
+SHORT = Case(np.float64, 100, 33)
+CASES = {
+    "everything": SHORT,
+    # Of more rows than the shared memory of a block holds.
+    "rows in blocks": Case(np.float64, 250, 200, patches=((layered, "LONGEST_BLOCK", 90),)),
+    "streamed rows": Case(
+        np.float64, 200, 33, patches=((runs, "SHARE", 0), (runs, "BLOCK_BYTES", 1 << 15))
+    ),
+    # Batches enough for a graph of sixteen, and for those of one that are left.
+    "plain": Case(np.float32, 790, 40),
+}
+
+
+@contextmanager
+def patched(case, regime):
+    with ExitStack() as stack:
+        for patch in (*case.patches, (cuda, "SINGLE_BLOCK_WORK", REGIMES[regime])):
+            stack.enter_context(mock.patch.object(*patch))
+        yield
+
+
+def bits(arrays):
+    """Everything that a trial leaves, as bytes: a NaN equals itself."""
+    return b"".join(np.ascontiguousarray(array).tobytes() for array in arrays)
+
+
+def in_all_orders(work: Callable):
+    """The results in the first order, and the orders in which they have other bits."""
+    results = []
+    for order in inside.ADVERSARIAL:
+        inside.orders(*order)
+        results.append(work())
+    different = [
+        order
+        for order, result in zip(inside.ADVERSARIAL, results, strict=True)
+        if bits(result) != bits(results[0])
+    ]
+    return results[0], different
+
+
+def distance(results, expected):
+    """How far the results are from others, as a share of the largest number of each array."""
+    pairs = [[np.asarray(array) for array in pair] for pair in zip(results, expected, strict=True)]
+    return max(float(abs(own - other).max() / abs(other).max()) for own, other in pairs)
+
+
+def networks():
+    """Train every case in both regimes, in all orders."""
+    for name, case in CASES.items():
+        expected = case.trained("reference")
+        for regime in REGIMES:
+            with patched(case, regime):
+                before = inside.count()
+                results, different = in_all_orders(lambda case=case: case.trained("cuda"))
+            launches, graphs = (
+                now - then for now, then in zip(inside.count(), before, strict=True)
+            )
+            say(
+                program="networks", case=name, regime=regime, dtype=case.dtype.__name__,
+                different=different, distance=distance(results, expected), launches=launches,
+                graphs=graphs,
+            )  # fmt: skip
+
+
+def gradients():
+    """Compute a gradient of rows that do not fit at once, in all orders."""
+    network = CASES["plain"].network
+    data = Rows(*make_data(network, 100, np.float32))
+    parameters = make_parameters(network, np.float32)
+
+    def gradient(name="cuda"):
+        device = devices.load(name)(network, parameters)
+        return loss_and_gradient(device, parameters, data)
+
+    with mock.patch.object(layered, "LONGEST_BLOCK", 40):
+        results, different = in_all_orders(gradient)
+    apart = distance(results, gradient("reference"))
+    say(program="networks", case="gradient", dtype="float32", different=different, distance=apart)
+
+
+def is_seen(case, regime, before):
+    """Whether a planted bug changes any bit in any order."""
+    with patched(case, regime):
+        for order in inside.ADVERSARIAL[::-1]:
+            inside.orders(*order)
+            if bits(case.trained("cuda")) != before:
+                return True
+    return False
+
+
+def missing_barriers():
+    """Leave out one barrier after another: each of a function once, whatever kernels call it."""
+    tried = set()
+    for regime in REGIMES:
+        known, before = len(inside.compiled), {}
+        for case in (SHORT, CASES["rows in blocks"]):
+            with patched(case, regime):
+                inside.orders()
+                before[case] = bits(case.trained("cuda"))
+        for kernel in inside.compiled[known:]:
+            functions = inside.barriers_of(kernel)
+            for number, function in enumerate(functions):
+                barrier = function, functions[:number].count(function)
+                if barrier in tried:
+                    continue
+                tried.add(barrier)
+                with inside.without_barrier(kernel, number):
+                    seen = any(is_seen(case, regime, own) for case, own in before.items())
+                say(
+                    program="barriers", regime=regime, function=function, barrier=barrier[1],
+                    seen=seen,
+                )  # fmt: skip
+
+
+def missing_waits():
+    """Let each of the events of a run not be waited for."""
+    case = CASES["streamed rows"]
+    for owner, event in ((runs.Streamed, "_sent"), (runs.Run, "_done")):
+
+        def init(self, *arguments, original=owner.__init__, event=event, **settings):
+            original(self, *arguments, **settings)
+            getattr(self, event).wait = lambda stream: None
+
+        with patched(case, "many blocks"):
+            inside.orders()
+            before = bits(case.trained("cuda"))
+        with mock.patch.object(owner, "__init__", init):
+            say(
+                program="waits",
+                event=f"{owner.__name__}.{event}",
+                seen=is_seen(case, "many blocks", before),
+            )
+
+
+def everything():
+    """Run all of them, the barriers first: they are of kernels that this process has compiled."""
+    for program in (missing_barriers, networks, gradients, missing_waits):
+        program()
+
+
+def say(**result):
+    print(json.dumps(result), flush=True)
