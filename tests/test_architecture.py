@@ -40,6 +40,7 @@ FLOORS = [
 DEVICES = [
     "compressed",
     "functions",
+    "lanes",
     "device",
     "reference/activations",
     "reference/losses",

@@ -13,16 +13,18 @@ from .costs import Work
 from .cpu import CpuDevice, compile_ahead, count_compiled
 from .cpu.permutation import shuffler
 from .cpu.single_rows import PAIR, PLAIN, SHARES, SingleRows
+from .cpu.team import usable_threads
 from .cpu.value import table_of, value
 from .cpu.vectors import VECTOR_BYTES
+from .lanes import Fold, Lane, Lanes
 from .presence import is_on_gpu
 from .reference import ReferenceDevice, activate
 
 __all__ = [
-    "DEVICES", "EVERYWHERE", "PAIR", "PLAIN", "SHARES", "VECTOR_BYTES", "ReferenceDevice",
-    "SingleRows", "Work", "activate", "choose", "compile_ahead", "count_compiled", "describe",
-    "in_place", "is_on_gpu", "lacking", "load", "on_gpu", "on_host", "present", "shuffler",
-    "table_of", "value",
+    "DEVICES", "EVERYWHERE", "PAIR", "PLAIN", "SHARES", "VECTOR_BYTES", "Fold", "Lane", "Lanes",
+    "ReferenceDevice", "SingleRows", "Work", "activate", "choose", "compile_ahead",
+    "count_compiled", "describe", "in_place", "is_on_gpu", "lacking", "load", "on_gpu", "on_host",
+    "present", "shuffler", "table_of", "usable_threads", "value",
 ]  # fmt: skip
 
 #: Name of the device that every machine has.
