@@ -90,6 +90,7 @@ DEVICES = [
     "cuda/phases",
     "cuda/layered",
     "cuda/memory",
+    "cuda/group",
     "cuda/runs",
     "cuda/value",
     "cuda/__init__",

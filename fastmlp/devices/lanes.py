@@ -14,7 +14,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-#: How many fits at most have a GPU each for themselves, by turns: more would only fill its memory.
+#: Most fits at a time that may train in one launch of a GPU, of which each takes a thread...
+MOST_TOGETHER = 256
+#: ... and most of those that launch by themselves: more would only fill its memory.
 MOST_ALONE = 4
 
 _LANE: ContextVar[Lane | None] = ContextVar("lane", default=None)
@@ -55,9 +57,9 @@ class Lanes:
         self.interrupted = False
         self.closed = threading.Event()
         self._lock = threading.Lock()
-        self._alone = threading.Semaphore(MOST_ALONE)
+        self.turns = threading.Semaphore(MOST_ALONE)
         self._meetings: dict[Any, Meeting] = {}
-        self.all = [Lane(self, number >= plain) for number in range(plain + joining)]
+        self.all = [Lane(self, number, number >= plain) for number in range(plain + joining)]
 
     def interrupt(self) -> None:
         """Let no fit begin any more, and end those that go on as Ctrl-C does."""
@@ -83,13 +85,14 @@ class Lanes:
 class Lane:
     """One thread, and the fit that goes on in it."""
 
-    def __init__(self, lanes: Lanes, joining: bool):
-        self.lanes, self.open = lanes, True
+    def __init__(self, lanes: Lanes, number: int, joining: bool):
+        self.lanes, self.number, self.joining = lanes, number, joining
+        self.open = True
         self.undecided = joining  # whether its fit may still come to a meeting
         self.fold: Fold | None = None
-        self.trained: Any = None  # the device that trains the fit
         self.meeting: Meeting | None = None
-        self._joining, self._is_alone = joining, False
+        self.member: Any = None  # what its fit brings to the meeting
+        self._is_alone = False
         self._turn = threading.Event()
         self._party: list[Lane] | None = None
         self._error: BaseException | None = None
@@ -115,31 +118,28 @@ class Lane:
 
         self.lanes.settle(ends)
 
-    def goes_alone(self, limited: bool) -> None:
-        """Record that the fit trains by itself; if that is limited, wait until few others do."""
-        if self._is_alone:
-            return
+    def go_alone(self) -> None:
+        """Record that the fit trains by itself, and wait until few others do."""
 
         def decides():
             self.undecided = False
 
-        self.lanes.settle(decides)
-        if limited:
-            self.lanes._alone.acquire()
-            self._is_alone = True
+        self.lanes.settle(decides)  # before it waits: nobody waits for it any more
+        self.lanes.turns.acquire()
+        self._is_alone = True
 
-    def join(self, meeting: Meeting) -> None:
+    def join(self, meeting: Meeting, member: Any) -> None:
         """Become one of those for whom a meeting waits, until the fit ends."""
 
         def decides():
             self.undecided = False
-            self.meeting = meeting
+            self.meeting, self.member = meeting, member
             meeting.members.add(self)
 
         self.lanes.settle(decides)
 
     def meet(self, work: Callable[[list[Lane]], None]) -> None:
-        """Wait for all members; one of them calls `work` with the list of all, and then all go on.
+        """Wait for all members; one of them calls `work` with all lanes, and then all go on.
 
         Raises
         ------
@@ -174,9 +174,9 @@ class Lane:
         if self.meeting is not None:
             self.meeting.members.discard(self)
         if self._is_alone:
-            self.lanes._alone.release()
-        self.fold = self.trained = self.meeting = self._error = None
-        self._is_alone, self.undecided = False, self._joining
+            self.lanes.turns.release()
+        self.fold = self.meeting = self.member = self._error = None
+        self._is_alone, self.undecided = False, self.joining
 
 
 class Meeting:

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from contextvars import copy_context
 from dataclasses import dataclass
+from functools import partial
 from numbers import Number
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
@@ -183,7 +184,7 @@ class Folds:
     """
 
     def __init__(self, X: Any, y: Any, sample_weight: Any, rows: Any, count: int):
-        self._all = Part(X, y, sample_weight, None)
+        self.X, self._all = X, Part(X, y, sample_weight, None)
         self._numbers = [None] * count
         if rows is not None:
             self._numbers = _all_numbers(self._all, list(rows), count)
@@ -264,11 +265,16 @@ class Fits:
     def __init__(self, estimators: list[Any], folds: Folds):
         self._estimators, self._folds = estimators, folds
         self._ended: dict[int, BaseException | None] = {}
-        tasks = _in_turn(estimators)
-        self._queue = deque(tasks)
+        #: What is still to do: lists of estimators that are fitted in turn, in two queues.
+        self._queues: dict[bool, deque[list[int]]] = {False: deque(), True: deque()}
+        for task in _in_turn(estimators):
+            asked = [estimators[number].device for number in task]
+            together = any(devices.trains_together(name, folds.X) for name in asked)
+            self._queues[together].append(task)
         cores = devices.usable_threads(None)
-        count = min(cores, len(tasks))
-        self._lanes = devices.Lanes(threads=cores // max(1, count), plain=count)
+        plain = min(cores, len(self._queues[False]))
+        joining = min(devices.MOST_TOGETHER, len(self._queues[True]))
+        self._lanes = devices.Lanes(cores // max(1, plain), plain, joining)
 
     def run(self) -> None:
         """Fit all, and raise the first error.
@@ -309,17 +315,17 @@ class Fits:
         """Fit one estimator after the other; the life of a thread."""
         try:
             with config_context(**config):
-                for task in iter(self._next, None):
+                for task in iter(partial(self._next, self._queues[lane.joining]), None):
                     for number in task:
                         if not self._lanes.interrupted:
                             self._fit(lane, number)
         finally:
             lane.close()
 
-    def _next(self):
+    def _next(self, queue):
         """Return the numbers of estimators to fit in turn, or None if there are no more."""
         try:
-            return None if self._lanes.interrupted else self._queue.popleft()
+            return None if self._lanes.interrupted else queue.popleft()
         except IndexError:
             return None
 

@@ -15,6 +15,7 @@ from .updates import (
     L1,
     L2,
     LEARNING_RATE,
+    MAX_NORM,
     NUMBERS,
     SCALE,
     STEP_NUMBERS,
@@ -44,6 +45,7 @@ def step_numbers(optimizer, regularization, totals, dtype) -> np.ndarray:
     numbers[:, L2] = regularization.l2
     numbers[:, L1] = regularization.l1
     numbers[:, CLIP_NORM] = regularization.clip_norm
+    numbers[:, MAX_NORM] = regularization.max_norm
     numbers[:, NUMBERS:] = rule.table(optimizer.step, len(totals))
     return numbers
 

@@ -14,7 +14,20 @@ from numba import from_dtype, int32, uint32
 from ...regularization import Regularization
 from .elements import Kind, State, elements, weight_of
 from .layout import NOWHERE, layer_at, layout, loss_share
-from .position import BATCH, BATCH_ROWS, BATCHES, BLOCK_ROWS, END, FIRST_STEP, SEED, WEIGHTED
+from .position import (
+    BATCH,
+    BATCH_ROWS,
+    BATCHES,
+    BLOCK_ROWS,
+    END,
+    FIRST_STEP,
+    ORDER,
+    PLACE,
+    SEED,
+    TARGETS,
+    WEIGHTED,
+    WEIGHTS,
+)
 from .sums import block_sum, sum_column
 from .toolkit import (
     LANES,
@@ -26,7 +39,7 @@ from .toolkit import (
     kernel,
     shared_memory,
 )
-from .updates import CLIP_NORM, clip_scale, shrunk, slope_of, updater
+from .updates import CLIP_NORM, MAX_NORM, clip_scale, shrunk, slope_of, updater
 
 
 def threads_of(kind: Kind) -> int:
@@ -94,7 +107,10 @@ def _add_to_gradient(state, layer, m, n, piece, value):
 
 @lru_cache
 def single_block(kind: Kind):
-    """Return the kernel that trains on the batches from BATCH to BATCHES of the order."""
+    """Return the kernel that trains on the batches from BATCH to BATCHES of the order.
+
+    Each block trains a network of its own, whose part of every array its position tells.
+    """
     real = from_dtype(kind.dtype)
     threads_here = threads_of(kind)
     own = elements(kind)
@@ -202,18 +218,21 @@ def single_block(kind: Kind):
                 shrunk(state.parameters, layer.weights + n, layer.fan_out, layer.fan_in, most)
 
     def train(
-        position, layers, numbers, parameters, first, second, steps, max_norm, epsilon,
-        X, targets, weights, order, constants, loss_share, totals,
+        positions, tables, all_numbers, parameters, firsts, seconds, steps, epsilon,
+        X, targets, weights, order, all_constants, loss_share, totals,
     ):  # fmt: skip
-        thread, threads, size = cuda.threadIdx.x, cuda.blockDim.x, len(parameters)
+        position = positions[cuda.blockIdx.x]
+        place = position[PLACE]
+        layers, numbers, constants = tables[place], all_numbers[place], all_constants[place]
+        thread, threads, size = cuda.threadIdx.x, cuda.blockDim.x, parameters.shape[1]
         shared = cuda.shared.array(0, real)
         scratch = cuda.shared.array(threads_here, real)
         last = layer_at(layers, numbers, len(layers) - 1)
         penalised = layer_at(layers, numbers, 1).biases
         for i in range(thread, size, threads):
-            shared[i], shared[size + i] = parameters[i], real(0)
+            shared[i], shared[size + i] = parameters[place, i], real(0)
         for batch in range(position[BATCH], position[BATCHES]):
-            begin = batch * position[BATCH_ROWS]
+            begin = position[ORDER] + batch * position[BATCH_ROWS]
             end = min(begin + position[BATCH_ROWS], position[END])
             loss = real(0)  # of this thread's rows
             for at in range(begin, end, position[BLOCK_ROWS]):
@@ -226,7 +245,8 @@ def single_block(kind: Kind):
                 rows_forward(state, layers, numbers, X, order, at, rows)
                 for r in range(thread, rows, threads):
                     row = order[at + r]
-                    weight = weight_of(weights, row, position[WEIGHTED])
+                    weight = weight_of(weights, row + position[WEIGHTS], position[WEIGHTED])
+                    row += position[TARGETS]
                     own.finish_outputs(state, last, r)
                     loss += own.judge(state, last, r, targets, row, weight, constants, epsilon)
                 cuda.syncthreads()
@@ -234,15 +254,16 @@ def single_block(kind: Kind):
                 add_gradient(state, layers, numbers, rows)
             cuda.syncthreads()
             loss *= loss_share
+            first, second = firsts[position[PLACE]], seconds[position[PLACE]]
             total = update(state, size, penalised, steps[batch], first, second, scratch, loss)
             if thread == 0:
                 totals[batch, 0] = total
-            if max_norm < math.inf:
+            if steps[batch, MAX_NORM] < math.inf:
                 cuda.syncthreads()
-                limit_norms(state, layers, numbers, max_norm)
+                limit_norms(state, layers, numbers, steps[batch, MAX_NORM])
         cuda.syncthreads()
         for i in range(thread, size, threads):
-            parameters[i] = shared[i]
+            parameters[place, i] = shared[i]
 
     name = kind.name and f"cuda.single_block-{kind.name}"
     return kernel(threads_here, name)(train)
@@ -265,32 +286,75 @@ class SingleBlock:
     longest_run = 1e11
 
     def __init__(self, kind, network, regularization, batch_rows, memory):
-        self._kernel = single_block(kind)
-        self._memory, self._batch_rows = memory, batch_rows
-        self._threads = threads_of(kind)
-        self._block_rows = block_rows(kind, network, batch_rows)
-        start = 2 * network.size
-        plan = layout(
-            network, kind.activations, kind.dtype, self._block_rows, regularization,
-            start=start, shared=True,
-        )  # fmt: skip
-        self._bytes = (start + plan.work_size) * kind.dtype.itemsize
-        self._tables = memory.upload(plan.layers), memory.upload(plan.numbers)
-        self._max_norm = kind.dtype.type(regularization.max_norm)
-        self._loss_share = kind.dtype.type(loss_share(network))
+        self._blocks = Blocks(kind, network, batch_rows)
+        self._memory = memory
+        tables = self._blocks.tables(regularization)
+        vectors = memory.parameters, *memory.first_and_second, memory.constants
+        *self._vectors, self._constants = (alone(vector) for vector in vectors)
+        self._tables = [alone(memory.upload(table)) for table in tables]
         self.parts = 1
 
     def launch(self, run):
         """Queue the training on a run of batches."""
-        position = run.beginning(self._batch_rows, self._block_rows)
-        memory = self._memory
+        position = run.beginning(self._blocks.batch_rows, self._blocks.block_rows)
+        self._blocks.launch(
+            1, self._memory.stream, alone(position), *self._tables, *self._vectors, run.steps,
+            run.X, run.targets, run.weights, run.order, self._constants, run.totals,
+        )  # fmt: skip
+
+
+def alone(array):
+    """Return an array on the GPU as that of the only network."""
+    return array.reshape(1, *array.shape)
+
+
+class Blocks:
+    """The kernel for networks of one kind and shape, and the room that each block needs.
+
+    Parameters
+    ----------
+    kind : Kind
+        The kind of network that kernels are compiled for.
+    network : Network
+        One of these networks.
+    batch_rows : int
+        The rows of their batches.
+    """
+
+    def __init__(self, kind, network, batch_rows):
+        self._kind, self._network, self.batch_rows = kind, network, batch_rows
+        self._kernel, self._threads = single_block(kind), threads_of(kind)
+        self.block_rows = block_rows(kind, network, batch_rows)
+        size = self._start + self._layout(Regularization()).work_size
+        self._bytes = size * kind.dtype.itemsize
+        self._loss_share = kind.dtype.type(loss_share(network))
+        self._epsilon = np.finfo(kind.dtype).eps
+
+    @property
+    def _start(self):
+        return 2 * self._network.size
+
+    def _layout(self, regularization):
+        return layout(
+            self._network, self._kind.activations, self._kind.dtype, self.block_rows,
+            regularization, start=self._start, shared=True,
+        )  # fmt: skip
+
+    def tables(self, regularization):
+        """Return the table of layers, and that of their numbers."""
+        return self._layout(regularization)[:2]
+
+    def launch(
+        self, count, stream, positions, tables, numbers, parameters, first, second, steps,
+        X, targets, weights, order, constants, totals,
+    ):  # fmt: skip
+        """Queue a run of so many networks; see the kernel for its arguments."""
         arguments = (
-            position, *self._tables, memory.parameters, *memory.first_and_second, run.steps,
-            self._max_norm, memory.epsilon, run.X, run.targets, run.weights, run.order,
-            memory.constants, self._loss_share, run.totals,
+            positions, tables, numbers, parameters, first, second, steps, self._epsilon,
+            X, targets, weights, order, constants, self._loss_share, totals,
         )  # fmt: skip
         allow_all_shared(self._kernel, arguments)
-        configured(self._kernel, 1, self._threads, memory.stream, self._bytes)(*arguments)
+        configured(self._kernel, count, self._threads, stream, self._bytes)(*arguments)
 
 
 def block_rows(kind, network, batch_rows) -> int:
