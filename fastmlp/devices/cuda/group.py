@@ -61,6 +61,7 @@ class Pool:
         if self._sent:
             old = self.on_gpu[: self._sent]
             old.copy_to_device(before[: self._sent], stream=memory.stream)
+            memory.stream.synchronize()  # the room of before is freed
         for first, array in self._arrays:
             if first >= self._sent:
                 memory.send_rows(array, self.on_gpu[first : first + len(array)])
@@ -99,8 +100,10 @@ class Group:
         self.targets, self.weights = Pool(memory, (network.units[-1],)), Pool(memory, ())
         self._pools = self.X, self.targets, self.weights
         self._lock = threading.Lock()
+        self._positions = memory.empty((places, position.LENGTH), np.int64)
         self._order, self._steps = memory.empty(1, np.int64), memory.empty((1, STEP_NUMBERS))
         self._totals = memory.empty((1, 1))
+        memory.stream.synchronize()  # members write to their places in streams of their own
 
     def places_of(self, X, targets, weights):
         """Return the first of these rows in each pool, or None if the GPU has no room for them."""
@@ -117,26 +120,25 @@ class Group:
         with self._lock:
             for pool in self._pools:
                 pool.send()
-        batches = np.cumsum([0, *(run.batches for run in runs)])
-        rows = np.cumsum([0, *(run.rows for run in runs)])
-        positions = np.stack(
-            [
-                self._position(lane.member, at_batch, at_row)
-                for lane, at_batch, at_row in zip(party, batches, rows, strict=False)
-            ]
-        )
+        batches = np.cumsum([0, *(run.batches for run in runs)]).tolist()
+        rows = np.cumsum([0, *(run.rows for run in runs)]).tolist()
+        positions = [
+            self._position(lane.member, at_batch, at_row)
+            for lane, at_batch, at_row in zip(party, batches, rows, strict=False)
+        ]
         if batches[-1] > len(self._totals):
             self._steps = memory.empty((batches[-1], STEP_NUMBERS))
             self._totals = memory.empty((batches[-1], 1))
         if rows[-1] > len(self._order):
             self._order = memory.empty(rows[-1], np.int64)
         for place, parts in (
+            (self._positions[: len(party)].ravel(), positions),
             (self._order[: rows[-1]], [run.order for run in runs]),
             (self._steps[: batches[-1]], [run.steps for run in runs]),
         ):
             place.copy_to_device(np.concatenate(parts), stream=memory.stream)
         self.blocks.launch(
-            len(party), memory.stream, memory.upload(positions), *self.tables,
+            len(party), memory.stream, self._positions, *self.tables,
             memory.parameters, *memory.first_and_second, self._steps, self.X.on_gpu,
             self.targets.on_gpu, self.weights.on_gpu, self._order, memory.constants, self._totals,
         )  # fmt: skip
