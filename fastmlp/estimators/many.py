@@ -39,7 +39,11 @@ def fit_many(
 ) -> list[Estimator]:
     """Fit many estimators at once, each as its own `fit` would: the results have the same bits.
 
-    On the CPU there is a thread for each core, which fits one estimator after the other.
+    On the CPU there is a thread for each core, which fits one estimator after the other. On a GPU
+    (``device="cuda"``), small networks of the same layers, dtype and batch size train together:
+    each epoch is one launch for all of them, in which each has a block of threads. Seeds, learning
+    rates, penalties, shares of dropout and rows may differ, and one that stops leaves the others to
+    go on. Larger networks take turns there, a few at a time.
 
     Parameters
     ----------
