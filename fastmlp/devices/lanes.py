@@ -58,28 +58,29 @@ class Lanes:
         self.closed = threading.Event()
         self._lock = threading.Lock()
         self.turns = threading.Semaphore(MOST_ALONE)
-        self._meetings: dict[Any, Meeting] = {}
+        self.meetings: list[Meeting] = []
+        self.undecided = joining  # how many lanes
+        self._shared: dict[Any, Any] = {}
         self.all = [Lane(self, number, number >= plain) for number in range(plain + joining)]
 
     def interrupt(self) -> None:
         """Let no fit begin any more, and end those that go on as Ctrl-C does."""
         self.interrupted = True
 
-    def meeting(self, key: Any, make: Callable[[], Any]) -> Meeting:
-        """Return the meeting of this key, whose `data` is made when it is first asked for."""
+    def shared(self, key: Any, make: Callable[[], Any]) -> Any:
+        """Return what the fits of all lanes have in common under a key; make it the first time."""
         with self._lock:
-            if key not in self._meetings:
-                self._meetings[key] = Meeting(make(), self)
-            return self._meetings[key]
+            if key not in self._shared:
+                self._shared[key] = make()
+            return self._shared[key]
 
     def settle(self, change: Callable[[], None]) -> None:
         """Make a change; then begin the work of every meeting whose members are all there."""
         with self._lock:
             change()
-            if any(lane.undecided for lane in self.all):
-                return
-            for meeting in self._meetings.values():
-                meeting.begin_if_complete()
+            if self.undecided == 0:
+                for meeting in self.meetings:
+                    meeting.begin_if_complete()
 
 
 class Lane:
@@ -112,7 +113,8 @@ class Lane:
         """Record that no further fit begins in this lane."""
 
         def ends():
-            self.undecided, self.open = False, False
+            self._decide()
+            self.open = False
             if not any(lane.open for lane in self.lanes.all):
                 self.lanes.closed.set()
 
@@ -120,23 +122,21 @@ class Lane:
 
     def go_alone(self) -> None:
         """Record that the fit trains by itself, and wait until few others do."""
-
-        def decides():
-            self.undecided = False
-
-        self.lanes.settle(decides)  # before it waits: nobody waits for it any more
+        self.lanes.settle(self._decide)  # before it waits: nobody waits for it any more
         self.lanes.turns.acquire()
         self._is_alone = True
 
     def join(self, meeting: Meeting, member: Any) -> None:
         """Become one of those for whom a meeting waits, until the fit ends."""
 
-        def decides():
-            self.undecided = False
+        def joins():
+            self._decide()
             self.meeting, self.member = meeting, member
             meeting.members.add(self)
+            if meeting not in self.lanes.meetings:
+                self.lanes.meetings.append(meeting)
 
-        self.lanes.settle(decides)
+        self.lanes.settle(joins)
 
     def meet(self, work: Callable[[list[Lane]], None]) -> None:
         """Wait for all members; one of them calls `work` with all lanes, and then all go on.
@@ -176,21 +176,32 @@ class Lane:
         if self._is_alone:
             self.lanes.turns.release()
         self.fold = self.meeting = self.member = self._error = None
-        self._is_alone, self.undecided = False, self.joining
+        self._is_alone = False
+        if self.joining and not self.undecided:
+            self.undecided = True
+            self.lanes.undecided += 1
+
+    def _decide(self):
+        if self.undecided:
+            self.undecided = False
+            self.lanes.undecided -= 1
 
 
 class Meeting:
     """Fits that wait for one another before each epoch, to train in one go.
 
-    Attributes
+    Parameters
     ----------
     data : object
         What they have in common.
+
+    Attributes
+    ----------
     members, waiting : set and list of Lane
         Those whose fits go on, and those of them who wait.
     """
 
-    def __init__(self, data: Any, lanes: Lanes):
+    def __init__(self, data: Any):
         self.data = data
         self.members: set[Lane] = set()
         self.waiting: list[Lane] = []

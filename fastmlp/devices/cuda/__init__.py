@@ -7,9 +7,10 @@ from .. import lanes
 from ..cpu.loops import layer_loops, loss_loop
 from ..device import ZERO_WEIGHT, Configured, Sums
 from ..functions import Own
+from ..lanes import Meeting
 from ..presence import is_on_gpu
 from .elements import Kind
-from .group import Group, Member
+from .group import Group, Member, Pool
 from .layered import LONGEST_BLOCK, Layered
 from .layout import kind_of, loss_share
 from .memory import Memory, in_place
@@ -130,8 +131,11 @@ class CudaDevice(Configured):
     def _member(self, lane, rows):
         """Join the group of such networks; return its member, or None if there is no room."""
         network, alike = self.network, (self._kind, self.network, self.batch_size)
+        shared, features = lane.lanes.shared, network.units[0]
+        X = shared((self.dtype, features), lambda: Pool(self._memory, (features,)))
         key = *alike[::2], network.units, tuple(network.shapes)
-        meeting = lane.lanes.meeting(key, lambda: Group(*alike, len(lane.lanes.all)))
+        places = len(lane.lanes.all)
+        meeting = shared(key, lambda: Meeting(Group(*alike, places, X)))
         member = Member(meeting.data, lane)
         if not member.take(rows):
             return None
@@ -241,6 +245,7 @@ class CudaDevice(Configured):
         places = memory.parameters, *memory.moments
         for place, packed in zip(places, (parameters, *moments), strict=True):
             place.copy_to_device(packed, stream=memory.stream)
+        memory.stream.synchronize()  # a group trains in a stream of its own
 
     def parameters(self):
         """Return the current parameters, packed."""

@@ -6,6 +6,7 @@ the losses. What a network has for the whole fit is at its place in arrays of al
 are in one array, in which equal ones are once.
 """
 
+import math
 import operator
 import threading
 
@@ -13,59 +14,86 @@ import numpy as np
 
 from ...optimizers import OPTIMIZERS
 from ...regularization import Regularization
-from . import position
 from .memory import SHARE, Memory
+from .position import (
+    BATCH,
+    BATCH_ROWS,
+    BATCHES,
+    BLOCK_ROWS,
+    END,
+    FIRST_STEP,
+    LENGTH,
+    ORDER,
+    PLACE,
+    SEED,
+    TARGETS,
+    WEIGHTED,
+    WEIGHTS,
+)
 from .single_block import Blocks
 from .toolkit import free_memory
 from .updates import STEP_NUMBERS
 
 
 class Pool:
-    """Rows of several fits in one array on the GPU, in which those that are equal are once."""
+    """Rows of several fits in one array on the GPU, in which those that are equal are once.
+
+    Parameters
+    ----------
+    memory : Memory
+        Whose dtype they have, and whose stream sends them.
+    shape : tuple of int
+        The shape of a row.
+    """
 
     def __init__(self, memory, shape):
-        self._memory, self._shape = memory, shape  # the shape of a row
-        self._found = {}  # the first rows of the arrays, by the identity of these
-        self._arrays = []
-        self._sent, self.on_gpu = 0, memory.empty((1, *shape))
-        self.rows = 0
+        self._memory, self._shape = memory, shape
+        self._arrays = {}  # by their identity: the first row of each
+        self._sent = self._rows = 0
+        self._on_gpu = memory.empty((1, *shape))
+        self._lock = threading.Lock()
 
     def lacks(self, array):
         """Return how many numbers are still to be sent with this array among the rows."""
-        known = array is None or self._first(array) is not None
-        return (self.rows - self._sent) * int(np.prod(self._shape)) + (0 if known else array.size)
+        with self._lock:
+            added = 0 if array is None or self._first(array) is not None else array.size
+            return added + (self._rows - self._sent) * math.prod(self._shape)
 
     def place(self, array):
         """Return the first of the array's rows, which are added if they are not there."""
         if array is None:
             return 0
-        first = self._first(array)
-        if first is None:
-            first, self.rows = self.rows, self.rows + len(array)
-            self._arrays.append((first, array))
-            self._found[id(array)] = first
-        return first
+        with self._lock:
+            first = self._first(array)
+            if first is None:
+                first, self._rows = self._rows, self._rows + len(array)
+                self._arrays[id(array)] = first, array
+            return first
 
     def _first(self, array):
-        if id(array) in self._found:  # of the arrays that are kept
-            return self._found[id(array)]
-        equal = (first for first, other in self._arrays if _are_equal(array, other))
+        if id(array) in self._arrays:
+            return self._arrays[id(array)][0]
+        equal = (first for first, other in self._arrays.values() if _are_equal(array, other))
         return next(equal, None)
 
-    def send(self):
-        """Send what has been added since the last time."""
-        if self.rows == self._sent:
-            return
-        memory, before = self._memory, self.on_gpu
-        self.on_gpu = memory.empty((self.rows, *self._shape))
+    def on_gpu(self):
+        """Return all rows on the GPU, after sending what was added since the last time."""
+        with self._lock:
+            if self._rows > self._sent:
+                self._send()
+            return self._on_gpu
+
+    def _send(self):
+        memory, before = self._memory, self._on_gpu
+        self._on_gpu = memory.empty((self._rows, *self._shape))
         if self._sent:
-            old = self.on_gpu[: self._sent]
+            old = self._on_gpu[: self._sent]
             old.copy_to_device(before[: self._sent], stream=memory.stream)
-            memory.stream.synchronize()  # the room of before is freed
-        for first, array in self._arrays:
+        for first, array in self._arrays.values():
             if first >= self._sent:
-                memory.send_rows(array, self.on_gpu[first : first + len(array)])
-        self._sent = self.rows
+                memory.send_rows(array, self._on_gpu[first : first + len(array)])
+        memory.stream.synchronize()  # others read them in streams of their own
+        self._sent = self._rows
 
 
 def _are_equal(array, other):
@@ -86,9 +114,11 @@ class Group:
         The rows of their batches.
     places : int
         Most networks at a time.
+    X : Pool
+        The features, which all groups of the same dtype have in common.
     """
 
-    def __init__(self, kind, network, batch_rows, places):
+    def __init__(self, kind, network, batch_rows, places, X):
         self.blocks = Blocks(kind, network, batch_rows)
         vectors = np.zeros((places, network.size), kind.dtype)
         moments = [vectors] * OPTIMIZERS[kind.optimizer].moments
@@ -96,71 +126,73 @@ class Group:
         self.memory = memory = Memory(vectors, moments, constants)
         tables = self.blocks.tables(Regularization())  # those of members replace them
         self.tables = [memory.upload(np.stack([table] * places)) for table in tables]
-        self.X = Pool(memory, (network.units[0],))
-        self.targets, self.weights = Pool(memory, (network.units[-1],)), Pool(memory, ())
-        self._pools = self.X, self.targets, self.weights
-        self._lock = threading.Lock()
-        self._positions = memory.empty((places, position.LENGTH), np.int64)
+        self._pools = X, Pool(memory, (network.units[-1],)), Pool(memory, ())
+        self._positions = memory.empty((places, LENGTH), np.int64)
         self._order, self._steps = memory.empty(1, np.int64), memory.empty((1, STEP_NUMBERS))
         self._totals = memory.empty((1, 1))
         memory.stream.synchronize()  # members write to their places in streams of their own
 
-    def places_of(self, X, targets, weights):
+    def place_rows(self, *parts):
         """Return the first of these rows in each pool, or None if the GPU has no room for them."""
-        parts = X, targets, weights
-        with self._lock:
-            wanted = sum(pool.lacks(part) for pool, part in zip(self._pools, parts, strict=True))
-            if wanted * self.memory.dtype.itemsize > SHARE * free_memory():
-                return None
-            return [pool.place(part) for pool, part in zip(self._pools, parts, strict=True)]
+        wanted = sum(pool.lacks(part) for pool, part in zip(self._pools, parts, strict=True))
+        if wanted * self.memory.dtype.itemsize > SHARE * free_memory():
+            return None
+        return [pool.place(part) for pool, part in zip(self._pools, parts, strict=True)]
 
     def launch(self, party):
-        """Train the networks of these lanes for the runs that they have handed in."""
-        memory, runs = self.memory, [lane.member.run for lane in party]
-        with self._lock:
-            for pool in self._pools:
-                pool.send()
-        batches = np.cumsum([0, *(run.batches for run in runs)]).tolist()
-        rows = np.cumsum([0, *(run.rows for run in runs)]).tolist()
-        positions = [
-            self._position(lane.member, at_batch, at_row)
-            for lane, at_batch, at_row in zip(party, batches, rows, strict=False)
-        ]
-        if batches[-1] > len(self._totals):
-            self._steps = memory.empty((batches[-1], STEP_NUMBERS))
-            self._totals = memory.empty((batches[-1], 1))
-        if rows[-1] > len(self._order):
-            self._order = memory.empty(rows[-1], np.int64)
-        for place, parts in (
-            (self._positions[: len(party)].ravel(), positions),
-            (self._order[: rows[-1]], [run.order for run in runs]),
-            (self._steps[: batches[-1]], [run.steps for run in runs]),
+        """Train the networks of these lanes for the epochs that they have handed in."""
+        memory, members = self.memory, [lane.member for lane in party]
+        runs = [member.run for member in members]
+        rows = np.cumsum([0, *(run.rows for run in runs)])
+        batches = np.cumsum([0, *(run.batches for run in runs)])
+        self._make_room(int(rows[-1]), int(batches[-1]))
+        for there, parts in (
+            (self._positions, self._positions_of(members, rows, batches)),
+            (self._order, [run.order for run in runs]),
+            (self._steps, [run.steps for run in runs]),
         ):
-            place.copy_to_device(np.concatenate(parts), stream=memory.stream)
+            here = np.concatenate(parts)
+            there[: len(here)].copy_to_device(here, stream=memory.stream)
+        pooled = [pool.on_gpu() for pool in self._pools]  # kept until the launch has ended
         self.blocks.launch(
-            len(party), memory.stream, self._positions, *self.tables,
-            memory.parameters, *memory.first_and_second, self._steps, self.X.on_gpu,
-            self.targets.on_gpu, self.weights.on_gpu, self._order, memory.constants, self._totals,
+            len(members), memory.stream, self._positions, *self.tables,
+            memory.parameters, *memory.first_and_second, self._steps, *pooled, self._order,
+            memory.constants, self._totals,
         )  # fmt: skip
-        totals = memory.download(self._totals[: batches[-1]])
-        for run, first in zip(runs, batches, strict=False):
-            run.totals = totals[first : first + run.batches]
+        totals = memory.download(self._totals[: int(batches[-1])])
+        for run, own in zip(runs, np.split(totals, batches[1:-1]), strict=True):
+            run.totals = own
 
-    def _position(self, member, first_batch, first_row):
-        """Return the position of one network, whose first batch and row have these numbers."""
-        run, blocks = member.run, self.blocks
-        values = position.at_start(
-            run.rows, blocks.batch_rows, blocks.block_rows,
-            seed=run.seed, first_step=run.first_step - first_batch, weighted=member.weighted,
-        )  # fmt: skip
-        values[position.BATCH] += first_batch
-        values[position.BATCHES] += first_batch
-        values[position.END] += first_row
-        values[position.ORDER] = first_row - first_batch * blocks.batch_rows
-        values[position.PLACE] = member.place
-        X, targets, weights = member.firsts
-        values[position.TARGETS], values[position.WEIGHTS] = targets - X, weights - X
-        return values
+    def _make_room(self, rows, batches):
+        memory = self.memory
+        if rows > len(self._order):
+            self._order = memory.empty(rows, np.int64)
+        if batches > len(self._totals):
+            self._steps = memory.empty((batches, STEP_NUMBERS))
+            self._totals = memory.empty((batches, 1))
+
+    def _positions_of(self, members, rows, batches):
+        """Return the position of each member, whose rows and batches begin at these numbers."""
+        runs, blocks = [member.run for member in members], self.blocks
+        X, targets, weights = np.transpose([member.firsts for member in members])
+        columns = {
+            BATCH: batches[:-1],
+            BATCHES: batches[1:],
+            BATCH_ROWS: blocks.batch_rows,
+            BLOCK_ROWS: blocks.block_rows,
+            END: rows[1:],
+            FIRST_STEP: [run.first_step for run in runs] - batches[:-1],
+            SEED: [run.seed for run in runs],
+            WEIGHTED: [member.weighted for member in members],
+            PLACE: [member.place for member in members],
+            ORDER: rows[:-1] - batches[:-1] * blocks.batch_rows,
+            TARGETS: targets - X,
+            WEIGHTS: weights - X,
+        }
+        positions = np.zeros((len(members), LENGTH), np.int64)
+        for column, values in columns.items():
+            positions[:, column] = values
+        return positions[None]
 
 
 class Epoch:
@@ -200,24 +232,25 @@ class Member:
         self.place, self.run = lane.number, Epoch()
         self.runs = [self.run]
         self.weighted, self.firsts = False, None
-        self._memory = self._arrays = self._numbers = None
+        self._arrays = self._numbers = None
 
     def move(self, memory, regularization):
         """Move the parameters, moments and constants of a device to the group."""
-        self._memory, group = memory, self._group
-        for table, own in zip(group.tables, group.blocks.tables(regularization), strict=True):
-            table[self.place].copy_to_device(own, stream=memory.stream)
-        shared = group.memory
-        memory.parameters = self._moved(memory.parameters, shared.parameters)
-        moments = zip(memory.moments, shared.moments, strict=True)
-        memory.moments = [self._moved(own, moment) for own, moment in moments]
-        memory.constants = self._moved(memory.constants, shared.constants)
 
-    def _moved(self, own, shared):
-        """Copy a vector to the place in that of all, and return it there."""
-        there = shared[self.place]
-        there.copy_to_device(own, stream=self._memory.stream)
-        return there
+        def moved(own, shared):
+            there = shared[self.place]
+            there.copy_to_device(own, stream=memory.stream)
+            return there
+
+        group, shared = self._group, self._group.memory
+        for own, table in zip(group.blocks.tables(regularization), group.tables, strict=True):
+            moved(own, table)
+        before = memory.parameters, memory.constants, memory.moments
+        memory.parameters = moved(memory.parameters, shared.parameters)
+        memory.constants = moved(memory.constants, shared.constants)
+        memory.moments = list(map(moved, memory.moments, shared.moments))
+        memory.stream.synchronize()  # the group trains in a stream of its own
+        del before  # its room may be freed now
 
     @property
     def batches(self):
@@ -235,7 +268,7 @@ class Member:
             X, self._numbers = fold.whole, fold.numbers
             targets, weights = (_spread(part, fold) for part in (targets, weights))
         self._arrays, self.weighted = rows, weights is not None
-        self.firsts = self._group.places_of(X, targets, weights)
+        self.firsts = self._group.place_rows(X, targets, weights)
         return self.firsts is not None
 
     def send(self, run, order):
@@ -245,7 +278,6 @@ class Member:
 
     def launch(self, run):
         """Wait for all members of the group, one of which trains all of them."""
-        self._memory.stream.synchronize()  # what was copied to this network's place is there
         self._lane.meet(self._group.launch)
 
 

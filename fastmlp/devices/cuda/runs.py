@@ -34,10 +34,10 @@ def step_numbers(optimizer, regularization, totals, dtype) -> np.ndarray:
     """Return the settings of each batch's update, (batches, numbers), computed in float64."""
     rates, rule = optimizer.rates(len(totals)), optimizer.rule
     steps = range(optimizer.step + 1, optimizer.step + 1 + len(totals))
-    rate_at = plain(corrected)
+    rate_at, decays = plain(corrected), rule.decays
     numbers = np.zeros((len(totals), STEP_NUMBERS), dtype)
     numbers[:, LEARNING_RATE] = [
-        rate_at(rate, *rule.decays, step) for rate, step in zip(rates, steps, strict=True)
+        rate_at(rate, *decays, step) for rate, step in zip(rates, steps, strict=True)
     ]
     numbers[:, SCALE] = 1.0 / totals
     numbers[:, DECAY] = 1.0 - rates * (rule.weight_decay + regularization.weight_decay)
