@@ -284,6 +284,7 @@ def test_threads_that_cannot_start(monkeypatch):
     fits = [made("plain", random_state=seed, max_iter=2) for seed in range(4)]
     for own, other in zip(fit_many(fits, X, y), alone(fits, X, y), strict=True):
         assert_same(own, other)
+    assert len(started) == 1
     with pytest.raises(RuntimeError, match="new thread"):
         fit_many(fits, X, y)
 

@@ -153,17 +153,19 @@ class Lane:
         self._turn.clear()
         party, self._party = self._party, None
         if party is not None:
-            error = None
-            try:
-                work(party)
-            except BaseException as raised:
-                error = raised
-            for other in party:
-                other._error = error
-            for other in party[1:]:
-                other._turn.set()
+            self._do(work, party)
         if self._error is not None:
             raise self._error
+
+    def _do(self, work, party):
+        """Do the work of all, and let the others go on."""
+        try:
+            work(party)
+        except BaseException as error:
+            for lane in party:
+                lane._error = error
+        for lane in party[1:]:
+            lane._turn.set()
 
     def lead(self, party: list[Lane]) -> None:
         """Let this lane's thread do the work of a meeting."""

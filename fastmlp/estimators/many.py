@@ -269,6 +269,7 @@ class Fits:
     def __init__(self, estimators: list[Any], folds: Folds):
         self._estimators, self._folds = estimators, folds
         self._ended: dict[int, BaseException | None] = {}
+        self._broken: BaseException | None = None  # why a thread has not done its work
         #: What is still to do: lists of estimators that are fitted in turn, in two queues.
         self._queues: dict[bool, deque[list[int]]] = {False: deque(), True: deque()}
         for task in _in_turn(estimators):
@@ -310,9 +311,8 @@ class Fits:
                 continue
             try:
                 thread.start()
-            except RuntimeError:
-                if thread is threads[0]:
-                    raise
+            except RuntimeError as error:
+                self._broken = error
                 lane.close()
 
     def _work(self, lane, config):
@@ -323,6 +323,8 @@ class Fits:
                     for number in task:
                         if not self._lanes.interrupted:
                             self._fit(lane, number)
+        except BaseException as error:
+            self._broken = error
         finally:
             lane.close()
 
@@ -334,15 +336,15 @@ class Fits:
             return None
 
     def _fit(self, lane, number):
-        error = None
         try:
             rows = self._folds.of(number)
             weights = {} if rows.sample_weight is None else {"sample_weight": rows.sample_weight}
             with lane.fit(rows.fold):
                 self._estimators[number].fit(rows.X, rows.y, **weights)
-        except BaseException as raised:
-            error = raised
-        self._ended[number] = error
+        except BaseException as error:
+            self._ended[number] = error
+        else:
+            self._ended[number] = None
 
     def _raise_first(self):
         failed = {n: error for n, error in sorted(self._ended.items()) if error is not None}
@@ -353,6 +355,8 @@ class Fits:
                 f"{missing + len(interrupts)} of {len(self._estimators)} estimators of fit_many "
                 "are not fitted."
             )
+        if missing and self._broken is not None:
+            raise self._broken
         if not failed:
             return
         (number, error), *others = failed.items()
