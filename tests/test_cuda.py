@@ -662,13 +662,13 @@ def assert_same_fits(fits, others):
 @pytest.fixture
 def launches(monkeypatch):
     """How many networks each launch trains."""
-    launched, launch = [], single_block.Blocks.launch
+    launched, launch_of = [], single_block.Blocks.launch_of
 
     def count(blocks, networks, *arguments):
         launched.append(networks)
-        launch(blocks, networks, *arguments)
+        return launch_of(blocks, networks, *arguments)
 
-    monkeypatch.setattr(single_block.Blocks, "launch", count)
+    monkeypatch.setattr(single_block.Blocks, "launch_of", count)
     return launched
 
 
@@ -744,7 +744,7 @@ def test_an_error_of_the_launch_is_that_of_all(monkeypatch):
     def full(blocks, *arguments):
         raise MemoryError("full")
 
-    monkeypatch.setattr(single_block.Blocks, "launch", full)
+    monkeypatch.setattr(single_block.Blocks, "launch_of", full)
     X, y, rows = rows_of_few()
     fits = small_fits(TOGETHER)
     with pytest.raises(MemoryError, match="full") as caught:

@@ -153,12 +153,13 @@ class Group:
         ):
             here = np.concatenate(parts)
             there[: len(here)].copy_to_device(here, stream=memory.stream)
-        pooled = [pool.on_gpu() for pool in self._pools]  # kept until the launch has ended
-        self.blocks.launch(
+        pooled = [pool.on_gpu() for pool in self._pools]
+        launch = self.blocks.launch_of(
             len(members), memory.stream, self._positions, *self.tables,
             memory.parameters, *memory.first_and_second, self._steps, *pooled, self._order,
             memory.constants, self._totals,
         )  # fmt: skip
+        launch()
         totals = memory.download(self._totals[: int(batches[-1])])
         for run, own in zip(runs, np.split(totals, batches[1:-1]), strict=True):
             run.totals = own

@@ -6,7 +6,7 @@ kernel for each phase would take microseconds.
 """
 
 import math
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 from numba import from_dtype, int32, uint32
@@ -297,10 +297,11 @@ class SingleBlock:
     def launch(self, run):
         """Queue the training on a run of batches."""
         position = run.beginning(self._blocks.batch_rows, self._blocks.block_rows)
-        self._blocks.launch(
+        launch = self._blocks.launch_of(
             1, self._memory.stream, alone(position), *self._tables, *self._vectors, run.steps,
             run.X, run.targets, run.weights, run.order, self._constants, run.totals,
         )  # fmt: skip
+        launch()
 
 
 def alone(array):
@@ -344,17 +345,18 @@ class Blocks:
         """Return the table of layers, and that of their numbers."""
         return self._layout(regularization)[:2]
 
-    def launch(
+    def launch_of(
         self, count, stream, positions, tables, numbers, parameters, first, second, steps,
         X, targets, weights, order, constants, totals,
     ):  # fmt: skip
-        """Queue a run of so many networks; see the kernel for its arguments."""
+        """Return the launch of a run of so many networks; see the kernel for its arguments."""
         arguments = (
             positions, tables, numbers, parameters, first, second, steps, self._epsilon,
             X, targets, weights, order, constants, self._loss_share, totals,
         )  # fmt: skip
         allow_all_shared(self._kernel, arguments)
-        configured(self._kernel, count, self._threads, stream, self._bytes)(*arguments)
+        launch = configured(self._kernel, count, self._threads, stream, self._bytes)
+        return partial(launch, *arguments)
 
 
 def block_rows(kind, network, batch_rows) -> int:
