@@ -46,7 +46,7 @@ def step_numbers(optimizer, regularization, totals, dtype) -> np.ndarray:
     numbers[:, L1] = regularization.l1
     numbers[:, CLIP_NORM] = regularization.clip_norm
     numbers[:, MAX_NORM] = regularization.max_norm
-    numbers[:, NUMBERS:] = rule.table(optimizer.step, len(totals))
+    numbers[:, NUMBERS:MAX_NORM] = rule.table(optimizer.step, len(totals))
     return numbers
 
 
