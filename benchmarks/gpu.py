@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from functools import partial
 from itertools import cycle
 from pathlib import Path
@@ -24,12 +25,13 @@ from pathlib import Path
 import gpu_report
 import machine
 import numpy as np
-from grid import OURS, fit
+from grid import OURS, fit, make
 from report import RESULTS, caption, save, write_page
+from sklearn.exceptions import ConvergenceWarning
 from timing import alternate_loops, looped, medians, ratio
 
 import fastmlp
-from fastmlp import devices
+from fastmlp import devices, fit_many
 
 #: From here on, the time counts: the imports above take seconds, those of PyTorch many.
 BEGAN = time.perf_counter()
@@ -43,7 +45,7 @@ MOST_FEATURES = 2**27
 BUDGET, QUICK_BUDGET = 460, 140
 #: Seconds that each measurement takes on an H100 with 16 cores, compiling included, rather too
 #: many: it is begun if that much time is left. torch.compile adds to those of a step.
-STEP, COMPILED_STEP, START_UP, PREDICTION, COST = 25, 40, 30, 30, 60
+STEP, COMPILED_STEP, START_UP, PREDICTION, TOGETHER, COST = 25, 40, 30, 30, 30, 60
 
 
 class Budget:
@@ -119,7 +121,7 @@ def task(units, batch):
     return Task(steps * batch, features, tuple(hidden), classes, batch, epochs=1)
 
 
-SMALL, WIDE, NARROW = (32, 100, 2), (784, 256, 128, 10), (64, 64, 64, 64, 64, 10)
+TINY, SMALL, WIDE, NARROW = (8, 16, 2), (32, 100, 2), (784, 256, 128, 10), (64, 64, 64, 64, 64, 10)
 
 
 def cases(options) -> list:
@@ -293,8 +295,34 @@ def process(program, environment, most=None) -> dict:
     return dict(zip(("import", "fit"), map(float, output.split()), strict=True))
 
 
+def together(options, count=132) -> dict:
+    """Fits of as many small networks as an H100 has multiprocessors, in one call, and of one."""
+    if not options.budget.suffices(f"{count} networks in one launch", TOGETHER):
+        return {}
+    features, *hidden, classes = TINY
+    case = Task(100 * 32, features, tuple(hidden), classes, 32, epochs=5)
+    X, labels = case.data(np.float32)
+
+    def fit_some(some):
+        networks = [make(OURS, case, device=options.ours) for _ in range(some)]
+        for seed, network in enumerate(networks):
+            network.set_params(random_state=seed)
+        return fit_many(networks, X, labels)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        for own, other in zip(fit_some(2), [fit_some(count)[i] for i in range(2)], strict=True):
+            assert all(map(np.array_equal, own.coefs_, other.coefs_)), "not the same bits"
+        times = options.times({"one": partial(fit_some, 1), "many": partial(fit_some, count)})
+    ms = medians(times, 1e3)
+    per_network = ratio([count * seconds for seconds in times["one"]], times["many"])
+    return show(
+        {"case": str(case), "epochs": case.epochs, "count": count, "ms": ms, "times": per_network}
+    )
+
+
 #: Units and batch of steps from the least work to much.
-SIZES = [((8, 16, 2), 32), (SMALL, 200), (NARROW, 256), (WIDE, 256), (WIDE, 4096)]
+SIZES = [(TINY, 32), (SMALL, 200), (NARROW, 256), (WIDE, 256), (WIDE, 4096)]
 
 
 def cost(options) -> dict:
@@ -334,7 +362,8 @@ def show(row: dict) -> dict:
 
 
 #: In this order: what matters most is written first. A quick run has no cost, which is of the CPU.
-PARTS = {"steps": steps, "startup": startup, "predictions": predictions, "cost": cost}
+PARTS = {"steps": steps, "startup": startup, "predictions": predictions, "together": together,
+         "cost": cost}  # fmt: skip
 
 
 def measure(options) -> str:

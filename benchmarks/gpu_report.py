@@ -129,8 +129,18 @@ def _fit(name, fit):
     )
 
 
+def together_line(results) -> list[str]:
+    """Many small networks in one call beside one of them."""
+    row = results["together"]
+    return [
+        f"fit_many, {row['case']}, {row['epochs']} epochs: one network {number(row['ms']['one'])} "
+        f"ms, {row['count']} networks {number(row['ms']['many'])} ms, {spread(row['times'])} times "
+        "as fast as one after the other."
+    ]
+
+
 PARTS = {"steps": steps_table, "startup": startup_table, "predictions": predictions_table,
-         "cost": cost_table}  # fmt: skip
+         "together": together_line, "cost": cost_table}  # fmt: skip
 
 
 def headline(results: dict) -> list[str]:

@@ -16,6 +16,7 @@ import accuracy
 import chart
 import fit
 import gpu_report
+import many
 import memory
 import parts
 import predict
@@ -35,6 +36,7 @@ PARTS = {
     "parts": parts,
     "scaling": scaling,
     "search": search,
+    "many": many,
     "memory": memory,
     "startup": startup,
     "published": published,

@@ -55,6 +55,7 @@ def test_everything_but_cuda(monkeypatch, tmp_path):
     monkeypatch.setattr(gpu, "SIZES", [((5, 7, 2), 10), ((9, 20, 3), 50)])
     monkeypatch.setattr(gpu, "ceilings", partial(gpu.ceilings, elements=1000, width=32))
     monkeypatch.setitem(gpu.PARTS, "predictions", partial(gpu.predictions, count=100))
+    monkeypatch.setitem(gpu.PARTS, "together", partial(gpu.together, count=3))
     # Minutes, where nothing is compiled yet:
     monkeypatch.setitem(gpu.PARTS, "startup", lambda options: [])
     gpu.measure(options(tmp_path))
@@ -69,6 +70,7 @@ def test_everything_but_cuda(monkeypatch, tmp_path):
     page = (tmp_path / "gpu.md").read_text()
     assert f"Left out: {gpu.GRAPH} (needs CUDA), torch.compile" in page
     assert page.count("5 times PyTorch eager ") == 2
+    assert ", 3 networks " in page
     assert "TB/s" in gpu_report.ceilings_line(results["ceilings"])[0]
     assert EAGER in gpu_report.headline(results)[0]
 

@@ -7,7 +7,7 @@ from ._version import __version__
 
 if TYPE_CHECKING:
     from .cli.info import show_versions
-    from .estimators import MLPClassifier, MLPRegressor, from_sklearn, load, trusted_types
+    from .estimators import MLPClassifier, MLPRegressor, fit_many, from_sklearn, load, trusted_types
     from .files import FileError
     from .replacement import patch_sklearn, unpatch_sklearn
 
@@ -16,6 +16,7 @@ __all__ = [
     "MLPClassifier",
     "MLPRegressor",
     "__version__",
+    "fit_many",
     "from_sklearn",
     "load",
     "patch_sklearn",
@@ -30,6 +31,7 @@ _PLACES = {
     "FileError": ".files",
     "MLPClassifier": ".estimators",
     "MLPRegressor": ".estimators",
+    "fit_many": ".estimators",
     "from_sklearn": ".estimators",
     "load": ".estimators",
     "patch_sklearn": ".replacement",

@@ -2,8 +2,14 @@
 
 import sys
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from difflib import get_close_matches
+from types import FrameType
+
+#: The frame of the user's code that called what this thread does for it.
+_CALLER: ContextVar[FrameType | None] = ContextVar("caller", default=None)
 
 
 def warn(message: str, category: type[Warning] = UserWarning) -> None:
@@ -12,10 +18,30 @@ def warn(message: str, category: type[Warning] = UserWarning) -> None:
     In a call through a pipeline or a search, that line is in scikit-learn, so that a warning filter
     for its modules also applies to these warnings.
     """
-    level, frame = 2, sys._getframe(1)
+    frame = _outside(sys._getframe(1))
+    if frame.f_globals.get("__name__") == "threading":  # a thread of this package begins there
+        frame = _CALLER.get() or frame
+    module = frame.f_globals
+    registry = module.setdefault("__warningregistry__", {})
+    place = frame.f_code.co_filename, frame.f_lineno, module.get("__name__", "<string>")
+    warnings.warn_explicit(message, category, *place, registry, module)
+
+
+@contextmanager
+def calling() -> Iterator[None]:
+    """Let warnings in threads that copy this context point to the user's line that led here."""
+    before = _CALLER.set(_outside(sys._getframe(2)))  # beyond the context manager's own frame
+    try:
+        yield
+    finally:
+        _CALLER.reset(before)
+
+
+def _outside(frame: FrameType) -> FrameType:
+    """Return the innermost frame outside this package that led to this one."""
     while frame.f_back is not None and _is_ours(frame):
-        level, frame = level + 1, frame.f_back
-    warnings.warn(message, category, stacklevel=level)
+        frame = frame.f_back
+    return frame
 
 
 def did_you_mean(name: object, names: Iterable[str]) -> str:

@@ -40,6 +40,7 @@ FLOORS = [
 DEVICES = [
     "compressed",
     "functions",
+    "lanes",
     "device",
     "reference/activations",
     "reference/losses",
@@ -92,6 +93,7 @@ DEVICES = [
     "cuda/phases",
     "cuda/layered",
     "cuda/memory",
+    "cuda/group",
     "cuda/runs",
     "cuda/value",
     "cuda/__init__",

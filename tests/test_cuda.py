@@ -26,10 +26,19 @@ from laws import (
 )
 from numba.core import config
 from scipy import sparse
+from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from tasks import OPTIONS, left_behind
 
-from fastmlp import MLPClassifier, MLPRegressor, activations, devices, losses, optimizers
+from fastmlp import (
+    MLPClassifier,
+    MLPRegressor,
+    activations,
+    devices,
+    fit_many,
+    losses,
+    optimizers,
+)
 from fastmlp.callbacks import Callback, Checkpoint
 from fastmlp.network import Network
 from fastmlp.predictor import PAIR, PLAIN, SHARES, Predictor
@@ -40,7 +49,7 @@ if lacking := devices.lacking():
     pytest.skip(f"no GPU: {lacking}", allow_module_level=True)
 
 from fastmlp.devices import cuda
-from fastmlp.devices.cuda import layered, memory, phases, runs
+from fastmlp.devices.cuda import group, layered, memory, phases, runs, single_block
 from fastmlp.devices.cuda.toolkit import cuda as numba_cuda
 from fastmlp.training import Rows, loss_and_gradient
 
@@ -607,6 +616,178 @@ def test_interrupted_fit_keeps_its_weights(monkeypatch):
         fit.fit(X, y)
     assert fit.n_iter_ == 2
     assert np.isfinite(fit.predict_proba(X)).all()
+
+
+# ---- many networks in one launch -----------------------------------------------------------------
+
+
+#: Fits that train together, by what is special about them, and one of another shape.
+TOGETHER = {
+    "plain": {},
+    "seed": {"random_state": 1, "alpha": 0.3},
+    "rate": {"learning_rate_init": 0.1, "max_iter": 2},
+    "stops early": {"early_stopping": True, "validation_fraction": 0.3, "n_iter_no_change": 1,
+                    "tol": 1.0},
+    "bounded": {"max_norm": 0.5, "clip_norm": 0.1},
+    "weighted": {"class_weight": "balanced"},
+    "shape": {"hidden_layer_sizes": (2, 2)},
+}  # fmt: skip
+DROPPING = {"dropout": {"dropout": 0.3}, "of inputs": {"input_dropout": 0.2, "random_state": 1}}
+
+
+def small_fits(*tables):
+    few = {"hidden_layer_sizes": (2,), "max_iter": 3, "batch_size": 4, "random_state": 0}
+    settings = [special for table in tables for special in table.values()]
+    return [MLPClassifier(**few | special, device="cuda") for special in settings]
+
+
+def rows_of_few():
+    X, y = small_data(classes=2)
+    fold, sample = np.arange(12) % 4 > 0, np.array([5, 5, 0, 11, 7, 2, 6, -1, 3])
+    return X[:, :2], y, [None, fold, None, None, sample, fold, None]
+
+
+def own_fits(fits, X, y, rows):
+    chosen = [slice(None) if at is None else at for at in rows]
+    return [clone(fit).fit(X[at], y[at]) for fit, at in zip(fits, chosen, strict=True)]
+
+
+def assert_same_fits(fits, others):
+    for own, other in zip(fits, others, strict=True):
+        for name in ("n_iter_", "loss_curve_", "validation_scores_", "t_"):
+            assert getattr(own, name) == getattr(other, name), name
+        arrays = ([*fit.coefs_, *fit.intercepts_, *fit._optimizer.moments] for fit in (own, other))
+        for array, expected in zip(*arrays, strict=True):
+            np.testing.assert_array_equal(array, expected)
+
+
+@pytest.fixture
+def launches(monkeypatch):
+    """How many networks each launch trains."""
+    launched, launch_of = [], single_block.Blocks.launch_of
+
+    def count(blocks, networks, *arguments):
+        launched.append(networks)
+        return launch_of(blocks, networks, *arguments)
+
+    monkeypatch.setattr(single_block.Blocks, "launch_of", count)
+    return launched
+
+
+@pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
+def test_many_networks_in_one_launch(launches, monkeypatch):
+    """One launch an epoch for those of one kind and shape, all rows sent once, the same bits."""
+    X, y, rows = rows_of_few()
+    fits, rows = small_fits(TOGETHER, DROPPING), [*rows, rows[1], None]
+    expected = own_fits(fits, X, y, rows)
+    assert set(launches) == {1}
+    launches.clear()
+    sent, send = [], memory.Memory.send_rows
+    monkeypatch.setattr(memory.Memory, "send_rows", counted(send, sent))
+    assert_same_fits(fit_many(fits, X, y, rows), expected)
+    stopped = expected[3].n_iter_
+    assert stopped in (2, 3)
+    six = [6, 6, 4 + (stopped == 3)]
+    assert sorted(launches, reverse=True) == [*six, 2, 2, 2, 1, 1, 1]
+    assert [array is X for _, array, _ in sent].count(True) == 1
+
+
+@pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
+@pytest.mark.parametrize("reason", ["few lanes", "other rows", "no room", "a short run"])
+def test_networks_that_come_later_or_never(reason, launches, monkeypatch):
+    X, y, rows = rows_of_few()
+    fits = small_fits(TOGETHER)
+    expected = own_fits(fits, X, y, rows)
+    launches.clear()
+    data = X, y, rows
+    if reason == "few lanes":
+        monkeypatch.setattr(devices, "MOST_TOGETHER", 2)
+    elif reason == "other rows":  # a list becomes another array in each fit
+        monkeypatch.setattr(devices, "MOST_TOGETHER", 3)
+        data = X.tolist(), y, rows
+    elif reason == "no room":
+        monkeypatch.setattr(group, "free_memory", lambda: 0)
+    else:
+        monkeypatch.setattr(cuda.SingleBlock, "longest_run", 1)
+    assert_same_fits(fit_many(fits, *data), expected)
+    assert max(launches) == {"few lanes": 2, "other rows": 3}.get(reason, 1)
+
+
+class After(Callback):
+    """Does something after so many epochs."""
+
+    def __init__(self, epochs, does):
+        self.epochs, self.does = epochs, does
+
+    def on_fit_task_end(self, estimator, context, *, fitted_estimator=None):
+        if context.task_id == self.epochs - 1:
+            self.does()
+
+
+def fails():
+    raise ZeroDivisionError("a callback")
+
+
+@pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
+def test_an_error_of_one_network_leaves_the_others(launches):
+    X, y, _ = rows_of_few()
+    fits = small_fits(TOGETHER)[:5]
+    fits[1].set_params(alpha=-1.0)
+    fits[2].set_callbacks(After(1, fails))
+    with pytest.raises(ValueError, match="'alpha'") as caught:
+        fit_many(fits, X, y)
+    assert caught.value.__notes__[1] == "The fits of estimators 2 failed as well."
+    assert not any(hasattr(fit, "coefs_") for fit in fits[1:3])
+    others = [fits[0], *fits[3:]]
+    assert_same_fits(others, own_fits(others, X, y, [None] * 3))
+
+
+def test_an_error_of_the_launch_is_that_of_all(monkeypatch):
+    def full(blocks, *arguments):
+        raise MemoryError("full")
+
+    monkeypatch.setattr(single_block.Blocks, "launch_of", full)
+    X, y, rows = rows_of_few()
+    fits = small_fits(TOGETHER)
+    with pytest.raises(MemoryError, match="full") as caught:
+        fit_many(fits, X, y, rows)
+    assert caught.value.__notes__[1] == "The fits of estimators 1, 2, 3, 4, 5, 6 failed as well."
+
+
+def test_ctrl_c_ends_all_networks(monkeypatch):
+    """As in a fit of its own: each has a warning, and the weights so far."""
+    X, y, _ = rows_of_few()
+    fits = small_fits({name: TOGETHER[name] for name in ("plain", "seed", "bounded", "shape")})
+    for fit in fits:
+        fit.set_params(max_iter=1000, n_iter_no_change=1000)
+    made, init = [], devices.Lanes.__init__
+
+    def remember(lanes, *arguments):
+        made.append(lanes)
+        init(lanes, *arguments)
+
+    monkeypatch.setattr(devices.Lanes, "__init__", remember)
+    fits[1].set_callbacks(After(1, lambda: made[0].interrupt()))
+    with pytest.warns(match="interrupted by user") as caught:
+        fit_many(fits, X, y)
+    assert fits[1].n_iter_ == 1
+    assert all(1 <= fit.n_iter_ < 1000 and np.isfinite(fit.loss_) for fit in fits)
+    assert len(caught) == len(fits)
+    assert {warning.filename for warning in caught} == {__file__}
+
+
+@pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
+def test_larger_networks_take_turns(many_blocks, launches):
+    X, y, rows = rows_of_few()
+    fits = [*small_fits(TOGETHER)[:3], MLPClassifier((2,), solver="lbfgs", max_iter=2)]
+    fits[3].set_params(device="cuda", random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        expected = own_fits(fits, X, y, rows[:4])
+        fit_many(fits, X, y, rows[:4])
+    assert_same_fits(fits[:3], expected[:3])
+    np.testing.assert_array_equal(fits[3].coefs_[0], expected[3].coefs_[0])
+    assert launches == []
 
 
 # ---- predictors in kernels of the user ----------------------------------------------------------

@@ -130,11 +130,11 @@ def test_products(dtype, tile, kind, cc):
 
 @covering("kind, dtype, cc", KINDS, DTYPES, GPUS)
 def test_single_block(kind, dtype, cc):
-    real, vector, matrix, position, order, _ = types_of(dtype)
+    real, vector, matrix, _, order, _ = types_of(dtype)
     made = kind_of(kind, dtype)
     signature = (
-        position, int32[:, ::1], matrix, int32[::1], vector, vector, vector, matrix, real, real,
-        matrix, matrix, vector, order, vector, real, matrix, int32, int32,
+        int64[:, ::1], int32[:, :, ::1], real[:, :, ::1], int32[::1], matrix, matrix, matrix,
+        matrix, real, matrix, matrix, vector, order, matrix, real, matrix, int32, int32,
     )  # fmt: skip
     code = compiled(single_block.single_block(made), signature, cc)
     threads = single_block.threads_of(made)

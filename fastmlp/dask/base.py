@@ -36,6 +36,7 @@ _OF_A_FIT = "_parts", "_held", "_shuffle_seed", "_closing", "_given_classes"
 class OnDask(BaseMLP):
     """What both estimators have in common: fits on a cluster, and lazy predictions."""
 
+    _side_by_side = False  # a fit has the whole cluster
     _plain: ClassVar[type[BaseMLP]]
     client: Client | None
     sync_every: int | str

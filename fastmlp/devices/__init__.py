@@ -13,16 +13,19 @@ from .costs import Work
 from .cpu import CpuDevice, compile_ahead, count_compiled
 from .cpu.permutation import shuffler
 from .cpu.single_rows import PAIR, PLAIN, SHARES, SingleRows
+from .cpu.team import usable_threads
 from .cpu.value import table_of, value
 from .cpu.vectors import VECTOR_BYTES
+from .lanes import MOST_TOGETHER, Fold, Lane, Lanes
 from .presence import is_on_gpu
 from .reference import ReferenceDevice, activate
 
 __all__ = [
-    "DEVICES", "EVERYWHERE", "PAIR", "PLAIN", "SHARES", "VECTOR_BYTES", "ReferenceDevice",
-    "SingleRows", "Work", "activate", "choose", "compile_ahead", "count_compiled", "describe",
-    "in_place", "is_on_gpu", "lacking", "load", "on_gpu", "on_host", "present", "shuffler",
-    "table_of", "value",
+    "DEVICES", "EVERYWHERE", "MOST_TOGETHER", "PAIR", "PLAIN", "SHARES", "VECTOR_BYTES", "Fold",
+    "Lane", "Lanes", "ReferenceDevice", "SingleRows", "Work", "activate", "choose",
+    "compile_ahead", "count_compiled", "describe", "in_place", "is_on_gpu", "lacking", "load",
+    "on_gpu", "on_host", "present", "shuffler", "table_of", "trains_together", "usable_threads",
+    "value",
 ]  # fmt: skip
 
 #: Name of the device that every machine has.
@@ -70,6 +73,14 @@ def choose(name: str, work: Work | None = None, *, X: Any = None) -> str:
         return name
     pays = costs.GPU_RECORD is not None and work is not None and costs.gpu_pays(work)
     return "cuda" if pays and not lacking() else "cpu"
+
+
+def trains_together(name: str, X: Any) -> bool:
+    """Return whether the device that `choose` is asked for may train several networks at once.
+
+    A GPU does; the one that "auto" chooses for a large network would train it by itself.
+    """
+    return name == "cuda" or is_on_gpu(X)
 
 
 def load(name: str) -> type[Any]:

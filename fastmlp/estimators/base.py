@@ -92,6 +92,9 @@ class BaseMLP(CallbackSupportMixin, Portable, ABC):
         """Return the weights of validated rows, or None."""
         return checked_weights(devices.on_host(sample_weight), X)
 
+    #: Whether fits of several estimators may go on at once, in threads of their own.
+    _side_by_side = True
+
     #: Names that `loss` accepts.
     _losses: tuple[str, ...]
 

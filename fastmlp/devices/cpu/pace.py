@@ -2,6 +2,7 @@
 
 import time
 
+from .. import lanes
 from .cores import idle_cores
 
 
@@ -49,6 +50,7 @@ class Pace:
     def runs(self, begin: int, end: int):
         """Yield (begin, end, members) of runs of whole steps, each timed."""
         while begin < end:
+            lanes.go_on()
             trial = self._may_try()
             members = self.other if trial else self.current
             steps = self._trial_steps() if trial else self.steps

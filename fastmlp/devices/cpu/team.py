@@ -26,6 +26,7 @@ from numba import types
 from numba.core import config
 
 from ..._jit import JIT_DISABLED, entry, intrinsic, kernel
+from .. import lanes
 from .ending import PRESENCE
 
 # Indices into a team's state, two cache lines apart: waiting on one does not slow writing another.
@@ -180,15 +181,17 @@ def alone() -> Member:
 def usable_threads(n_jobs: int | None) -> int:
     """Return how many threads a fit may use: the user's wish, within the process's limits.
 
-    NUMBA_NUM_THREADS is one of these limits; joblib also sets it in its worker processes.
+    NUMBA_NUM_THREADS is one of these limits; joblib also sets it in its worker processes. Another
+    one is the share of a fit that goes on beside others.
     """
     affinity = getattr(os, "sched_getaffinity", None)
     cores = len(affinity(0)) if affinity else os.cpu_count() or 1
     cores = min(cores, config.NUMBA_NUM_THREADS)
+    most = lanes.most_threads()
     if n_jobs is None:
-        return cores
+        return cores if most is None else min(cores, most)
     wanted = cores + 1 + int(n_jobs) if n_jobs < 0 else int(n_jobs)
-    return max(1, min(wanted, MOST_PER_CORE * cores))
+    return max(1, min(wanted, MOST_PER_CORE * cores if most is None else most))
 
 
 class _Reservations:

@@ -3,11 +3,14 @@
 import numpy as np
 
 from ...regularization import Regularization
+from .. import lanes
 from ..cpu.loops import layer_loops, loss_loop
 from ..device import ZERO_WEIGHT, Configured, Sums, check_finite
 from ..functions import Own
+from ..lanes import Meeting
 from ..presence import is_on_gpu
 from .elements import Kind
+from .group import Group, Member, Pool
 from .layered import LONGEST_BLOCK, Layered
 from .layout import kind_of, loss_share
 from .memory import Memory, in_place
@@ -89,17 +92,14 @@ class CudaDevice(Configured):
 
     def train(self, rows, order):
         """Do one update for each batch of the rows in `order`; see `Device`."""
+        lanes.go_on()
         if self._regime is None:
-            make = regime(self._kind, self.network, self.batch_size)
-            settings = self.network, self.regularization, self.batch_size, self._memory
-            self._regime = make(self._kind, *settings)
+            self._regime = self._regime_for(rows)
             self._arrays = None  # runs made earlier have no room for its sums
         totals = batch_weights(rows.weights, order, self.batch_size)
         if not totals.all():
             raise ZeroDivisionError(ZERO_WEIGHT)
-        work = 6 * self.batch_size * self.network.size
-        most = max(1, int(self._regime.longest_run // work))
-        sent = self._rows_of(rows, most, self.batch_size)
+        sent = self._rows_to_train_on(rows)
         loss_sum = 0.0
         numbers = step_numbers(self.optimizer, self.regularization, totals, self.dtype)
         for number, first in enumerate(range(0, len(totals), sent.batches)):
@@ -115,6 +115,45 @@ class CudaDevice(Configured):
         for run in sent.runs:
             loss_sum += self._loss_of(run, totals)
         return loss_sum
+
+    def _regime_for(self, rows):
+        """Choose how the network is trained, and with which others."""
+        make = regime(self._kind, self.network, self.batch_size)
+        lane = lanes.current()
+        if lane is not None and lane.undecided:
+            is_short = self._most_batches(make) * self.batch_size >= len(rows.targets)
+            joins = make is SingleBlock and is_short and not is_on_gpu(rows.X)
+            if joins and (member := self._member(lane, rows)):
+                return member
+            lane.go_alone()
+        return make(self._kind, self.network, self.regularization, self.batch_size, self._memory)
+
+    def _member(self, lane, rows):
+        """Join the group of such networks; return its member, or None if there is no room."""
+        network, alike = self.network, (self._kind, self.network, self.batch_size)
+        shared, features = lane.lanes.shared, network.units[0]
+        X = shared((self.dtype, features), lambda: Pool(self._memory, (features,)))
+        key = *alike[::2], network.units, tuple(network.shapes)
+        places = len(lane.lanes.all)
+        meeting = shared(key, lambda: Meeting(Group(*alike, places, X)))
+        member = Member(meeting.data, lane)
+        if not member.take(rows):
+            return None
+        member.move(self._memory, self.regularization)
+        self._whole = self._ahead = None  # which have read the memory of before
+        lane.join(meeting, member)
+        return member
+
+    def _most_batches(self, regime):
+        """Return how many batches a run may have: it cannot react to Ctrl-C."""
+        return max(1, int(regime.longest_run // (6 * self.batch_size * self.network.size)))
+
+    def _rows_to_train_on(self, rows):
+        if isinstance(self._regime, Member):
+            if not self._regime.take(rows):
+                raise MemoryError("The GPU has no room for other rows beside those of all fits.")
+            return self._regime
+        return self._rows_of(rows, self._most_batches(self._regime), self.batch_size)
 
     def _loss_of(self, run, totals):
         """Return the sum over a run's batches of mean loss, with penalty, times rows; only once."""
@@ -140,6 +179,10 @@ class CudaDevice(Configured):
 
     def sums(self, rows, parameters=None, gradient=True, out=None):
         """Return the sums over all rows; see `Device`."""
+        lanes.go_on()
+        lane = lanes.current()
+        if lane is not None and lane.undecided:
+            lane.go_alone()
         memory, n = self._memory, len(rows.targets)
         if parameters is not None:
             at = self.network.checked(parameters, self.dtype)
@@ -203,6 +246,7 @@ class CudaDevice(Configured):
         places = memory.parameters, *memory.moments
         for place, packed in zip(places, (parameters, *moments), strict=True):
             place.copy_to_device(packed, stream=memory.stream)
+        memory.stream.synchronize()  # a group trains in a stream of its own
 
     def parameters(self):
         """Return the current parameters, packed."""

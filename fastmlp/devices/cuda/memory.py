@@ -69,12 +69,16 @@ class Memory:
     def upload_rows(self, array):
         """Copy an array to the GPU in the network's dtype, without a full copy on the host."""
         on_gpu = self.empty(array.shape, self.dtype)
+        self.send_rows(array, on_gpu)
+        return on_gpu
+
+    def send_rows(self, array, on_gpu):
+        """The same, to a place on the GPU of the same shape."""
         rows = max(1, BLOCK_BYTES // max(1, array[:1].nbytes))
         for begin in range(0, len(array), rows):
             block = np.ascontiguousarray(array[begin : begin + rows], self.dtype)
             on_gpu[begin : begin + rows].copy_to_device(block, stream=self.stream)
             self.stream.synchronize()  # the block is freed
-        return on_gpu
 
     def empty(self, shape, dtype=None):
         """Allocate memory on the GPU.

@@ -15,6 +15,7 @@ from .updates import (
     L1,
     L2,
     LEARNING_RATE,
+    MAX_NORM,
     NUMBERS,
     SCALE,
     STEP_NUMBERS,
@@ -33,10 +34,10 @@ def step_numbers(optimizer, regularization, totals, dtype) -> np.ndarray:
     """Return the settings of each batch's update, (batches, numbers), computed in float64."""
     rates, rule = optimizer.rates(len(totals)), optimizer.rule
     steps = range(optimizer.step + 1, optimizer.step + 1 + len(totals))
-    rate_at = plain(corrected)
+    rate_at, decays = plain(corrected), rule.decays
     numbers = np.zeros((len(totals), STEP_NUMBERS), dtype)
     numbers[:, LEARNING_RATE] = [
-        rate_at(rate, *rule.decays, step) for rate, step in zip(rates, steps, strict=True)
+        rate_at(rate, *decays, step) for rate, step in zip(rates, steps, strict=True)
     ]
     numbers[:, SCALE] = 1.0 / totals
     numbers[:, DECAY] = 1.0 - rates * (rule.weight_decay + regularization.weight_decay)
@@ -44,7 +45,8 @@ def step_numbers(optimizer, regularization, totals, dtype) -> np.ndarray:
     numbers[:, L2] = regularization.l2
     numbers[:, L1] = regularization.l1
     numbers[:, CLIP_NORM] = regularization.clip_norm
-    numbers[:, NUMBERS:] = rule.table(optimizer.step, len(totals))
+    numbers[:, MAX_NORM] = regularization.max_norm
+    numbers[:, NUMBERS:MAX_NORM] = rule.table(optimizer.step, len(totals))
     return numbers
 
 

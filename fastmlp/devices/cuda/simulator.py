@@ -7,7 +7,7 @@ import sys
 import threading
 
 import numpy as np
-from numba.cuda.simulator.kernel import _get_kernel_context
+from numba.cuda.simulator.kernel import BlockThread, _get_kernel_context
 from numba.np.numpy_support import as_dtype
 
 
@@ -18,7 +18,9 @@ class Simulated:
         self._outside = outside
 
     def __getattr__(self, name):
-        return getattr(_get_kernel_context() or self._outside, name)
+        # Other threads may allocate and copy while a kernel runs.
+        inside = isinstance(threading.current_thread(), BlockThread)
+        return getattr(_get_kernel_context() if inside else self._outside, name)
 
     @property
     def shared(self):

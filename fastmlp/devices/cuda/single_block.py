@@ -15,7 +15,20 @@ from numba import from_dtype, int32, uint32, uint64
 from ...regularization import Regularization
 from .elements import Kind, State, elements, weight_of
 from .layout import NOWHERE, layer_at, loss_share
-from .position import BATCH, BATCH_ROWS, BATCHES, BLOCK_ROWS, END, FIRST_STEP, SEED, WEIGHTED
+from .position import (
+    BATCH,
+    BATCH_ROWS,
+    BATCHES,
+    BLOCK_ROWS,
+    END,
+    FIRST_STEP,
+    ORDER,
+    PLACE,
+    SEED,
+    TARGETS,
+    WEIGHTED,
+    WEIGHTS,
+)
 from .shared import SIDE, VECTOR, shared_layout
 from .small_product import after, product, quotient
 from .sums import block_sum, sum_column
@@ -29,7 +42,7 @@ from .toolkit import (
     kernel,
     shared_memory,
 )
-from .updates import CLIP_NORM, changer, clip_scale, held, shrunk, slope_of
+from .updates import CLIP_NORM, MAX_NORM, changer, clip_scale, held, shrunk, slope_of
 from .vectors import load, store
 
 #: Features that a thread loads before it stores the first of them: a store might change what the
@@ -47,7 +60,10 @@ def threads_of(kind: Kind) -> int:
 
 @lru_cache
 def single_block(kind: Kind):
-    """Return the kernel that trains on the batches from BATCH to BATCHES of the order."""
+    """Return the kernel that trains on the batches from BATCH to BATCHES of the order.
+
+    Each block trains a network of its own, whose part of every array its position tells.
+    """
     real = from_dtype(kind.dtype)
     threads_here = threads_of(kind)
     own, learns = elements(kind), kind.learns
@@ -252,10 +268,13 @@ def single_block(kind: Kind):
                 shrunk(state.parameters, start, stride, layer.fan_in, most)
 
     def train(
-        position, layers, numbers, places, parameters, first, second, steps, max_norm, epsilon,
-        X, targets, weights, order, constants, loss_share, totals, start, penalised,
+        positions, tables, all_numbers, places, parameters, firsts, seconds, steps, epsilon,
+        X, targets, weights, order, all_constants, loss_share, totals, start, penalised,
     ):  # fmt: skip
-        thread, threads, size = cuda.threadIdx.x, cuda.blockDim.x, len(parameters)
+        position = positions[cuda.blockIdx.x]
+        place = position[PLACE]
+        layers, numbers, constants = tables[place], all_numbers[place], all_constants[place]
+        thread, threads, size = cuda.threadIdx.x, cuda.blockDim.x, parameters.shape[1]
         shared = cuda.shared.array(0, real, alignment=VECTOR)
         scratch = cuda.shared.array(threads_here, real)
         last = layer_at(layers, numbers, len(layers) - 1)
@@ -263,11 +282,11 @@ def single_block(kind: Kind):
             shared[i] = real(0)
         cuda.syncthreads()
         for i in range(thread, size, threads):
-            shared[places[i]] = parameters[i]
+            shared[places[i]] = parameters[place, i]
         begun = State(shared, shared, start, shared, 0, 0, 0)
         write_ones(begun, layers, numbers, position[BLOCK_ROWS])
         for batch in range(position[BATCH], position[BATCHES]):
-            begin = batch * position[BATCH_ROWS]
+            begin = position[ORDER] + batch * position[BATCH_ROWS]
             end = min(begin + position[BATCH_ROWS], position[END])
             loss = real(0)  # of this thread's rows
             for at in range(begin, end, position[BLOCK_ROWS]):
@@ -280,7 +299,8 @@ def single_block(kind: Kind):
                 rows_forward(state, layers, numbers, X, order, at, rows)
                 for r in range(thread, rows, threads):
                     row = order[at + r]
-                    weight = weight_of(weights, row, position[WEIGHTED])
+                    weight = weight_of(weights, row + position[WEIGHTS], position[WEIGHTED])
+                    row += position[TARGETS]
                     own.finish_outputs(state, last, r)
                     loss += own.judge(state, last, r, targets, row, weight, constants, epsilon)
                 cuda.syncthreads()
@@ -288,15 +308,16 @@ def single_block(kind: Kind):
                 add_gradient(state, layers, numbers, rows)
             cuda.syncthreads()
             loss *= loss_share
+            first, second = firsts[position[PLACE]], seconds[position[PLACE]]
             total = update(begun, places, penalised, steps[batch], first, second, scratch, loss)
             if thread == 0:
                 totals[batch, 0] = total
-            if max_norm < math.inf:
+            if steps[batch, MAX_NORM] < math.inf:
                 cuda.syncthreads()
-                limit_norms(begun, layers, numbers, max_norm)
+                limit_norms(begun, layers, numbers, steps[batch, MAX_NORM])
         cuda.syncthreads()
         for i in range(thread, size, threads):
-            parameters[i] = shared[places[i]]
+            parameters[place, i] = shared[places[i]]
 
     name = kind.name and f"cuda.single_block-{kind.name}"
     return kernel(threads_here, name)(train)
@@ -319,39 +340,78 @@ class SingleBlock:
     longest_run = 1e11
 
     def __init__(self, kind, network, regularization, batch_rows, memory):
-        self._kernel = single_block(kind)
-        self._memory, self._batch_rows = memory, batch_rows
-        self._threads = threads_of(kind)
-        self._block_rows = block_rows(kind, network, batch_rows)
-        plan = shared_layout(
-            network, kind.activations, kind.dtype, self._block_rows, regularization
-        )
-        self._bytes = plan.size * kind.dtype.itemsize
-        self._tables = tuple(map(memory.upload, (plan.layers, plan.numbers, plan.places)))
-        self._start = np.int32(plan.parameters_size)
-        self._penalised = np.int32(sum(fan_in * fan_out for fan_in, fan_out in network.shapes))
-        self._max_norm = kind.dtype.type(regularization.max_norm)
-        self._loss_share = kind.dtype.type(loss_share(network))
+        self._blocks = Blocks(kind, network, batch_rows, memory)
+        self._memory = memory
+        tables = self._blocks.tables(regularization)
+        vectors = memory.parameters, *memory.first_and_second, memory.constants
+        *self._vectors, self._constants = (alone(vector) for vector in vectors)
+        self._tables = [alone(memory.upload(table)) for table in tables]
         self.parts = 1
         self._launches = WeakKeyDictionary()  # when a run is deleted, so is its launch
 
     def launch(self, run):
         """Queue the training on a run of batches."""
-        position = run.beginning(self._batch_rows, self._block_rows)
-        if run not in self._launches:
-            self._launches[run] = self._launch_of(run, position)
+        position = run.beginning(self._blocks.batch_rows, self._blocks.block_rows)
+        if run not in self._launches:  # the arguments are the same for every use of the run
+            self._launches[run] = self._blocks.launch_of(
+                1, self._memory.stream, alone(position), *self._tables, *self._vectors, run.steps,
+                run.X, run.targets, run.weights, run.order, self._constants, run.totals,
+            )  # fmt: skip
         self._launches[run]()
 
-    def _launch_of(self, run, position):
-        """Return the launch with its arguments, which are the same for every use of the run."""
-        memory = self._memory
+
+def alone(array):
+    """Return an array on the GPU as that of the only network."""
+    return array.reshape(1, *array.shape)
+
+
+class Blocks:
+    """The kernel for networks of one kind and shape, and the room that each block needs.
+
+    Parameters
+    ----------
+    kind : Kind
+        The kind of network that kernels are compiled for.
+    network : Network
+        One of these networks.
+    batch_rows : int
+        The rows of their batches.
+    memory : Memory
+        Where what they have in common is sent.
+    """
+
+    def __init__(self, kind, network, batch_rows, memory):
+        self._kind, self._network, self.batch_rows = kind, network, batch_rows
+        self._kernel, self._threads = single_block(kind), threads_of(kind)
+        self.block_rows = block_rows(kind, network, batch_rows)
+        plan = self._layout(Regularization())
+        self._bytes = plan.size * kind.dtype.itemsize
+        self._places = memory.upload(plan.places)
+        self._start = np.int32(plan.parameters_size)
+        self._penalised = np.int32(sum(fan_in * fan_out for fan_in, fan_out in network.shapes))
+        self._loss_share = kind.dtype.type(loss_share(network))
+        self._epsilon = np.finfo(kind.dtype).eps
+
+    def _layout(self, regularization):
+        network, activations, dtype = self._network, self._kind.activations, self._kind.dtype
+        return shared_layout(network, activations, dtype, self.block_rows, regularization)
+
+    def tables(self, regularization):
+        """Return the table of layers, and that of their numbers."""
+        return self._layout(regularization)[:2]
+
+    def launch_of(
+        self, count, stream, positions, tables, numbers, parameters, first, second, steps,
+        X, targets, weights, order, constants, totals,
+    ):  # fmt: skip
+        """Return the launch of a run of so many networks; see the kernel for its arguments."""
         arguments = (
-            position, *self._tables, memory.parameters, *memory.first_and_second, run.steps,
-            self._max_norm, memory.epsilon, run.X, run.targets, run.weights, run.order,
-            memory.constants, self._loss_share, run.totals, self._start, self._penalised,
+            positions, tables, numbers, self._places, parameters, first, second, steps,
+            self._epsilon, X, targets, weights, order, constants, self._loss_share, totals,
+            self._start, self._penalised,
         )  # fmt: skip
         allow_all_shared(self._kernel, arguments)
-        launch = configured(self._kernel, 1, self._threads, memory.stream, self._bytes)
+        launch = configured(self._kernel, count, self._threads, stream, self._bytes)
         return partial(launch, *arguments)
 
 

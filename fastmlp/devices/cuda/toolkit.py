@@ -19,6 +19,8 @@ SIMULATED = bool(config.ENABLE_CUDASIM)
 LANES = 2 if SIMULATED else 32
 #: Locks held while warning filters are changed, and while launches are recorded or waited for.
 _WARNING, _RECORDING = threading.Lock(), threading.Lock()
+#: The simulator runs one kernel at a time.
+_SIMULATION = threading.Lock()
 
 # NumPy 2.5 warns about functions that numba-cuda uses, and lacks row_stack, which numba-cuda
 # registers an overload for.
@@ -93,8 +95,13 @@ def kernel(threads, name=None, blocks=1):
 
 def configured(compiled, blocks, threads, stream, shared_bytes=0):
     """Return a function that launches a kernel with the given arguments."""
-    if SIMULATED:  # its kernels remember only their last configuration
-        return lambda *arguments: compiled[blocks, threads, stream, shared_bytes](*arguments)
+    if SIMULATED:
+
+        def simulate(*arguments):
+            with _SIMULATION:  # a kernel remembers only its last configuration
+                compiled[blocks, threads, stream, shared_bytes](*arguments)
+
+        return simulate
     # A small network fills only a few multiprocessors, and Numba warns about that. Warning filters
     # belong to the whole process: one thread at a time.
     with _WARNING, warnings.catch_warnings():

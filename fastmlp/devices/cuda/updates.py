@@ -12,8 +12,10 @@ from .toolkit import device
 
 #: Indices of the settings of one step, which are in the network's dtype.
 LEARNING_RATE, SCALE, DECAY, FREE_DECAY, L2, L1, CLIP_NORM, NUMBERS = range(8)
-#: The number of settings; the optimiser's own come last.
-STEP_NUMBERS = NUMBERS + MOST_NUMBERS
+#: Behind the optimiser's own settings: the bound of the weights.
+MAX_NORM = NUMBERS + MOST_NUMBERS
+#: The number of settings.
+STEP_NUMBERS = MAX_NORM + 1
 
 
 @device

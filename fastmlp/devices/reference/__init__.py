@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .. import lanes
 from ..device import ZERO_WEIGHT, Configured, Rows, Sums, check_finite
 from .activations import activate, softmax
 from .losses import output_loss
@@ -44,6 +45,7 @@ class ReferenceDevice(Configured):
         starts = range(0, len(order), self.batch_size)
         rates = self.optimizer.rates(len(starts)).tolist()  # Python floats keep float32 as it is
         for start, rate in zip(starts, rates, strict=True):
+            lanes.go_on()
             visited = order[start : start + self.batch_size]
             batch = Rows(*(None if part is None else part[visited] for part in rows))
             sums = self.backprop(self._packed, batch, self._masks(len(visited)))
@@ -61,6 +63,7 @@ class ReferenceDevice(Configured):
 
     def sums(self, rows, parameters=None, gradient=True, out=None):
         """Return the sums over all rows; see `Device`."""
+        lanes.go_on()
         if parameters is not None:
             self._packed = self.network.checked(parameters, self.dtype).copy()
         sums = self.backprop(self._packed, rows)

@@ -1,0 +1,371 @@
+"""Fits of many estimators on the same data, or on parts of its rows, in one call."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterable, Sequence
+from contextvars import copy_context
+from dataclasses import dataclass
+from functools import partial
+from numbers import Number
+from typing import Any, TypeVar
+from weakref import WeakValueDictionary
+
+import numpy as np
+from scipy import sparse
+from sklearn import config_context, get_config
+from sklearn.utils import check_consistent_length, check_random_state
+
+from .. import devices
+from ..notices import calling
+from .base import BaseMLP
+from .problem import check_ours
+from .types import LabelsLike, MatrixLike, WeightsLike
+
+Estimator = TypeVar("Estimator", bound=BaseMLP)
+
+#: Seconds between two looks for Ctrl-C: not every system interrupts a thread that waits.
+_LOOK = 0.1
+
+
+def fit_many(
+    estimators: Iterable[Estimator],
+    X: MatrixLike,
+    y: LabelsLike,
+    rows: Sequence[Any] | None = None,
+    *,
+    sample_weight: WeightsLike | None = None,
+) -> list[Estimator]:
+    """Fit many estimators at once, each as its own `fit` would: the results have the same bits.
+
+    On the CPU there is a thread for each core, which fits one estimator after the other. On a GPU
+    (``device="cuda"``), small networks of the same layers, dtype and batch size train together:
+    each epoch is one launch for all of them, in which each has a block of threads. Seeds, learning
+    rates, penalties, shares of dropout and rows may differ, and one that stops leaves the others to
+    go on. Larger networks take turns there, a few at a time.
+
+    Parameters
+    ----------
+    estimators : iterable of MLPClassifier or MLPRegressor
+        The estimators, of both kinds and with any parameters. Each may be there once.
+    X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        The rows of all fits.
+    y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        Their targets or labels.
+    rows : sequence, default=None
+        For each estimator the rows to fit it on, as of a fold or a bootstrap sample: an array of
+        row numbers, a boolean mask of shape (n_samples,), or None for all. By default each is
+        fitted on all rows.
+    sample_weight : float or array-like of shape (n_samples,), default=None
+        Weights of the rows in all fits.
+
+    Returns
+    -------
+    estimators : list
+        The estimators, fitted in place.
+
+    Raises
+    ------
+    TypeError
+        If one is not an estimator of this package, for instance a pipeline, or one on a cluster.
+    ValueError
+        If one is there twice, or `rows` does not choose rows of X for each.
+    Exception
+        The first error of a fit, with a note that says which one. It leaves its estimator as it
+        was; all others are fitted.
+    KeyboardInterrupt
+        After Ctrl-C, if some estimators are not fitted. Those whose fits went on have the weights
+        they had reached, as always.
+
+    Notes
+    -----
+    Seeds matter: estimators with the same `RandomState` object, or with ``random_state=None``,
+    which is NumPy's global one, draw from it in turn. They are fitted in their order, one after
+    the other, as the bits depend on that. Give each a number.
+
+    `n_jobs` is the most threads of one fit, within its share of the cores: with as many estimators
+    as cores, or more, each has one thread. Results do not depend on it. Callbacks are called in the
+    threads; one that several estimators share is called by several at once.
+
+    Examples
+    --------
+    A search over a grid with cross-validated scores:
+
+    >>> import numpy as np
+    >>> from fastmlp import MLPClassifier, fit_many
+    >>> from sklearn.model_selection import ParameterGrid, StratifiedKFold
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.standard_normal((150, 4))
+    >>> y = X[:, 0] > X[:, 1]
+    >>> grid = list(ParameterGrid({"alpha": [1e-4, 1], "learning_rate_init": [0.01, 0.1]}))
+    >>> folds = list(StratifiedKFold(5).split(X, y))
+    >>> settings = {"hidden_layer_sizes": (8,), "random_state": 0, "tol": 0.01}
+    >>> fits = [MLPClassifier(**settings, **point) for point in grid for _ in folds]
+    >>> fits = fit_many(fits, X, y, rows=[train for train, _ in folds] * len(grid))
+    >>> tests = [test for _, test in folds] * len(grid)
+    >>> scores = [fit.score(X[test], y[test]) for fit, test in zip(fits, tests)]
+    >>> means = np.reshape(scores, (len(grid), len(folds))).mean(axis=1)
+    >>> grid[means.argmax()]
+    {'alpha': 0.0001, 'learning_rate_init': 0.1}
+
+    Ten networks on bootstrap samples, whose votes are averaged:
+
+    >>> samples = rng.integers(len(X), size=(10, len(X)))
+    >>> members = [MLPClassifier((8,), random_state=seed, tol=0.01) for seed in range(10)]
+    >>> bag = fit_many(members, X, y, rows=list(samples))
+    >>> np.mean([member.predict_proba(X) for member in bag], axis=0).shape
+    (150, 2)
+    """
+    chosen = list(estimators)
+    _check(chosen)
+    folds = Folds(X, y, devices.on_host(sample_weight), rows, len(chosen))
+    with calling():
+        Fits(chosen, folds).run()
+    return chosen
+
+
+def _check(estimators):
+    """Check that the estimators are ours, and that each is there once."""
+    places: dict[int, int] = {}
+    for number, estimator in enumerate(estimators):
+        try:
+            check_ours(estimator)
+        except TypeError as error:
+            error.add_note(f"This is estimators[{number}] of fit_many.")
+            raise
+        if not estimator._side_by_side:
+            raise TypeError(
+                f"estimators[{number}] is a {type(estimator).__name__}, whose fit has a whole "
+                "cluster: fit such estimators one after the other, or pass their `to_local()`."
+            )
+        first = places.setdefault(id(estimator), number)
+        if first != number:
+            raise ValueError(
+                f"estimators[{first}] and estimators[{number}] are the same object, which can have "
+                "only one fit: pass clones (sklearn.base.clone)."
+            )
+
+
+def _in_turn(estimators):
+    """Return the numbers of the estimators, in lists: one list for those that draw in turn."""
+    lists: dict[Any, list[int]] = {}
+    for number, estimator in enumerate(estimators):
+        state = estimator.random_state
+        shared = state is None or isinstance(state, np.random.RandomState)
+        key = check_random_state(state) if shared else number
+        lists.setdefault(key, []).append(number)
+    return list(lists.values())
+
+
+# ---- rows ----------------------------------------------------------------------------------------
+
+
+@dataclass(eq=False)
+class Part:
+    """The arguments of one or several fits."""
+
+    X: Any
+    y: Any
+    sample_weight: Any
+    fold: devices.Fold | None
+
+
+class Folds:
+    """The rows of all fits; copies are shared by fits on the same rows, as long as one goes on.
+
+    Parameters
+    ----------
+    X, y, sample_weight, rows
+        The arguments of `fit_many`.
+    count : int
+        How many estimators there are.
+
+    Raises
+    ------
+    ValueError
+        If `rows` does not choose rows of X for each estimator.
+    """
+
+    def __init__(self, X: Any, y: Any, sample_weight: Any, rows: Any, count: int):
+        self.X, self._all = X, Part(X, y, sample_weight, None)
+        self._numbers = [None] * count
+        if rows is not None:
+            self._numbers = _all_numbers(self._all, list(rows), count)
+        self._copies: WeakValueDictionary[bytes, Part] = WeakValueDictionary()
+
+    def of(self, number: int) -> Part:
+        """Return the rows for the estimator of this number."""
+        numbers = self._numbers[number]
+        if numbers is None:
+            return self._all
+        key = numbers.tobytes()
+        copied = self._copies.get(key)
+        if copied is None:
+            X, y, weights = self._all.X, self._all.y, self._all.sample_weight
+            taken = _taken(X, numbers)
+            weights = weights if isinstance(weights, Number) else _taken(weights, numbers)
+            fold = devices.Fold(taken, X, numbers)
+            copied = self._copies[key] = Part(taken, _taken(y, numbers), weights, fold)
+        return copied
+
+
+def _all_numbers(part, rows, count):
+    """Return, for each estimator, the numbers of its rows, or None for all."""
+    if len(rows) != count:
+        raise ValueError(
+            f"rows has {len(rows)} entries for {count} estimators: it needs one for each, row "
+            "numbers, a boolean mask, or None for all rows."
+        )
+    weights = [] if isinstance(part.sample_weight, Number) else [part.sample_weight]
+    check_consistent_length(part.X, part.y, *weights)  # which skips None
+    n = part.X.shape[0] if hasattr(part.X, "shape") else len(part.X)
+    return [_numbers(chosen, n, place) for place, chosen in enumerate(rows)]
+
+
+def _numbers(chosen, n, place):
+    """Return the numbers of the rows that one entry of `rows` chooses, or None for all."""
+    if chosen is None:
+        return None
+    try:
+        numbers = np.arange(n)[np.asarray(chosen)]
+    except IndexError as error:
+        raise ValueError(
+            f"rows[{place}] must be row numbers below {n}, a boolean mask of shape ({n},), or "
+            f"None for all rows; as an index of X it gives: {error}."
+        ) from error
+    if numbers.ndim != 1:
+        raise ValueError(
+            f"rows[{place}] must be one row of numbers or a mask, got {numbers.ndim} dimensions."
+        )
+    return numbers
+
+
+def _taken(data, numbers):
+    """Return the rows of an array, matrix, frame or list with these numbers."""
+    if data is None:
+        return None
+    if hasattr(data, "iloc"):
+        return data.iloc[numbers]
+    if sparse.issparse(data):
+        return data.tocsr()[numbers]
+    return data[numbers] if hasattr(data, "shape") else [data[number] for number in numbers]
+
+
+# ---- fits ----------------------------------------------------------------------------------------
+
+
+class Fits:
+    """The fits of one call, and the threads that they go on in.
+
+    Parameters
+    ----------
+    estimators : list
+        The estimators.
+    folds : Folds
+        Their rows.
+    """
+
+    def __init__(self, estimators: list[Any], folds: Folds):
+        self._estimators, self._folds = estimators, folds
+        self._ended: dict[int, BaseException | None] = {}
+        self._broken: BaseException | None = None  # why a thread has not done its work
+        #: What is still to do: lists of estimators that are fitted in turn, in two queues.
+        self._queues: dict[bool, deque[list[int]]] = {False: deque(), True: deque()}
+        for task in _in_turn(estimators):
+            asked = [estimators[number].device for number in task]
+            together = any(devices.trains_together(name, folds.X) for name in asked)
+            self._queues[together].append(task)
+        cores = devices.usable_threads(None)
+        plain = min(cores, len(self._queues[False]))
+        joining = min(devices.MOST_TOGETHER, len(self._queues[True]))
+        self._lanes = devices.Lanes(cores // max(1, plain), plain, joining)
+
+    def run(self) -> None:
+        """Fit all, and raise the first error.
+
+        Raises
+        ------
+        BaseException
+            The first error of a fit, or KeyboardInterrupt.
+        """
+        config = get_config()  # of scikit-learn: each thread has its own
+        threads = [
+            threading.Thread(target=copy_context().run, args=(self._work, lane, config))
+            for lane in self._lanes.all
+        ]
+        while threads and not self._lanes.closed.is_set():
+            try:
+                self._start(threads)
+                # Not `join`: one that is interrupted takes the thread for ended.
+                while not self._lanes.closed.wait(_LOOK):
+                    pass
+            except KeyboardInterrupt:
+                self._lanes.interrupt()
+        self._raise_first()
+
+    def _start(self, threads):
+        """Start all threads, or as many as the system has."""
+        for lane, thread in zip(self._lanes.all, threads, strict=True):
+            if thread.ident is not None:
+                continue
+            try:
+                thread.start()
+            except RuntimeError as error:
+                self._broken = error
+                lane.close()
+
+    def _work(self, lane, config):
+        """Fit one estimator after the other; the life of a thread."""
+        try:
+            with config_context(**config):
+                for task in iter(partial(self._next, self._queues[lane.joining]), None):
+                    for number in task:
+                        if not self._lanes.interrupted:
+                            self._fit(lane, number)
+        except BaseException as error:
+            self._broken = error
+        finally:
+            lane.close()
+
+    def _next(self, queue):
+        """Return the numbers of estimators to fit in turn, or None if there are no more."""
+        try:
+            return None if self._lanes.interrupted else queue.popleft()
+        except IndexError:
+            return None
+
+    def _fit(self, lane, number):
+        try:
+            rows = self._folds.of(number)
+            weights = {} if rows.sample_weight is None else {"sample_weight": rows.sample_weight}
+            with lane.fit(rows.fold):
+                self._estimators[number].fit(rows.X, rows.y, **weights)
+        except BaseException as error:
+            self._ended[number] = error
+        else:
+            self._ended[number] = None
+
+    def _raise_first(self):
+        failed = {n: error for n, error in sorted(self._ended.items()) if error is not None}
+        missing = len(self._estimators) - len(self._ended)
+        interrupts = [n for n, error in failed.items() if isinstance(error, KeyboardInterrupt)]
+        if self._lanes.interrupted and (missing or interrupts):
+            raise KeyboardInterrupt(
+                f"{missing + len(interrupts)} of {len(self._estimators)} estimators of fit_many "
+                "are not fitted."
+            )
+        if missing and self._broken is not None:
+            raise self._broken
+        if not failed:
+            return
+        (number, error), *others = failed.items()
+        error.add_note(f"This is of the fit of estimators[{number}], {self._estimators[number]!r}.")
+        if others:
+            places = ", ".join(str(n) for n, _ in others)
+            error.add_note(f"The fits of estimators {places} failed as well.")
+        try:
+            raise error
+        finally:
+            del error, failed, others  # their tracebacks refer to this frame
+            self._ended.clear()
