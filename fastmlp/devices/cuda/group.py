@@ -119,11 +119,11 @@ class Group:
     """
 
     def __init__(self, kind, network, batch_rows, places, X):
-        self.blocks = Blocks(kind, network, batch_rows)
         vectors = np.zeros((places, network.size), kind.dtype)
         moments = [vectors] * OPTIMIZERS[kind.optimizer].moments
         constants = np.zeros((places, network.units[-1]))
         self.memory = memory = Memory(vectors, moments, constants)
+        self.blocks = Blocks(kind, network, batch_rows, memory)
         tables = self.blocks.tables(Regularization())  # those of members replace them
         self.tables = [memory.upload(np.stack([table] * places)) for table in tables]
         self._pools = X, Pool(memory, (network.units[-1],)), Pool(memory, ())
