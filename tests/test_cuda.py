@@ -148,6 +148,38 @@ def test_every_tile(many_blocks, monkeypatch, dtype, tile):
     )
 
 
+@pytest.mark.parametrize("precision", devices.PRECISIONS)
+def test_products_on_tensor_cores(many_blocks, monkeypatch, precision):
+    """As exact as the significant bits of their factors."""
+    sides, rows = layered.SIDES[-1], 18
+    monkeypatch.setattr(layered, "LEAST_TENSOR_ROWS", 1)
+    monkeypatch.setattr(layered, "LEAST_TENSOR_UNITS", 1)
+    monkeypatch.setattr(layered, "multiprocessors", lambda: 1)
+    monkeypatch.setattr(layered, "MOST_PADDED", np.inf)
+    tiles = []
+    for name in ("forward_kernel", "backward_kernel", "gradient_kernel"):
+        make = getattr(layered, name)
+
+        def made(kind, tile, make=make):
+            tiles.append(tile)
+            return make(kind, tile)
+
+        monkeypatch.setattr(layered, name, made)
+    network = Network((sides[2] + 2, sides[1] // 2 + 1, 2), "tanh", "squared_error")
+    X, targets, weights = make_data(network, rows, np.float32)
+    parameters = make_parameters(network, np.float32)
+    bits = {"float32": 22, "tf32": 11, "bf16": 8}[precision]
+    device = cuda.CudaDevice(network, parameters, batch_size=rows, precision=precision)
+    own = device.sums(Rows(X, targets, weights))
+    exact = [array.astype(np.float64) for array in (X, targets, weights)]
+    reference = devices.ReferenceDevice(network, parameters.astype(np.float64), batch_size=rows)
+    expected = reference.sums(Rows(*exact))
+    assert {tile.precision for tile in tiles} == {precision}
+    scale = np.abs(expected.gradient).max()
+    error = np.abs(own.gradient - expected.gradient).max() / scale
+    assert 2.0**-bits / 100 < error < 2.0**-bits * 4
+
+
 @pytest.mark.usefixtures("many_blocks")
 def test_more_features_than_a_warp_gathers_at_once():
     assert_trains_like_reference(Network((2 * phases.SPAN + 3, 2), (), "squared_error"))
@@ -284,7 +316,7 @@ def test_both_verbs_on_one_device():
 @pytest.mark.parametrize("rows", [1, 3])
 def test_work_of_a_few_rows_at_a_time(rows, many_blocks, monkeypatch):
     network = Network((2, 3, 2), "relu", "log_loss")
-    monkeypatch.setattr(layered, "WORK_BYTES", rows * 8 * (2 + 2 * 3 + 2 * 2))
+    monkeypatch.setattr(layered, "WORK_BYTES", rows * 8 * (4 + 2 * 4 + 2 + 4))
     assert_trains_like_reference(network, 7, batch_size=5, regularization=FOR_TWO_LAYERS)
 
 

@@ -25,7 +25,7 @@ pytestmark = [
 if not missing():
     from numba.cuda.dispatcher import _Kernel as Kernel
 
-    from fastmlp.devices.cuda import phases, single_block, tiles, toolkit, value
+    from fastmlp.devices.cuda import phases, single_block, tensor, tiles, toolkit, value
     from fastmlp.devices.cuda.elements import Kind
 
 #: What most networks are, and all that code depends on at once.
@@ -123,6 +123,32 @@ def test_products(dtype, tile, kind, cc):
         steps = min(tiles.UNROLLED // tile.square, tile.depth // tile.groups)
         assert code.count("LDS.128") == steps * 2 * tile.square * made.dtype.itemsize // 16
         assert code.count("FFMA" if dtype == np.float32 else "DFMA") >= steps * tile.square**2
+
+
+#: HMMA in a loop's body, by precision: each pass of a warp's sums over a depth of 8, or of 16.
+PASSES = {"float32": 3, "tf32": 1, "bf16": 1}
+
+
+@covering(
+    "sides, precision, aligned, kind, cc",
+    [] if missing() else tensor.SIDES, PASSES, [True, False], KINDS, GPUS,
+)  # fmt: skip
+def test_products_on_tensor_cores(sides, precision, aligned, kind, cc):
+    _, vector, matrix, position, _, network = types_of(np.float32)
+    made, tile = kind_of(kind, np.float32), tensor.TensorTile(*sides, precision, aligned)
+    gradient = position, int64[:, ::1], matrix, vector, vector, int64, boolean
+    for make, signature in {
+        phases.forward_kernel: (*network, int64),
+        phases.backward_kernel: (*network, int64),
+        phases.gradient_kernel: gradient,
+    }.items():
+        code = compiled(make(made, tile), signature, cc)
+        assert_stays_in_registers(code, np.float32, 255)
+        assert code.shared <= 48 << 10
+        whole = code.count("HMMA") / (PASSES[precision] * (tile.high // 16) * (tile.wide // 8))
+        assert whole in (1, 2)  # steps of a slice's depth that are unrolled
+        copied = tile.depth * (tile.rows + tile.columns) // tile.threads
+        assert code.count("LDGSTS") == copied // (4 if aligned else 1)
 
 
 @covering("kind, dtype, cc", KINDS, DTYPES, GPUS)

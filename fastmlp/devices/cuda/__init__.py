@@ -4,7 +4,7 @@ import numpy as np
 
 from ...regularization import Regularization
 from ..cpu.loops import layer_loops, loss_loop
-from ..device import ZERO_WEIGHT, Configured, Sums
+from ..device import PRECISIONS, ZERO_WEIGHT, Configured, Sums
 from ..functions import Own
 from ..presence import is_on_gpu
 from .elements import Kind
@@ -13,7 +13,7 @@ from .layout import kind_of, loss_share
 from .memory import Memory, in_place
 from .runs import Resident, Run, batch_weights, rows_on, step_numbers
 from .single_block import SingleBlock, block_rows
-from .toolkit import SIMULATED, cuda, describe, synchronize
+from .toolkit import SIMULATED, cuda, describe, has_tensor_cores, synchronize
 
 __all__ = ["CudaDevice", "describe"]
 
@@ -58,6 +58,11 @@ class CudaDevice(Configured):
         synchronize()
         return host
 
+    @staticmethod
+    def precisions():
+        """Return the precisions that this GPU has; see `Configured`."""
+        return PRECISIONS if has_tensor_cores() else PRECISIONS[:1]
+
     def _load(self, parameters, moments):
         if self.sparse:
             raise ValueError(
@@ -83,6 +88,7 @@ class CudaDevice(Configured):
             canonical=network.canonical,
             dropping=any(self.regularization.dropout),
             optimizer="adam" if self.optimizer is None else self.optimizer.rule.name,
+            precision=self.precision,
         )
 
     # ---- training --------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ class Kind(NamedTuple):
     """A kind of network: networks of one kind share kernels, whatever their widths.
 
     Activations are pairs (name, whether units learn), or custom objects. The table of layers refers
-    to them by their index.
+    to them by their index. `precision` is that of factors where tensor cores multiply them.
     """
 
     dtype: np.dtype
@@ -35,6 +35,7 @@ class Kind(NamedTuple):
     canonical: bool
     dropping: bool
     optimizer: str
+    precision: str = "float32"
 
     @property
     def learns(self) -> bool:

@@ -13,8 +13,9 @@ import numpy as np
 
 from .layout import Layer, layout, loss_share
 from .phases import SPAN, THREADS, backward_kernel, forward_kernel, gradient_kernel, kernels
+from .tensor import SIDES, TensorTile
 from .tiles import TILES
-from .toolkit import LANES, SIMULATED, Graph, configured, multiprocessors
+from .toolkit import LANES, SIMULATED, Graph, configured, has_tensor_cores, multiprocessors
 
 #: The most rows processed at a time, and the most bytes of their work memory.
 LONGEST_BLOCK, WORK_BYTES = 16 if SIMULATED else 1 << 17, 2 << 30
@@ -24,6 +25,11 @@ GRAPH_BATCHES = 16
 FEW_THREADS = 4 if SIMULATED else 64
 #: The fewest rows per copy of the gradient, and per copy that is made of large tiles.
 LEAST_SHARE, LEAST_LONG = (4, 8) if SIMULATED else (64, 512)
+#: The fewest rows for which products of float32 go to tensor cores: those take three products for
+#: each. And the fewest units on either side of a layer's weights: narrow ones fill no tile.
+LEAST_TENSOR_ROWS, LEAST_TENSOR_UNITS = (16, 4) if SIMULATED else (4096, 32)
+#: Blocks of large tiles that a multiprocessor has at once: while one waits, another multiplies.
+TENSOR_BLOCKS = 2
 #: The most that the tiles of gradients may cover, as a multiple of the gradients themselves.
 MOST_PADDED = 2
 
@@ -52,7 +58,9 @@ class Layered:
     longest_run = 2e12
 
     def __init__(self, kind, network, regularization, batch_rows, memory):
-        self._kind, self._memory, self._regularization = kind, memory, regularization
+        # Kernels are told the precision by their tile.
+        self._precision, self._kind = kind.precision, kind._replace(precision="float32")
+        self._memory, self._regularization = memory, regularization
         one = layout(network, kind.activations, kind.dtype, 1, regularization)
         room = WORK_BYTES // (one.work_size * kind.dtype.itemsize)
         self._batch_rows = batch_rows
@@ -63,7 +71,7 @@ class Layered:
         self._size = network.size
         self._work = memory.empty(plan.work_size)
         self._tables = memory.upload(plan.layers), memory.upload(plan.numbers)
-        self._kernels = kernels(kind)
+        self._kernels = kernels(self._kind)
         self._gradient_tile, self._gradient_blocks, self._copies = self._gradient_plan()
         self._gradient = None
         # Weak: when a run is deleted, so are its programs and graphs.
@@ -79,9 +87,31 @@ class Layered:
         """Return the number of blocks for this many elements; a thread may take several."""
         return min(-(-places // THREADS), 4 * multiprocessors())
 
-    def _tile(self, rows, columns):
+    def _tensor_tiles(self, shapes, places):
+        """Return the tiles for products on tensor cores, if these are to compute them.
+
+        `shapes` are those of weights that the products are with, or that they are derivatives by.
+        If all `places`, positions and strides of factors, are multiples of four, as many numbers
+        are copied at once.
+        """
+        rows = LEAST_TENSOR_ROWS if self._precision == "float32" else 1
+        narrow = max(min(shape) for shape in shapes) < LEAST_TENSOR_UNITS
+        if self._kind.dtype != np.float32 or self.block_rows < rows or narrow:
+            return []
+        aligned = all(place % 4 == 0 for place in places)
+        tiles = [TensorTile(*sides, self._precision, aligned) for sides in SIDES]
+        return tiles if has_tensor_cores() else []
+
+    def _tile(self, rows, columns, depth, *places):
         """Return the largest tile that leaves no multiprocessor idle."""
         *tiles, smallest = TILES[self._kind.dtype.itemsize]
+        on_tensor_cores = self._tensor_tiles([(depth, columns)], places)
+        for tile in on_tensor_cores:
+            if tile.count(rows, columns) >= TENSOR_BLOCKS * multiprocessors():
+                return tile
+        for tile in on_tensor_cores[-1:]:  # half of the multiprocessors are faster than all without
+            if tile.count(rows, columns) >= multiprocessors() / 2:
+                return tile
         for tile in tiles:
             if tile.count(rows, columns) >= multiprocessors():
                 return tile
@@ -93,7 +123,9 @@ class Layered:
         shapes = [(layer.fan_in, layer.fan_out) for layer in layers]
         parts = max(1, self.block_rows // LEAST_LONG)
         size = sum(rows * columns for rows, columns in shapes)
-        for tile in TILES[self._kind.dtype.itemsize]:  # the smallest one, if none will do
+        factors = [(each.inputs, each.inputs_stride, each.slopes, each.stride) for each in layers]
+        on_tensor_cores = self._tensor_tiles(shapes, sum(factors, ()))
+        for tile in (*on_tensor_cores, *TILES[self._kind.dtype.itemsize]):  # the last, if none do
             count = sum(tile.count(*shape) for shape in shapes)
             busy = count * parts >= multiprocessors()
             if busy and count * tile.rows * tile.columns <= MOST_PADDED * size:
@@ -109,9 +141,10 @@ class Layered:
     def _launch(self, compiled, blocks, threads, *arguments):
         return partial(configured(compiled, blocks, threads, self._memory.stream), *arguments)
 
-    def _product(self, make, rows, columns, *arguments):
-        tile = self._tile(rows, columns)
-        blocks = -(-columns // tile.columns), -(-rows // tile.rows)
+    def _product(self, make, columns, depth, places, *arguments):
+        """Return the launch of a product of the block's rows and the weights of a layer."""
+        tile = self._tile(self.block_rows, columns, depth, *places)
+        blocks = -(-columns // tile.columns), -(-self.block_rows // tile.rows)
         return self._launch(make(self._kind, tile), blocks, tile.threads, *arguments)
 
     def _forward(self, position, X, order):
@@ -122,7 +155,9 @@ class Layered:
         spread = self._blocks(rows * LANES * -(-self._layers[0].units // SPAN))
         program = [self._launch(self._kernels.gather, spread, THREADS, *net, X, order)]
         for index, layer in enumerate(self._layers[1:], start=1):
-            program.append(self._product(forward_kernel, rows, layer.fan_out, *net, index))
+            shape = layer.fan_out, layer.fan_in
+            places = layer.inputs, layer.inputs_stride, layer.weights, layer.fan_out
+            program.append(self._product(forward_kernel, *shape, places, *net, index))
             if layer.pieces > 1:
                 choose = self._kernels.choose_pieces
                 program.append(self._launch(choose, wide, THREADS, *net, index))
@@ -141,10 +176,11 @@ class Layered:
         """Return the launches that compute the gradient of a block of rows."""
         net = position, *self._tables, self._memory.parameters, self._work
         judge = self._judge(position, run.targets, run.weights, run.order, run.losses, True)
-        backward = [
-            self._product(backward_kernel, self.block_rows, self._layers[index].fan_in, *net, index)
-            for index in range(len(self._layers) - 1, 1, -1)
-        ]
+        backward = []
+        for index, layer in reversed(list(enumerate(self._layers[2:], start=2))):
+            shape = layer.fan_in, layer.fan_out
+            places = layer.slopes, layer.stride, layer.weights, layer.fan_out
+            backward.append(self._product(backward_kernel, *shape, places, *net, index))
         gradient = self._launch(
             gradient_kernel(self._kind, self._gradient_tile),
             (self._gradient_blocks, self._copies), self._gradient_tile.threads,

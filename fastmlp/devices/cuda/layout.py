@@ -93,23 +93,25 @@ def layout(network, activations, dtype, rows, regularization, *, start=0, shared
     shared : bool, default=False
         Whether the work buffer is in shared memory: there, row strides are odd, so that one column
         of successive rows lies in different banks, and 32 bits are enough for every index.
+        Elsewhere, they are multiples of four: four neighbours can be copied at once. The network's
+        outputs alone lie close together, for the host.
     """
     biases = sum(fan_in * fan_out for fan_in, fan_out in network.shapes)
     learned = biases + sum(fan_out for _, fan_out in network.shapes)
     weights = first_unit = 0
     end = start
 
-    def place(width):
+    def place(width, close=False):
         nonlocal end
-        at, stride = end, width | 1 if shared else width
-        end += rows * stride
+        at, stride = end, width | 1 if shared else width if close else _to_four(width)
+        end += rows * stride if shared else _to_four(rows * stride)
         return {"place": at, "stride": stride}
 
     lines, numbers = [], []
     for index, units in enumerate(network.units):
         share = regularization.dropped(index) if index < len(network.shapes) else 0.0
         line = dict.fromkeys(_FIELDS, 0)
-        outputs = place(units)
+        outputs = place(units, close=index == len(network.shapes))
         line |= {
             "units": units,
             "outputs": outputs["place"],
@@ -149,6 +151,10 @@ def layout(network, activations, dtype, rows, regularization, *, start=0, shared
     # A threshold needs 32 unsigned bits: as a signed number, it keeps these bits.
     table = table.astype(np.int32) if shared else table
     return Layout(table, np.array(numbers, dtype), end - start)
+
+
+def _to_four(count):
+    return -(-count // 4) * 4
 
 
 def loss_share(network) -> float:

@@ -193,12 +193,12 @@ def forward_kernel(kind: Kind, tile: Tile):
     """Return a layer's forward kernel: product, bias, activation and slope; one tile per block."""
     real, own = from_dtype(kind.dtype), elements(kind)
     multiply = product(tile, kind.dtype, True, False)
-    shape = height, width = tile.rows, tile.columns
+    height, width, room, line = tile.rows, tile.columns, tile.room, tile.line
     shift, step = _columns_first(tile)
     lanes = 1 << shift
 
     def forward(position, layers, numbers, parameters, work, index):
-        out = cuda.shared.array(shape, real)
+        out = cuda.shared.array(room, real, alignment=16)
         layer = layer_at(layers, numbers, index)
         rows = position[CURRENT_ROWS]
         m0, n0 = cuda.blockIdx.y * height, cuda.blockIdx.x * width
@@ -213,7 +213,7 @@ def forward_kernel(kind: Kind, tile: Tile):
         for n in range(thread & (lanes - 1), min(width, layer.fan_out - n0), lanes):
             bias = parameters[layer.biases + n0 + n]
             for m in range(thread >> shift, min(height, rows - m0), step):
-                own.leave(state, layer, m0 + m, n0 + n, out[m, n] + bias)
+                own.leave(state, layer, m0 + m, n0 + n, out[m * line + n] + bias)
 
     return _named(forward, kind, tile)
 
@@ -223,12 +223,12 @@ def backward_kernel(kind: Kind, tile: Tile):
     """Return a layer's backward kernel: deltas times weights, times the previous layer's slopes."""
     real, own = from_dtype(kind.dtype), elements(kind)
     multiply = product(tile, kind.dtype, True, True)
-    shape = height, width = tile.rows, tile.columns
+    height, width, room, line = tile.rows, tile.columns, tile.room, tile.line
     shift, step = _columns_first(tile)
     lanes, at_once = 1 << shift, min(IN_FLIGHT, height // step)
 
     def backward(position, layers, numbers, parameters, work, index):
-        out = cuda.shared.array(shape, real)
+        out = cuda.shared.array(room, real, alignment=16)
         layer, before = layer_at(layers, numbers, index), layer_at(layers, numbers, index - 1)
         rows = position[CURRENT_ROWS]
         m0, n0 = cuda.blockIdx.y * height, cuda.blockIdx.x * width
@@ -251,7 +251,7 @@ def backward_kernel(kind: Kind, tile: Tile):
                     for q in range(at_once):
                         m = first + q * step
                         if m < end:
-                            upstream = out[m, n]
+                            upstream = out[m * line + n]
                             own.pass_back(state, before, m0 + m, n0 + n, piece, slopes[q], upstream)
 
     return _named(backward, kind, tile)
@@ -265,8 +265,8 @@ def gradient_kernel(kind: Kind, tile: Tile):
     """
     real = from_dtype(kind.dtype)
     multiply = product(tile, kind.dtype, False, False)
-    shape, threads = (tile.rows, tile.columns), tile.threads
-    height, width = shape
+    height, width, room, line = tile.rows, tile.columns, tile.room, tile.line
+    threads = tile.threads
     groups = threads // LANES
 
     @device
@@ -279,14 +279,14 @@ def gradient_kernel(kind: Kind, tile: Tile):
         """Sum up to `LANES` columns; each group of threads has a share of the rows."""
         lane, group = cuda.threadIdx.x % LANES, cuda.threadIdx.x // LANES
         if lane < columns:
-            out[group, lane] = sum_column(
+            out[group * LANES + lane] = sum_column(
                 state.work, start + lane, stride, first + group, last, groups
             )
         cuda.syncthreads()
         if group == 0 and lane < columns:
-            total = out[0, lane]
+            total = out[lane]
             for other in range(1, groups):
-                total += out[other, lane]
+                total += out[other * LANES + lane]
             put(state, place + lane, total, adds)
         cuda.syncthreads()
 
@@ -316,10 +316,10 @@ def gradient_kernel(kind: Kind, tile: Tile):
             m, n = m0 + number // width, n0 + number % width
             if m < layer.fan_in and n < layer.fan_out:
                 place = layer.weights + m * layer.fan_out + n
-                put(state, place, out[m - m0, n - n0], adds)
+                put(state, place, out[(m - m0) * line + n - n0], adds)
 
     def gradient(position, layers, numbers, work, gradient, size, adds):
-        out = cuda.shared.array(shape, real)
+        out = cuda.shared.array(room, real, alignment=16)
         rows, copy = position[CURRENT_ROWS], cuda.blockIdx.y
         share = (rows + cuda.gridDim.y - 1) // cuda.gridDim.y
         first = min(copy * share, rows)

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import from_dtype, int32, uint64
 
+from .tensor import TensorTile, tensor_product
 from .toolkit import SIMULATED, cuda, device
 
 
@@ -31,6 +32,16 @@ class Tile(NamedTuple):
     def threads(self) -> int:
         """Number of threads of a block."""
         return self.rows * self.columns // self.square**2 * self.groups
+
+    @property
+    def line(self) -> int:
+        """Numbers from one row of the finished tile to the next."""
+        return self.columns
+
+    @property
+    def room(self) -> int:
+        """Numbers of shared memory for the finished tile."""
+        return self.rows * self.columns
 
     def count(self, rows: int, columns: int) -> int:
         """Return the number of tiles of a product."""
@@ -146,7 +157,12 @@ def _entry(k, row, place, i, distance):
 
 @lru_cache
 def product(tile: Tile, dtype: np.dtype, a_along_depth: bool, b_along_depth: bool):
-    """Return a function that stores one tile in `out`; `*_along_depth`: the depth stride is 1."""
+    """Return a function that stores one tile in `out`, row by row.
+
+    `*_along_depth` says that the depth stride is 1.
+    """
+    if isinstance(tile, TensorTile):
+        return tensor_product(tile, a_along_depth, b_along_depth)
     real = from_dtype(dtype)
     rows, columns, depth, square, groups = tile
     threads = tile.threads
@@ -219,9 +235,10 @@ def product(tile: Tile, dtype: np.dtype, a_along_depth: bool, b_along_depth: boo
                     for j in range(square):
                         m = _entry(uint64(0), 0, a_place, i, down)
                         n = _entry(uint64(0), 0, b_place, j, across)
+                        place = m * uint64(columns) + n
                         if turn > 0:
-                            sums[i, j] += out[m, n]
-                        out[m, n] = sums[i, j]
+                            sums[i, j] += out[place]
+                        out[place] = sums[i, j]
             cuda.syncthreads()
 
     return multiply

@@ -1,0 +1,315 @@
+"""Products in tiles on tensor cores: the same as those of `tiles`, for large batches.
+
+Slices of both factors are copied to shared memory while earlier ones are multiplied; each warp
+computes a part of the tile, sixteen rows by eight columns at a time. Tensor cores multiply numbers
+of fewer bits, and add up in float32:
+
+``"bf16"``, ``"tf32"``
+    Factors are rounded to 8 or 11 significant bits.
+``"float32"``
+    Each factor is split, x = x₁ + x₂ + ε, into two of 11 bits, with |x₂| ≤ 2⁻¹¹ |x| and
+    |ε| ≤ 2⁻²¹ |x|; a b is a₁ b₁ + (a₁ b₂ + a₂ b₁), and these products are exact. What is left out
+    is at most 5 · 2⁻²² |a b|. A tensor core cuts its addends off at the last bit of the largest
+    one, always towards zero, which would shift long sums; so it adds up one slice alone, in six
+    steps of nine addends, and slices are added with rounding, as everywhere:
+
+        |error| ≤ (2⁻¹⁷ + ⌈K / 16⌉ 2⁻²⁴) Σ_k |a_k b_k|,
+
+    where one multiply-add after the other has K 2⁻²⁴. Real errors are smaller, as there: with
+    random factors about the same for K = 64, and half as large for K = 784. (Without slices, they
+    would be 40 times as large for positive factors.)
+"""
+
+from functools import lru_cache
+from typing import NamedTuple
+
+from numba import float32, int32, uint32, uint64
+
+from .mma import bits_of, commit, copy, mma_bf16, mma_tf32, real_of, tf32, two_bf16, wait
+from .toolkit import SIMULATED, cuda, device
+
+#: Sides of the tiles, from the larger to the smaller: rows, columns, depth, and a warp's own rows
+#: and columns. A larger one loads fewer numbers for each multiplication.
+SIDES = ((16, 16, 16, 16, 8),) if SIMULATED else ((128, 64, 16, 64, 32), (64, 64, 16, 32, 32))
+#: Slices in shared memory: one that is multiplied, and those that are on their way.
+STAGES = 3
+#: Lanes of a warp, in the simulator too.
+_WARP = 32
+
+
+class TensorTile(NamedTuple):
+    """The part of a product that a block of threads computes on tensor cores."""
+
+    rows: int
+    columns: int
+    depth: int  # of the slices; a multiple of 16
+    high: int  # rows of a warp, a multiple of 16...
+    wide: int  # ... and its columns, a multiple of 8
+    precision: str
+    aligned: bool  # whether four neighbours can always be copied at once
+
+    @property
+    def threads(self) -> int:
+        """Number of threads of a block."""
+        return self.rows * self.columns // (self.high * self.wide) * _WARP
+
+    @property
+    def line(self) -> int:
+        """Numbers from one row of the finished tile to the next: banks repeat after 32."""
+        return self.columns + 8
+
+    @property
+    def room(self) -> int:
+        """Numbers of shared memory that the slices need, and later the finished tile."""
+        sides = (
+            [(self.rows, True), (self.rows, False)],
+            [(self.columns, True), (self.columns, False)],
+        )
+        most = (max(_Slices.of(side, self, way).size for side, way in both) for both in sides)
+        return max(STAGES * sum(most), self.rows * self.line)
+
+    def count(self, rows: int, columns: int) -> int:
+        """Return the number of tiles of a product."""
+        return -(-rows // self.rows) * -(-columns // self.columns)
+
+
+class _Slices(NamedTuple):
+    """Slices of a factor in shared memory, `side` rows or columns times `depth`.
+
+    Lines of neighbouring numbers are so far apart that the lanes of a warp, which read four
+    neighbours along the depth of eight along the other side, meet in no bank.
+    """
+
+    side: int
+    depth: int
+    along_depth: bool  # whether neighbouring numbers are
+    lines: int
+    line: int  # numbers from one line to the next
+    width: int  # numbers that are copied at once
+    across: int  # threads side by side in a line...
+    step: int  # ... and lines from one copy of a thread to its next
+
+    @classmethod
+    def of(cls, side, tile, along_depth):
+        """Return the slices of a tile's factor whose neighbouring numbers are along the depth."""
+        length, lines = (tile.depth, side) if along_depth else (side, tile.depth)
+        width = 4 if tile.aligned else 1
+        across = min(length // width, tile.threads)
+        line = length + (4 if along_depth else 8)
+        return cls(
+            side, tile.depth, along_depth, lines, line, width, across, tile.threads // across
+        )  # fmt: skip
+
+    @property
+    def size(self):
+        """Numbers of one slice."""
+        return self.lines * self.line
+
+    @property
+    def distances(self):
+        """Numbers between neighbours of the side, and of the depth."""
+        return (self.line, 1) if self.along_depth else (1, self.line)
+
+
+def _copies(slices):
+    """Return two functions: a thread's first place in a slice, and its copies of one."""
+    _, _, along_depth, lines, line, width, across, step = slices
+    length = slices.depth if along_depth else slices.side
+    shift, mask = across.bit_length() - 1, across - 1
+    begin = copy(width)
+
+    @device
+    def first(thread):
+        """Return (row or column, depth) of the first number that a thread copies."""
+        along, over = (thread & mask) * width, thread >> shift
+        return (over, along) if along_depth else (along, over)
+
+    @device
+    def copy_all(room, place, source, at, side_stride, depth_stride, side_left, depth_left):
+        """Begin to copy what is before both ends; zeros stand for the rest."""
+        hop = step * (side_stride if along_depth else depth_stride)
+        line_left, along_left = (side_left, depth_left) if along_depth else (depth_left, side_left)
+        for c in range(0, length, across * width):
+            along = uint32(min(max(along_left - int32(c), int32(0)), int32(width)))
+            for q in range(0, lines, step):
+                count = along if q < line_left else uint32(0)
+                begin(room, place + (q * line + c), source, at + (q // step * hop + c), count)
+
+    return first, copy_all
+
+
+def _fragments(slices, tall):
+    """Return a function that reads a lane's four or two numbers of a factor from its slice."""
+    side_distance, depth_distance = slices.distances
+
+    @device
+    def number(room, place, i, k, half, later):
+        offset = (i * tall + half * 8) * side_distance + (k + later * 4) * depth_distance
+        return room[place + uint64(offset)]
+
+    return number
+
+
+# ---- a slice's products, by precision ------------------------------------------------------------
+
+
+@device
+def _tf32_parts(x):
+    """Split a number into two of 11 bits: tensor cores ignore further bits of the second.
+
+    The first is rounded, and has no NaN: the second has it then.
+    """
+    large = (bits_of(x) + uint32(0x1000)) & uint32(0xFFFFE000)
+    return large, bits_of(x - real_of(uint32(large)))
+
+
+def _multiplier(tile, a, b):
+    """Return a function that adds a slice's products to a warp's sums."""
+    down, over, depth = tile.high // 16, tile.wide // 8, tile.depth
+    of_a, of_b = _fragments(a, 16), _fragments(b, 8)
+
+    @device
+    def four(sums, i, j):
+        return sums[i, j, 0], sums[i, j, 1], sums[i, j, 2], sums[i, j, 3]
+
+    @device
+    def put(sums, i, j, numbers):
+        for q in range(4):
+            sums[i, j, q] = numbers[q]
+
+    @device
+    def a_numbers(room, place, i, k):
+        return (
+            of_a(room, place, i, k, 0, 0), of_a(room, place, i, k, 1, 0),
+            of_a(room, place, i, k, 0, 1), of_a(room, place, i, k, 1, 1),
+        )  # fmt: skip
+
+    @device
+    def b_numbers(room, place, j, k):
+        return of_b(room, place, j, k, 0, 0), of_b(room, place, j, k, 0, 1)
+
+    @device
+    def add_bf16(sums, room, a_place, b_place):
+        # In which order the depth is taken does not matter, if it is the same for both factors.
+        y = cuda.local.array((over, 2), uint32)
+        for k in range(0, depth, 16):
+            for j in range(over):
+                p, q = b_numbers(room, b_place, j, k), b_numbers(room, b_place, j, k + 8)
+                y[j, 0], y[j, 1] = two_bf16(p[0], p[1]), two_bf16(q[0], q[1])
+            for i in range(down):
+                p, q = a_numbers(room, a_place, i, k), a_numbers(room, a_place, i, k + 8)
+                x = (
+                    two_bf16(p[0], p[2]), two_bf16(p[1], p[3]),
+                    two_bf16(q[0], q[2]), two_bf16(q[1], q[3]),
+                )  # fmt: skip
+                for j in range(over):
+                    put(sums, i, j, mma_bf16(four(sums, i, j), x, (y[j, 0], y[j, 1])))
+
+    @device
+    def add_tf32(sums, room, a_place, b_place):
+        y = cuda.local.array((over, 2), uint32)
+        for k in range(0, depth, 8):
+            for j in range(over):
+                p = b_numbers(room, b_place, j, k)
+                y[j, 0], y[j, 1] = tf32(p[0]), tf32(p[1])
+            for i in range(down):
+                p = a_numbers(room, a_place, i, k)
+                x = tf32(p[0]), tf32(p[1]), tf32(p[2]), tf32(p[3])
+                for j in range(over):
+                    put(sums, i, j, mma_tf32(four(sums, i, j), x, (y[j, 0], y[j, 1])))
+
+    @device
+    def add_float32(sums, room, a_place, b_place):
+        own = cuda.local.array((down, over, 4), float32)
+        y = cuda.local.array((over, 4), uint32)
+        for i in range(down):
+            for j in range(over):
+                put(own, i, j, (float32(0), float32(0), float32(0), float32(0)))
+        for k in range(0, depth, 8):
+            for j in range(over):
+                p = b_numbers(room, b_place, j, k)
+                (y[j, 0], y[j, 2]), (y[j, 1], y[j, 3]) = _tf32_parts(p[0]), _tf32_parts(p[1])
+            for i in range(down):
+                p = a_numbers(room, a_place, i, k)
+                s, t, u, v = (
+                    _tf32_parts(p[0]), _tf32_parts(p[1]), _tf32_parts(p[2]), _tf32_parts(p[3]),
+                )  # fmt: skip
+                x, rest = (s[0], t[0], u[0], v[0]), (s[1], t[1], u[1], v[1])
+                for j in range(over):
+                    put(own, i, j, mma_tf32(four(own, i, j), rest, (y[j, 0], y[j, 1])))
+                for j in range(over):
+                    put(own, i, j, mma_tf32(four(own, i, j), x, (y[j, 2], y[j, 3])))
+                for j in range(over):
+                    put(own, i, j, mma_tf32(four(own, i, j), x, (y[j, 0], y[j, 1])))
+        for i in range(down):
+            for j in range(over):
+                for q in range(4):
+                    sums[i, j, q] += own[i, j, q]
+
+    return {"bf16": add_bf16, "tf32": add_tf32, "float32": add_float32}[tile.precision]
+
+
+# ---- the tile ------------------------------------------------------------------------------------
+
+
+@lru_cache
+def tensor_product(tile: TensorTile, a_along_depth: bool, b_along_depth: bool):
+    """Return a function that stores one tile in `room`, as `tiles.product` does."""
+    a, b = _Slices.of(tile.rows, tile, a_along_depth), _Slices.of(tile.columns, tile, b_along_depth)
+    (a_first, a_copy), (b_first, b_copy) = _copies(a), _copies(b)
+    add = _multiplier(tile, a, b)
+    depth, line, stage_size, b_begin = tile.depth, tile.line, a.size + b.size, a.size
+    a_side, a_deep = a.distances
+    b_side, b_deep = b.distances
+    high, wide, warps_down = tile.high, tile.wide, tile.rows // tile.high
+    down, over = high // 16, wide // 8
+    await_next = wait(STAGES - 2)
+
+    @device
+    def multiply(
+        a, a_start, a_row, a_depth, b, b_start, b_column, b_depth,
+        m0, n0, m_end, n_end, k_begin, k_end, room,
+    ):  # fmt: skip
+        thread = cuda.threadIdx.x
+        lane, warp = thread & 31, thread >> 5
+        row, turn = lane >> 2, lane & 3  # of each 16 x 8 numbers
+        m1, n1 = warp % warps_down * high + row, warp // warps_down * wide
+        sums = cuda.local.array((down, over, 4), float32)
+        for i in range(down):
+            for j in range(over):
+                for q in range(4):
+                    sums[i, j, q] = float32(0)
+        a_place = m1 * a_side + turn * a_deep
+        b_place = b_begin + (n1 + row) * b_side + turn * b_deep
+        a_m, a_k = a_first(thread)
+        b_n, b_k = b_first(thread)
+        a_to = a_m * a_side + a_k * a_deep
+        b_to = b_begin + b_n * b_side + b_k * b_deep
+        a_at = a_start + (m0 + a_m) * a_row + (k_begin + a_k) * a_depth
+        b_at = b_start + (n0 + b_n) * b_column + (k_begin + b_k) * b_depth
+        a_left, b_left = int32(m_end - m0 - a_m), int32(n_end - n0 - b_n)
+        read, write = 0, 0
+        for k in range(k_begin - (STAGES - 1) * depth, k_end, depth):
+            if k >= k_begin:
+                await_next()
+                cuda.syncthreads()
+            left = k_end - k - (STAGES - 1) * depth
+            a_copy(room, write + a_to, a, a_at, a_row, a_depth, a_left, int32(left - a_k))
+            b_copy(room, write + b_to, b, b_at, b_column, b_depth, b_left, int32(left - b_k))
+            commit()
+            a_at += depth * a_depth
+            b_at += depth * b_depth
+            write = write + stage_size if write < (STAGES - 1) * stage_size else 0
+            if k >= k_begin:
+                add(sums, room, uint64(read + a_place), uint64(read + b_place))
+                read = read + stage_size if read < (STAGES - 1) * stage_size else 0
+        cuda.syncthreads()  # the slices have been read
+        for i in range(down):
+            for j in range(over):
+                at = (m1 + i * 16) * line + n1 + j * 8 + turn * 2
+                room[uint64(at)], room[uint64(at + 1)] = sums[i, j, 0], sums[i, j, 1]
+                at += 8 * line
+                room[uint64(at)], room[uint64(at + 1)] = sums[i, j, 2], sums[i, j, 3]
+        cuda.syncthreads()
+
+    return multiply
