@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
+from numba import uint64
 
 from ..._jit import plain
 from ...formulas import dropout
@@ -174,7 +175,7 @@ def elements(kind: Kind) -> Elements:
     def gather(state, layer, r, j, x):
         """Store a feature as an output of layer 0."""
         kept = x * scale_of(state, layer, r, j)
-        state.work[layer.outputs + r * layer.outputs_stride + j] = kept
+        state.work[uint64(layer.outputs + r * layer.outputs_stride + j)] = kept
 
     @device
     def leave(state, layer, r, j, z):
@@ -188,8 +189,8 @@ def elements(kind: Kind) -> Elements:
             c = state.parameters[layer.learned + j]
             work[layer.learning + place] = learn(layer.activation, z, c) * scale
         a, slope = activate(layer.activation, z, c)
-        work[layer.slopes + place] = slope * scale
-        work[layer.outputs + r * layer.outputs_stride + j] = a * scale
+        work[uint64(layer.slopes + place)] = slope * scale
+        work[uint64(layer.outputs + r * layer.outputs_stride + j)] = a * scale
 
     @device
     def choose_piece(state, layer, r, j):
@@ -236,13 +237,13 @@ def elements(kind: Kind) -> Elements:
     @device
     def slope(state, layer, r, j, piece):
         """Return f'(z) of one piece."""
-        return state.work[layer.slopes + r * layer.stride + j + piece * layer.units]
+        return state.work[uint64(layer.slopes + r * layer.stride + j + piece * layer.units)]
 
     @device
     def pass_back(state, layer, r, j, piece, slope, upstream):
         """Store δ = ∂loss/∂z of one piece, and ∂loss/∂c if units learn, from ∂loss/∂f(z)."""
         place = r * layer.stride + j
-        state.work[layer.slopes + place + piece * layer.units] = slope * upstream
+        state.work[uint64(layer.slopes + place + piece * layer.units)] = slope * upstream
         if learns and layer.learned != NOWHERE:
             state.work[layer.learning + place] *= upstream
 

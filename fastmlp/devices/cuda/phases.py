@@ -8,7 +8,7 @@ import math
 from functools import lru_cache
 from typing import NamedTuple
 
-from numba import from_dtype
+from numba import from_dtype, uint64
 
 from .elements import Kind, State, elements, weight_of
 from .layout import NOWHERE, layer_at
@@ -213,7 +213,7 @@ def forward_kernel(kind: Kind, tile: Tile):
         for n in range(thread & (lanes - 1), min(width, layer.fan_out - n0), lanes):
             bias = parameters[layer.biases + n0 + n]
             for m in range(thread >> shift, min(height, rows - m0), step):
-                own.leave(state, layer, m0 + m, n0 + n, out[m * line + n] + bias)
+                own.leave(state, layer, m0 + m, n0 + n, out[uint64(m * line + n)] + bias)
 
     return _named(forward, kind, tile)
 
@@ -251,7 +251,7 @@ def backward_kernel(kind: Kind, tile: Tile):
                     for q in range(at_once):
                         m = first + q * step
                         if m < end:
-                            upstream = out[m * line + n]
+                            upstream = out[uint64(m * line + n)]
                             own.pass_back(state, before, m0 + m, n0 + n, piece, slopes[q], upstream)
 
     return _named(backward, kind, tile)
@@ -271,7 +271,7 @@ def gradient_kernel(kind: Kind, tile: Tile):
 
     @device
     def put(state, place, total, adds):
-        g = state.start + place
+        g = uint64(state.start + place)
         state.gradient[g] = state.gradient[g] + total if adds else total
 
     @device
@@ -316,7 +316,7 @@ def gradient_kernel(kind: Kind, tile: Tile):
             m, n = m0 + number // width, n0 + number % width
             if m < layer.fan_in and n < layer.fan_out:
                 place = layer.weights + m * layer.fan_out + n
-                put(state, place, out[(m - m0) * line + n - n0], adds)
+                put(state, place, out[uint64((m - m0) * line + n - n0)], adds)
 
     def gradient(position, layers, numbers, work, gradient, size, adds):
         out = cuda.shared.array(room, real, alignment=16)
