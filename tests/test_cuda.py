@@ -123,7 +123,7 @@ def test_everything_at_once(optimizer, dtype):
         (1, 1),
         (2, 1, 1, 2),
         (SMALL.columns - 1, SMALL.columns, SMALL.columns + 1, 2),
-        (SMALL.depth + 1, SMALL.rows + 1, 3),
+        (SMALL.depth + 1, SMALL.rows + 1, layered.TILES[8][0].columns + 1),
     ],
     [1, 5, layered.LONGEST_BLOCK + 3],
     REGIMES,
@@ -160,9 +160,9 @@ def test_products_on_tensor_cores(many_blocks, monkeypatch, precision):
     for name in ("forward_kernel", "backward_kernel", "gradient_kernel"):
         make = getattr(layered, name)
 
-        def made(kind, tile, make=make):
+        def made(kind, tile, *choices, make=make, **named):
             tiles.append(tile)
-            return make(kind, tile)
+            return make(kind, tile, *choices, **named)
 
         monkeypatch.setattr(layered, name, made)
     network = Network((sides[2] + 2, sides[1] // 2 + 1, 2), "tanh", "squared_error")
@@ -182,7 +182,10 @@ def test_products_on_tensor_cores(many_blocks, monkeypatch, precision):
 
 @pytest.mark.usefixtures("many_blocks")
 def test_more_features_than_a_warp_gathers_at_once():
-    assert_trains_like_reference(Network((2 * phases.SPAN + 3, 2), (), "squared_error"))
+    """They are gathered to drop some of them; else products read them where they are."""
+    network = Network((2 * phases.SPAN + 3, 2), (), "squared_error")
+    for dropout in (), (0.3,):
+        assert_trains_like_reference(network, regularization=Regularization(dropout=dropout))
 
 
 def test_no_copy_of_the_gradient_adds_another_order(many_blocks, monkeypatch):

@@ -1,7 +1,9 @@
 """The second regime: each phase of a batch is a kernel of many blocks, for networks of any size.
 
-A batch takes one kernel to gather its rows, one for each layer forward, one for the loss, one for
-each layer backward, one for the gradients of all layers and one for all updates. If the rows of a
+A batch takes one kernel for each layer forward, of which the last one finds the loss, too, one for
+each layer backward, one for the gradients of all layers and one for all updates. One more gathers
+the rows, if their numbers must be converted or dropped, and one finds the loss, if a tile does not
+hold a row's outputs. If the rows of a
 batch are split among blocks that add to the same gradient, each block has its own copy, and the
 update sums the copies in a fixed order.
 """
@@ -12,7 +14,9 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from .layout import Layer, layout, loss_share
-from .phases import SPAN, THREADS, backward_kernel, forward_kernel, gradient_kernel, kernels
+from .memory import address_of
+from .phases import SPAN, THREADS, kernels
+from .products import backward_kernel, forward_kernel, gradient_kernel
 from .tensor import SIDES, TensorTile
 from .tiles import TILES
 from .toolkit import LANES, SIMULATED, Graph, configured, has_tensor_cores, multiprocessors
@@ -141,52 +145,71 @@ class Layered:
     def _launch(self, compiled, blocks, threads, *arguments):
         return partial(configured(compiled, blocks, threads, self._memory.stream), *arguments)
 
-    def _product(self, make, columns, depth, places, *arguments):
+    def _product(self, make, tile, columns, *arguments):
         """Return the launch of a product of the block's rows and the weights of a layer."""
-        tile = self._tile(self.block_rows, columns, depth, *places)
         blocks = -(-columns // tile.columns), -(-self.block_rows // tile.rows)
         return self._launch(make(self._kind, tile), blocks, tile.threads, *arguments)
 
-    def _forward(self, position, X, order):
-        """Return the launches that run a block of rows through all layers."""
+    def _line_of(self, X):
+        """Return X as one line of numbers, if products can read its rows in place, or else None."""
+        drops = bool(self._regularization.dropped(0))
+        plain = X.dtype == self._kind.dtype and X.flags["C_CONTIGUOUS"]
+        return X.reshape(-1) if plain and not drops else None
+
+    def _forward(self, run, position, judges):
+        """Return the launches that run a block of rows through all layers, and judge them."""
         net = position, *self._tables, self._memory.parameters, self._work
-        rows = self.block_rows
-        wide = self._blocks(rows * LANES)
-        spread = self._blocks(rows * LANES * -(-self._layers[0].units // SPAN))
-        program = [self._launch(self._kernels.gather, spread, THREADS, *net, X, order)]
+        judged = (
+            run.targets, run.weights, run.order, self._memory.constants, self._memory.epsilon,
+            run.losses, judges,
+        )  # fmt: skip
+        wide = self._blocks(self.block_rows * LANES)
+        line, program, count = self._line_of(run.X), [], len(self._layers) - 1
+        if line is None:
+            spread = self._blocks(self.block_rows * LANES * -(-self._layers[0].units // SPAN))
+            gather = self._kernels.gather
+            program.append(self._launch(gather, spread, THREADS, *net, run.X, run.order))
         for index, layer in enumerate(self._layers[1:], start=1):
-            shape = layer.fan_out, layer.fan_in
-            places = layer.inputs, layer.inputs_stride, layer.weights, layer.fan_out
-            program.append(self._product(forward_kernel, *shape, places, *net, index))
+            listed = index == 1 and line is not None
+            inputs = (
+                (address_of(line), layer.fan_in) if listed else (layer.inputs, layer.inputs_stride)
+            )
+            places = *inputs, layer.weights, layer.fan_out
+            tile = self._tile(self.block_rows, layer.fan_out, layer.fan_in, *places)
+            last = index == count and layer.fan_out <= tile.columns
+            make = partial(forward_kernel, listed=listed, last=last)
+            rows = line if listed else self._memory.parameters  # which nobody reads
+            program.append(self._product(make, tile, layer.fan_out, *net, index, rows, *judged))
             if layer.pieces > 1:
                 choose = self._kernels.choose_pieces
                 program.append(self._launch(choose, wide, THREADS, *net, index))
+        if not last:
+            # A thread goes along its row alone: many multiprocessors with few threads are faster.
+            blocks = min(-(-self.block_rows // FEW_THREADS), 16 * multiprocessors())
+            judge = self._kernels.judge
+            program.append(self._launch(judge, blocks, FEW_THREADS, *net, *judged))
         return program
-
-    def _judge(self, position, targets, weights, order, losses, judges):
-        # A thread goes along its row alone: many multiprocessors with few threads each are faster.
-        blocks = min(-(-self.block_rows // FEW_THREADS), 16 * multiprocessors())
-        return self._launch(
-            self._kernels.judge, blocks, FEW_THREADS,
-            position, *self._tables, self._memory.parameters, self._work, targets, weights, order,
-            self._memory.constants, self._memory.epsilon, losses, judges,
-        )  # fmt: skip
 
     def _add_gradient(self, run, position, adds):
         """Return the launches that compute the gradient of a block of rows."""
         net = position, *self._tables, self._memory.parameters, self._work
-        judge = self._judge(position, run.targets, run.weights, run.order, run.losses, True)
-        backward = []
+        program = self._forward(run, position, True)
         for index, layer in reversed(list(enumerate(self._layers[2:], start=2))):
-            shape = layer.fan_in, layer.fan_out
             places = layer.slopes, layer.stride, layer.weights, layer.fan_out
-            backward.append(self._product(backward_kernel, *shape, places, *net, index))
+            tile = self._tile(self.block_rows, layer.fan_in, layer.fan_out, *places)
+            program.append(self._product(backward_kernel, tile, layer.fan_in, *net, index))
+        line, tile = self._line_of(run.X), self._gradient_tile
+        listed = line is not None
+        if listed and isinstance(tile, TensorTile):
+            fits = address_of(line) % 4 == 0 and self._layers[0].units % 4 == 0
+            tile = tile._replace(aligned=tile.aligned and fits)
         gradient = self._launch(
-            gradient_kernel(self._kind, self._gradient_tile),
-            (self._gradient_blocks, self._copies), self._gradient_tile.threads,
+            gradient_kernel(self._kind, tile, listed),
+            (self._gradient_blocks, self._copies), tile.threads,
             position, *self._tables, self._work, self._gradient, self._size, adds,
+            line if listed else self._memory.parameters, run.order,
         )  # fmt: skip
-        return [*self._forward(position, run.X, run.order), judge, *backward, gradient]
+        return [*program, gradient]
 
     def _update(self, run, position):
         """Return the launches that update all parameters by their gradient."""
@@ -269,8 +292,7 @@ class Layered:
     def find_losses(self, run):
         """Queue the losses of the rows of a run, without their gradient."""
         position = run.beginning(run.rows, self.block_rows)
-        judge = self._judge(position, run.targets, run.weights, run.order, run.losses, True)
-        program = [*self._forward(position, run.X, run.order), judge]
+        program = self._forward(run, position, True)
         for _ in range(-(-run.rows // self.block_rows)):
             _queue(program)
 
@@ -286,9 +308,7 @@ class Layered:
     def forward(self, run):
         """Return the outputs of at most one block of rows, (rows, outputs) on the GPU."""
         position = run.beginning(self.block_rows, self.block_rows)
-        nothing = run.order, run.losses
-        judge = self._judge(position, run.targets, run.weights, *nothing, False)
-        _queue([*self._forward(position, run.X, run.order), judge])
+        _queue(self._forward(run, position, False))
         last = self._layers[-1]
         place = slice(last.outputs, last.outputs + run.rows * last.units)
         return self._work[place].reshape(run.rows, last.units)

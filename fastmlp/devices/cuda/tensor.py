@@ -23,8 +23,9 @@ of fewer bits, and add up in float32:
 from functools import lru_cache
 from typing import NamedTuple
 
-from numba import float32, int32, uint32, uint64
+from numba import float32, int32, int64, uint32, uint64
 
+from .listed import look_up
 from .mma import bits_of, commit, copy, mma_bf16, mma_tf32, real_of, tf32, two_bf16, wait
 from .toolkit import SIMULATED, cuda, device
 
@@ -111,12 +112,15 @@ class _Slices(NamedTuple):
         return (self.line, 1) if self.along_depth else (1, self.line)
 
 
-def _copies(slices):
-    """Return two functions: a thread's first place in a slice, and its copies of one."""
-    _, _, along_depth, lines, line, width, across, step = slices
-    length = slices.depth if along_depth else slices.side
+def _copies(slices, listed=False):
+    """Return three functions: a thread's first place in a slice, the places of lines, and copies.
+
+    `listed` says that the source is `Listed`, whose rows are the lines.
+    """
+    side, depth, along_depth, lines, line, width, across, step = slices
+    length = depth if along_depth else side
     shift, mask = across.bit_length() - 1, across - 1
-    begin = copy(width)
+    begin, count = copy(width), lines // step
 
     @device
     def first(thread):
@@ -125,17 +129,42 @@ def _copies(slices):
         return (over, along) if along_depth else (along, over)
 
     @device
-    def copy_all(room, place, source, at, side_stride, depth_stride, side_left, depth_left):
-        """Begin to copy what is before both ends; zeros stand for the rest."""
-        hop = step * (side_stride if along_depth else depth_stride)
-        line_left, along_left = (side_left, depth_left) if along_depth else (depth_left, side_left)
-        for c in range(0, length, across * width):
-            along = uint32(min(max(along_left - int32(c), int32(0)), int32(width)))
-            for q in range(0, lines, step):
-                count = along if q < line_left else uint32(0)
-                begin(room, place + (q * line + c), source, at + (q // step * hop + c), count)
+    def begin_lines(
+        starts, source, at, side_stride, depth_stride, side_left, depth_left, m, k
+    ):  # fmt: skip
+        """Put into `starts` where the lines begin that a thread copies."""
+        for i in range(count):
+            starts[i] = at + i * step * (side_stride if along_depth else depth_stride)
 
-    return first, copy_all
+    @device
+    def begin_listed_lines(
+        starts, source, at, side_stride, depth_stride, side_left, depth_left, m, k
+    ):  # fmt: skip
+        if along_depth:
+            look_up(starts, source, m, step, side_stride, side_left)
+        else:
+            look_up(starts, source, k, step, depth_stride, depth_left)
+        for i in range(count):
+            starts[i] += k if along_depth else m
+
+    @device
+    def begin_listed(room, place, source, at, size):
+        begin(room, place, source.array, at, size)
+
+    begin_copy = begin_listed if listed else begin
+
+    @device
+    def copy_all(room, place, source, starts, side_left, depth_left):
+        """Begin to copy what is before both ends; zeros stand for the rest."""
+        lines_left, left = (side_left, depth_left) if along_depth else (depth_left, side_left)
+        for c in range(0, length, across * width):
+            along = uint32(min(max(left - int32(c), int32(0)), int32(width)))
+            for i in range(count):
+                size = along if i * step < lines_left else uint32(0)
+                to = place + (i * step * line + c)
+                begin_copy(room, to, source, starts[i] + c, size)
+
+    return first, begin_listed_lines if listed else begin_lines, copy_all
 
 
 def _fragments(slices, tall):
@@ -253,16 +282,18 @@ def _multiplier(tile, a, b):
 
 
 @lru_cache
-def tensor_product(tile: TensorTile, a_along_depth: bool, b_along_depth: bool):
+def tensor_product(tile: TensorTile, a_along_depth: bool, b_along_depth: bool, listed: bool):
     """Return a function that stores one tile in `room`, as `tiles.product` does."""
     a, b = _Slices.of(tile.rows, tile, a_along_depth), _Slices.of(tile.columns, tile, b_along_depth)
-    (a_first, a_copy), (b_first, b_copy) = _copies(a), _copies(b)
+    a_first, a_begin, a_copy = _copies(a, listed)
+    b_first, b_begin, b_copy = _copies(b)
     add = _multiplier(tile, a, b)
-    depth, line, stage_size, b_begin = tile.depth, tile.line, a.size + b.size, a.size
+    depth, line, stage_size, b_offset = tile.depth, tile.line, a.size + b.size, a.size
     a_side, a_deep = a.distances
     b_side, b_deep = b.distances
     high, wide, warps_down = tile.high, tile.wide, tile.rows // tile.high
     down, over = high // 16, wide // 8
+    a_count, b_count = a.lines // a.step, b.lines // b.step
     await_next = wait(STAGES - 2)
 
     @device
@@ -279,23 +310,29 @@ def tensor_product(tile: TensorTile, a_along_depth: bool, b_along_depth: bool):
             for j in range(over):
                 for q in range(4):
                     sums[i, j, q] = float32(0)
+        a_starts = cuda.local.array(a_count, int64)
+        b_starts = cuda.local.array(b_count, int64)
         a_place = m1 * a_side + turn * a_deep
-        b_place = b_begin + (n1 + row) * b_side + turn * b_deep
+        b_place = b_offset + (n1 + row) * b_side + turn * b_deep
         a_m, a_k = a_first(thread)
         b_n, b_k = b_first(thread)
         a_to = a_m * a_side + a_k * a_deep
-        b_to = b_begin + b_n * b_side + b_k * b_deep
+        b_to = b_offset + b_n * b_side + b_k * b_deep
         a_at = a_start + (m0 + a_m) * a_row + (k_begin + a_k) * a_depth
         b_at = b_start + (n0 + b_n) * b_column + (k_begin + b_k) * b_depth
         a_left, b_left = int32(m_end - m0 - a_m), int32(n_end - n0 - b_n)
         read, write = 0, 0
         for k in range(k_begin - (STAGES - 1) * depth, k_end, depth):
+            ahead = k + (STAGES - 1) * depth
+            a_end, b_end = int32(k_end - ahead - a_k), int32(k_end - ahead - b_k)
+            a_m0, a_k0, b_n0, b_k0 = m0 + a_m, ahead + a_k, n0 + b_n, ahead + b_k
+            a_begin(a_starts, a, a_at, a_row, a_depth, a_left, a_end, a_m0, a_k0)
+            b_begin(b_starts, b, b_at, b_column, b_depth, b_left, b_end, b_n0, b_k0)
             if k >= k_begin:
                 await_next()
                 cuda.syncthreads()
-            left = k_end - k - (STAGES - 1) * depth
-            a_copy(room, write + a_to, a, a_at, a_row, a_depth, a_left, int32(left - a_k))
-            b_copy(room, write + b_to, b, b_at, b_column, b_depth, b_left, int32(left - b_k))
+            a_copy(room, write + a_to, a, a_starts, a_left, a_end)
+            b_copy(room, write + b_to, b, b_starts, b_left, b_end)
             commit()
             a_at += depth * a_depth
             b_at += depth * b_depth

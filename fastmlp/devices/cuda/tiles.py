@@ -13,8 +13,9 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-from numba import from_dtype, int32, uint64
+from numba import from_dtype, int32, int64, uint64
 
+from .listed import look_up
 from .tensor import TensorTile, tensor_product
 from .toolkit import SIMULATED, cuda, device
 
@@ -101,9 +102,13 @@ class Spread(NamedTuple):
         return self.wide * self.deep
 
 
-def _transfers(spread, real):
-    """Return three functions: a thread's first place, its loads of a slice, and their stores."""
+def _transfers(spread, real, listed=False):
+    """Return three functions: a thread's first place, its loads of a slice, and their stores.
+
+    `listed` says that the source is `Listed`, whose rows are those along the side or the depth.
+    """
     side, wide, wide_step, deep, deep_step, along_depth = spread
+    lines = wide if along_depth else deep
     shift, mask = side.bit_length() - 1, side - 1
 
     @device
@@ -114,7 +119,7 @@ def _transfers(spread, real):
         return thread & mask, thread >> shift
 
     @device
-    def load(held, source, at, width_stride, depth_stride, width_left, depth_left):
+    def load(held, source, at, width_stride, depth_stride, width_left, depth_left, m, k):
         """Load the numbers from `at` on that are before both ends; zeros stand for the others."""
         for p in range(wide):
             for q in range(deep):
@@ -124,6 +129,23 @@ def _transfers(spread, real):
                     held[p * deep + q] = source[uint64(place)]
 
     @device
+    def load_listed(held, source, at, width_stride, depth_stride, width_left, depth_left, m, k):
+        """Load those from row or column m and depth k on."""
+        starts = cuda.local.array(lines, int64)
+        if along_depth:
+            look_up(starts, source, m, wide_step, width_stride, width_left)
+        else:
+            look_up(starts, source, k, deep_step, depth_stride, depth_left)
+        for p in range(wide):
+            for q in range(deep):
+                held[p * deep + q] = real(0)
+                if p * wide_step < width_left and q * deep_step < depth_left:
+                    place = starts[p] + k + q * deep_step
+                    if not along_depth:
+                        place = starts[q] + m + p * wide_step
+                    held[p * deep + q] = source.array[uint64(place)]
+
+    @device
     def store(held, part, line, m, k):
         """Store them in a slice, where successive k are `line` numbers apart."""
         place = uint64(k * line + m)
@@ -131,7 +153,7 @@ def _transfers(spread, real):
             for q in range(deep):
                 part[place + uint64(q * deep_step * line + p * wide_step)] = held[p * deep + q]
 
-    return first, load, store
+    return first, load_listed if listed else load, store
 
 
 def _repeated(step, times):
@@ -156,13 +178,15 @@ def _entry(k, row, place, i, distance):
 
 
 @lru_cache
-def product(tile: Tile, dtype: np.dtype, a_along_depth: bool, b_along_depth: bool):
+def product(
+    tile: Tile, dtype: np.dtype, a_along_depth: bool, b_along_depth: bool, listed: bool = False
+):
     """Return a function that stores one tile in `out`, row by row.
 
-    `*_along_depth` says that the depth stride is 1.
+    `*_along_depth` says that the depth stride is 1, and `listed` that the first factor is `Listed`.
     """
     if isinstance(tile, TensorTile):
-        return tensor_product(tile, a_along_depth, b_along_depth)
+        return tensor_product(tile, a_along_depth, b_along_depth, listed)
     real = from_dtype(dtype)
     rows, columns, depth, square, groups = tile
     threads = tile.threads
@@ -175,7 +199,7 @@ def product(tile: Tile, dtype: np.dtype, a_along_depth: bool, b_along_depth: boo
     a_spread = Spread.of(rows, depth, threads, a_along_depth)
     b_spread = Spread.of(columns, depth, threads, b_along_depth)
     a_numbers, b_numbers = a_spread.numbers, b_spread.numbers
-    a_first, a_load, a_store = _transfers(a_spread, real)
+    a_first, a_load, a_store = _transfers(a_spread, real, listed)
     b_first, b_load, b_store = _transfers(b_spread, real)
 
     @device
@@ -222,8 +246,10 @@ def product(tile: Tile, dtype: np.dtype, a_along_depth: bool, b_along_depth: boo
                 b_store(b_next, b_slice, b_line, b_n, b_k)
                 cuda.syncthreads()
             ahead = k_end - begin - depth
-            a_load(a_next, a, a_at, a_row, a_depth, a_left, int32(ahead - a_k))
-            b_load(b_next, b, b_at, b_column, b_depth, b_left, int32(ahead - b_k))
+            k = begin + depth
+            a_end, b_end = int32(ahead - a_k), int32(ahead - b_k)
+            a_load(a_next, a, a_at, a_row, a_depth, a_left, a_end, m0 + a_m, k + a_k)
+            b_load(b_next, b, b_at, b_column, b_depth, b_left, b_end, n0 + b_n, k + b_k)
             a_at += depth * a_depth
             b_at += depth * b_depth
             if begin >= k_begin:
