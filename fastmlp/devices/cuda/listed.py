@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from numba import int64, uint64
+from numba import int64, uint32, uint64
 
 from .toolkit import device
 
@@ -17,8 +17,12 @@ class Listed(NamedTuple):
 
 @device
 def look_up(starts, source, row, step, stride, rows_left):
-    """Put into `starts` where rows begin, `step` rows apart; not those after `rows_left`."""
+    """Put into `starts` where rows begin, `step` rows apart; not those after `rows_left`.
+
+    Numbers of rows and of features have 32 bits: one instruction multiplies them.
+    """
     for i in range(len(starts)):
         starts[i] = int64(0)
         if i * step < rows_left:
-            starts[i] = source.order[uint64(source.first + row + i * step)] * stride
+            place = uint32(source.order[uint64(source.first + row + i * step)])
+            starts[i] = int64(uint64(place) * uint64(uint32(stride)))
