@@ -95,8 +95,8 @@ class Layered:
         """Return the tiles for products on tensor cores, if these are to compute them.
 
         `shapes` are those of weights that the products are with, or that they are derivatives by.
-        If all `places`, positions and strides of factors, are multiples of four, as many numbers
-        are copied at once.
+        If all `places`, positions and strides of factors and depths along lines, are multiples of
+        four, as many numbers are copied at once.
         """
         rows = LEAST_TENSOR_ROWS if self._precision == "float32" else 1
         narrow = max(min(shape) for shape in shapes) < LEAST_TENSOR_UNITS
@@ -171,9 +171,9 @@ class Layered:
             program.append(self._launch(gather, spread, THREADS, *net, run.X, run.order))
         for index, layer in enumerate(self._layers[1:], start=1):
             listed = index == 1 and line is not None
-            inputs = (
-                (address_of(line), layer.fan_in) if listed else (layer.inputs, layer.inputs_stride)
-            )
+            inputs = layer.inputs, layer.inputs_stride, layer.fan_in
+            if listed:
+                inputs = address_of(line), layer.fan_in
             places = *inputs, layer.weights, layer.fan_out
             tile = self._tile(self.block_rows, layer.fan_out, layer.fan_in, *places)
             last = index == count and layer.fan_out <= tile.columns

@@ -8,7 +8,7 @@ from functools import lru_cache
 
 import numpy as np
 from llvmlite import ir
-from numba import float32, int64, uint32, void
+from numba import boolean, float32, int64, uint32, void
 from numba.core import cgutils
 from numba.types import UniTuple
 
@@ -147,20 +147,18 @@ mma_bf16 = _mma(
 def copy(width):
     """Return a function that begins to copy `width` numbers, 1 or 4, all of them aligned."""
     kind = {1: "ca", 4: "cg"}[width]
-    text = f"cp.async.{kind}.shared.global [$0], [$1], {4 * width}, $2;"
+    text = f"cp.async.{kind}.shared.global [$0], [$1], {4 * width}, none;"
+    text = f"{{.reg .pred none; setp.eq.u32 none, $2, 0; {text}}}"
 
-    def stand_in(to, place, source, at, count):
-        count = max(0, min(int(count), width))
+    def stand_in(to, place, source, at, there):
         numbers = np.zeros(width, np.float32)
-        numbers[:count] = np.ravel(source)[int(at) : int(at) + count]
+        if there:
+            numbers[:] = np.ravel(source)[int(at) : int(at) + width]
         _ARRIVING.begin(to, slice(int(place), int(place) + width), numbers)
 
     @intrinsic(stand_in)
-    def begin(typing, to, place, source, at, count):
-        """Copy the first `count` of them, from `source` at `at` to `to` at `place`; zeros follow.
-
-        If `count` is 0, nothing is read, wherever `at` is.
-        """
+    def begin(typing, to, place, source, at, there):
+        """Copy from `source` at `at` to `to` at `place`, or zeros if they are not `there`."""
 
         def build(context, builder, sig, args):
             def address(array, index):
@@ -169,12 +167,12 @@ def copy(width):
 
             shared = ir.PointerType(_FLOAT, 3)
             to = builder.addrspacecast(address(0, 1), shared)
-            size = builder.shl(args[4], _WORD(2))
-            arguments = [builder.ptrtoint(to, _WORD), address(2, 3), size]
+            there = builder.zext(args[4], _WORD)
+            arguments = [builder.ptrtoint(to, _WORD), address(2, 3), there]
             _assembly(builder, text, "r,l,r,~{memory}", _NOTHING, arguments)
             return context.get_dummy_value()
 
-        return void(to, int64, source, int64, uint32), build
+        return void(to, int64, source, int64, boolean), build
 
     return begin
 

@@ -47,7 +47,7 @@ class TensorTile(NamedTuple):
     high: int  # rows of a warp, a multiple of 16...
     wide: int  # ... and its columns, a multiple of 8
     precision: str
-    aligned: bool  # whether four neighbours can always be copied at once
+    aligned: bool  # whether places, strides and depths along lines are multiples of four
 
     @property
     def threads(self) -> int:
@@ -148,21 +148,23 @@ def _copies(slices, listed=False):
             starts[i] += k if along_depth else m
 
     @device
-    def begin_listed(room, place, source, at, size):
-        begin(room, place, source.array, at, size)
+    def begin_listed(room, place, source, at, there):
+        begin(room, place, source.array, at, there)
 
     begin_copy = begin_listed if listed else begin
 
     @device
     def copy_all(room, place, source, starts, side_left, depth_left):
-        """Begin to copy what is before both ends; zeros stand for the rest."""
+        """Begin to copy what is before both ends; zeros stand for the rest.
+
+        Of four neighbours, one may be before the end of the side: the others' products are not
+        used.
+        """
         lines_left, left = (side_left, depth_left) if along_depth else (depth_left, side_left)
         for c in range(0, length, across * width):
-            along = uint32(min(max(left - int32(c), int32(0)), int32(width)))
             for i in range(count):
-                size = along if i * step < lines_left else uint32(0)
-                to = place + (i * step * line + c)
-                begin_copy(room, to, source, starts[i] + c, size)
+                there = c < left and i * step < lines_left
+                begin_copy(room, place + (i * step * line + c), source, starts[i] + c, there)
 
     return first, begin_listed_lines if listed else begin_lines, copy_all
 
