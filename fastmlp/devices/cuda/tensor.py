@@ -113,7 +113,7 @@ class _Slices(NamedTuple):
 
 
 def _copies(slices, listed=False):
-    """Return three functions: a thread's first place in a slice, the places of lines, and copies.
+    """Return four functions: a thread's first place, two for the places of its lines, and copies.
 
     `listed` says that the source is `Listed`, whose rows are the lines.
     """
@@ -127,6 +127,25 @@ def _copies(slices, listed=False):
         """Return (row or column, depth) of the first number that a thread copies."""
         along, over = (thread & mask) * width, thread >> shift
         return (over, along) if along_depth else (along, over)
+
+    # Rows that are the same for all slices are looked up once, if their places fit in registers.
+    held = listed and along_depth and width > 1
+
+    @device
+    def hold_lines(starts, source, stride, left, m, k):
+        """Put into `starts` where the lines begin, one slice before the first."""
+        look_up(starts, source, m, step, stride, left)
+        for i in range(count):
+            starts[i] += k - depth
+
+    @device
+    def hold_none(starts, source, stride, left, m, k):
+        pass
+
+    @device
+    def go_on(starts, source, at, side_stride, depth_stride, side_left, depth_left, m, k):
+        for i in range(count):
+            starts[i] += depth
 
     @device
     def begin_lines(
@@ -166,7 +185,8 @@ def _copies(slices, listed=False):
                 there = c < left and i * step < lines_left
                 begin_copy(room, place + (i * step * line + c), source, starts[i] + c, there)
 
-    return first, begin_listed_lines if listed else begin_lines, copy_all
+    begin_all = go_on if held else begin_listed_lines if listed else begin_lines
+    return first, hold_lines if held else hold_none, begin_all, copy_all
 
 
 def _fragments(slices, tall):
@@ -287,8 +307,8 @@ def _multiplier(tile, a, b):
 def tensor_product(tile: TensorTile, a_along_depth: bool, b_along_depth: bool, listed: bool):
     """Return a function that stores one tile in `room`, as `tiles.product` does."""
     a, b = _Slices.of(tile.rows, tile, a_along_depth), _Slices.of(tile.columns, tile, b_along_depth)
-    a_first, a_begin, a_copy = _copies(a, listed)
-    b_first, b_begin, b_copy = _copies(b)
+    a_first, a_hold, a_begin, a_copy = _copies(a, listed)
+    b_first, _, b_begin, b_copy = _copies(b)
     add = _multiplier(tile, a, b)
     depth, line, stage_size, b_offset = tile.depth, tile.line, a.size + b.size, a.size
     a_side, a_deep = a.distances
@@ -323,6 +343,7 @@ def tensor_product(tile: TensorTile, a_along_depth: bool, b_along_depth: bool, l
         a_at = a_start + (m0 + a_m) * a_row + (k_begin + a_k) * a_depth
         b_at = b_start + (n0 + b_n) * b_column + (k_begin + b_k) * b_depth
         a_left, b_left = int32(m_end - m0 - a_m), int32(n_end - n0 - b_n)
+        a_hold(a_starts, a, a_row, a_left, m0 + a_m, k_begin + a_k)
         read, write = 0, 0
         for k in range(k_begin - (STAGES - 1) * depth, k_end, depth):
             ahead = k + (STAGES - 1) * depth
