@@ -316,7 +316,7 @@ def tensor_product(tile: TensorTile, a_along_depth: bool, b_along_depth: bool, l
     high, wide, warps_down = tile.high, tile.wide, tile.rows // tile.high
     down, over = high // 16, wide // 8
     a_count, b_count = a.lines // a.step, b.lines // b.step
-    await_next = wait(STAGES - 2)
+    await_next, await_all = wait(STAGES - 2), wait(0)
 
     @device
     def multiply(
@@ -363,6 +363,7 @@ def tensor_product(tile: TensorTile, a_along_depth: bool, b_along_depth: bool, l
             if k >= k_begin:
                 add(sums, room, uint64(read + a_place), uint64(read + b_place))
                 read = read + stage_size if read < (STAGES - 1) * stage_size else 0
+        await_all()  # the zeros after the last slice
         cuda.syncthreads()  # the slices have been read
         for i in range(down):
             for j in range(over):
