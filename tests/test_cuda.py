@@ -148,10 +148,13 @@ def test_every_tile(many_blocks, monkeypatch, dtype, tile):
     )
 
 
-@pytest.mark.parametrize("precision", devices.PRECISIONS)
-def test_products_on_tensor_cores(many_blocks, monkeypatch, precision):
-    """As exact as the significant bits of their factors."""
-    sides, rows = layered.SIDES[-1], 18
+@covering(
+    "sides, precision bits, extra",
+    layered.SIDES, zip(devices.PRECISIONS, (22, 11, 8), strict=True), [4] if SIMULATED else [2, 4],
+)  # fmt: skip
+def test_products_on_tensor_cores(many_blocks, monkeypatch, sides, precision, bits, extra):
+    """As exact as the significant bits of their factors; with four copied at once, or one."""
+    monkeypatch.setattr(layered, "SIDES", (sides,))
     monkeypatch.setattr(layered, "LEAST_TENSOR_ROWS", 1)
     monkeypatch.setattr(layered, "LEAST_TENSOR_UNITS", 1)
     monkeypatch.setattr(layered, "multiprocessors", lambda: 1)
@@ -165,19 +168,20 @@ def test_products_on_tensor_cores(many_blocks, monkeypatch, precision):
             return make(kind, tile, *choices, **named)
 
         monkeypatch.setattr(layered, name, made)
-    network = Network((sides[2] + 2, sides[1] // 2 + 1, 2), "tanh", "squared_error")
+    rows, columns, depth = sides[:3]
+    units = (depth if SIMULATED else 5 * depth) + extra, columns // 2 + extra, 2
+    network, rows = Network(units, "tanh", "squared_error"), rows + 2
     X, targets, weights = make_data(network, rows, np.float32)
     parameters = make_parameters(network, np.float32)
-    bits = {"float32": 22, "tf32": 11, "bf16": 8}[precision]
     device = cuda.CudaDevice(network, parameters, batch_size=rows, precision=precision)
     own = device.sums(Rows(X, targets, weights))
     exact = [array.astype(np.float64) for array in (X, targets, weights)]
     reference = devices.ReferenceDevice(network, parameters.astype(np.float64), batch_size=rows)
     expected = reference.sums(Rows(*exact))
     assert {tile.precision for tile in tiles} == {precision}
-    scale = np.abs(expected.gradient).max()
-    error = np.abs(own.gradient - expected.gradient).max() / scale
-    assert 2.0**-bits / 100 < error < 2.0**-bits * 4
+    assert any(tile.aligned for tile in tiles) == (extra == 4)
+    error = np.abs(own.gradient - expected.gradient).max() / np.abs(expected.gradient).max()
+    assert 2.0**-bits / 100 < error < 2.0**-bits * 8
 
 
 @pytest.mark.usefixtures("many_blocks")

@@ -113,9 +113,8 @@ def kernels_of(kind, dtype, in_place):
     yield products.forward_kernel, (in_place, in_place), (*network, int64, vector, *judged)
     if not in_place:
         yield products.backward_kernel, (), (*network, int64)
-    if kind == "plain":  # it knows of no formula
-        tables = position, int64[:, ::1], matrix, vector, vector
-        yield products.gradient_kernel, (in_place,), (*tables, int64, boolean, vector, order)
+    tables = position, int64[:, ::1], matrix, vector, vector
+    yield products.gradient_kernel, (in_place,), (*tables, int64, boolean, vector, order)
 
 
 @covering("dtype tile, in_place, kind, cc", EVERY_TILE, [False, True], KINDS, GPUS)

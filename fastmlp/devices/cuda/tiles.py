@@ -41,8 +41,9 @@ class Tile(NamedTuple):
 
     @property
     def room(self) -> int:
-        """Numbers of shared memory for the finished tile."""
-        return self.rows * self.columns
+        """Numbers of shared memory that the slices need, and later the finished tile."""
+        slices = self.depth * (self.rows + self.columns + 2 * _PAD)
+        return max(slices, self.rows * self.columns)
 
     def count(self, rows: int, columns: int) -> int:
         """Return the number of tiles of a product."""
@@ -146,9 +147,9 @@ def _transfers(spread, real, listed=False):
                     held[p * deep + q] = source.array[uint64(place)]
 
     @device
-    def store(held, part, line, m, k):
-        """Store them in a slice, where successive k are `line` numbers apart."""
-        place = uint64(k * line + m)
+    def store(held, part, begin, line, m, k):
+        """Store them in the slice at `begin`, where successive k are `line` numbers apart."""
+        place = uint64(begin + k * line + m)
         for p in range(wide):
             for q in range(deep):
                 part[place + uint64(q * deep_step * line + p * wide_step)] = held[p * deep + q]
@@ -195,7 +196,7 @@ def product(
     down = rows // square
     shift, mask = across.bit_length() - 1, across - 1
     a_line, b_line = rows + _PAD, columns + _PAD  # numbers from one k of a slice to the next
-    a_size, b_size = depth * a_line, depth * b_line
+    b_begin = depth * a_line  # of the second slice, after the first
     a_spread = Spread.of(rows, depth, threads, a_along_depth)
     b_spread = Spread.of(columns, depth, threads, b_along_depth)
     a_numbers, b_numbers = a_spread.numbers, b_spread.numbers
@@ -221,8 +222,6 @@ def product(
         m0, n0, m_end, n_end, k_begin, k_end, out,
     ):  # fmt: skip
         thread = cuda.threadIdx.x
-        a_slice = cuda.shared.array(a_size, real, alignment=16)
-        b_slice = cuda.shared.array(b_size, real, alignment=16)
         a_next = cuda.local.array(a_numbers, real)
         b_next = cuda.local.array(b_numbers, real)
         x = cuda.local.array(square, real)
@@ -231,6 +230,7 @@ def product(
         # Squares are spread in groups of 4: neighbours read neighbouring groups.
         group, own = thread // own_threads, thread & (own_threads - 1)
         a_place, b_place = uint64(own >> shift), uint64(own & mask)
+        b_slice = b_place + uint64(b_begin // 4)
         for i in range(square):
             for j in range(square):
                 sums[i, j] = real(0)
@@ -242,8 +242,8 @@ def product(
         for begin in range(k_begin - depth, k_end, depth):
             if begin >= k_begin:
                 cuda.syncthreads()
-                a_store(a_next, a_slice, a_line, a_m, a_k)
-                b_store(b_next, b_slice, b_line, b_n, b_k)
+                a_store(a_next, out, 0, a_line, a_m, a_k)
+                b_store(b_next, out, b_begin, b_line, b_n, b_k)
                 cuda.syncthreads()
             ahead = k_end - begin - depth
             k = begin + depth
@@ -254,7 +254,8 @@ def product(
             b_at += depth * b_depth
             if begin >= k_begin:
                 for k in range(group * own_depth, (group + 1) * own_depth, unrolled):
-                    steps(uint64(k), sums, x, y, a_slice, a_place, b_slice, b_place)
+                    steps(uint64(k), sums, x, y, out, a_place, out, b_slice)
+        cuda.syncthreads()  # the slices have been read
         for turn in range(groups):  # one after the other, so that the order of the sums is fixed
             if group == turn:
                 for i in range(square):
