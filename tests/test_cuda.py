@@ -49,7 +49,7 @@ if lacking := devices.lacking():
     pytest.skip(f"no GPU: {lacking}", allow_module_level=True)
 
 from fastmlp.devices import cuda
-from fastmlp.devices.cuda import group, layered, memory, phases, runs, single_block
+from fastmlp.devices.cuda import blocks, group, layered, memory, phases, runs
 from fastmlp.devices.cuda.toolkit import cuda as numba_cuda
 from fastmlp.training import Rows, loss_and_gradient
 
@@ -132,7 +132,7 @@ def test_everything_at_once(optimizer, dtype):
         (1, 1),
         (2, 1, 1, 2),
         (SMALL.columns - 1, SMALL.columns, SMALL.columns + 1, 2),
-        (SMALL.depth + 1, SMALL.rows + 1, 3),
+        (SMALL.depth + 1, SMALL.rows + 1, layered.TILES[8][0].columns + 1),
     ],
     [1, 5, layered.LONGEST_BLOCK + 3],
     REGIMES,
@@ -157,9 +157,48 @@ def test_every_tile(many_blocks, monkeypatch, dtype, tile):
     assert_trains_like_reference(Network(units, "tanh", "log_loss"), rows, dtype, **settings)
 
 
+@covering(
+    "sides, precision bits, extra",
+    layered.SIDES, zip(devices.PRECISIONS, (22, 11, 8), strict=True), [4] if SIMULATED else [2, 4],
+)  # fmt: skip
+def test_products_on_tensor_cores(many_blocks, monkeypatch, sides, precision, bits, extra):
+    """As exact as the significant bits of their factors; with four copied at once, or one."""
+    monkeypatch.setattr(layered, "SIDES", (sides,))
+    monkeypatch.setattr(layered, "LEAST_TENSOR_ROWS", 1)
+    monkeypatch.setattr(layered, "LEAST_TENSOR_UNITS", 1)
+    monkeypatch.setattr(layered, "multiprocessors", lambda: 1)
+    monkeypatch.setattr(layered, "MOST_PADDED", np.inf)
+    tiles = []
+    for name in ("forward_kernel", "backward_kernel", "gradient_kernel"):
+        make = getattr(layered, name)
+
+        def made(kind, tile, *choices, make=make, **named):
+            tiles.append(tile)
+            return make(kind, tile, *choices, **named)
+
+        monkeypatch.setattr(layered, name, made)
+    rows, columns, depth = sides[:3]
+    units = (depth if SIMULATED else 5 * depth) + extra, columns // 2 + extra, 2
+    network, rows = Network(units, "tanh", "squared_error"), rows + 2
+    X, targets, weights = make_data(network, rows, np.float32)
+    parameters = make_parameters(network, np.float32)
+    device = cuda.CudaDevice(network, parameters, batch_size=rows, precision=precision)
+    own = device.sums(Rows(X, targets, weights))
+    exact = [array.astype(np.float64) for array in (X, targets, weights)]
+    reference = devices.ReferenceDevice(network, parameters.astype(np.float64), batch_size=rows)
+    expected = reference.sums(Rows(*exact))
+    assert {tile.precision for tile in tiles} == {precision}
+    assert any(tile.aligned for tile in tiles) == (extra == 4)
+    error = np.abs(own.gradient - expected.gradient).max() / np.abs(expected.gradient).max()
+    assert 2.0**-bits / 100 < error < 2.0**-bits * 8
+
+
 @pytest.mark.usefixtures("many_blocks")
 def test_more_features_than_a_warp_gathers_at_once():
-    assert_trains_like_reference(Network((2 * phases.SPAN + 3, 2), (), "squared_error"))
+    """They are gathered to drop some of them; else products read them where they are."""
+    network = Network((2 * phases.SPAN + 3, 2), (), "squared_error")
+    for dropout in (), (0.3,):
+        assert_trains_like_reference(network, regularization=Regularization(dropout=dropout))
 
 
 def test_no_copy_of_the_gradient_adds_another_order(many_blocks, monkeypatch):
@@ -293,7 +332,7 @@ def test_both_verbs_on_one_device():
 @pytest.mark.parametrize("rows", [1, 3])
 def test_work_of_a_few_rows_at_a_time(rows, many_blocks, monkeypatch):
     network = Network((2, 3, 2), "relu", "log_loss")
-    monkeypatch.setattr(layered, "WORK_BYTES", rows * 8 * (2 + 2 * 3 + 2 * 2))
+    monkeypatch.setattr(layered, "WORK_BYTES", rows * 8 * (4 + 2 * 4 + 2 + 4))
     assert_trains_like_reference(network, 7, batch_size=5, regularization=FOR_TWO_LAYERS)
 
 
@@ -664,13 +703,13 @@ def assert_same_fits(fits, others):
 @pytest.fixture
 def launches(monkeypatch):
     """How many networks each launch trains."""
-    launched, launch_of = [], single_block.Blocks.launch_of
+    launched, launch_of = [], blocks.Blocks.launch_of
 
     def count(blocks, networks, *arguments):
         launched.append(networks)
         return launch_of(blocks, networks, *arguments)
 
-    monkeypatch.setattr(single_block.Blocks, "launch_of", count)
+    monkeypatch.setattr(blocks.Blocks, "launch_of", count)
     return launched
 
 
@@ -746,7 +785,7 @@ def test_an_error_of_the_launch_is_that_of_all(monkeypatch):
     def full(blocks, *arguments):
         raise MemoryError("full")
 
-    monkeypatch.setattr(single_block.Blocks, "launch_of", full)
+    monkeypatch.setattr(blocks.Blocks, "launch_of", full)
     X, y, rows = rows_of_few()
     fits = small_fits(TOGETHER)
     with pytest.raises(MemoryError, match="full") as caught:

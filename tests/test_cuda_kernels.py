@@ -26,7 +26,18 @@ pytestmark = [
 if not missing():
     from numba.cuda.dispatcher import _Kernel as Kernel
 
-    from fastmlp.devices.cuda import layout, phases, shared, single_block, tiles, toolkit, value
+    from fastmlp.devices.cuda import (
+        blocks,
+        layout,
+        phases,
+        products,
+        shared,
+        single_block,
+        tensor,
+        tiles,
+        toolkit,
+        value,
+    )
     from fastmlp.devices.cuda.elements import Kind
 
 #: What most networks are, and all that code depends on at once.
@@ -106,26 +117,55 @@ def test_phases(kind, dtype, cc):
         assert ".approx.f32" not in code.ptx, name
 
 
-@covering("dtype tile, kind, cc", EVERY_TILE, KINDS, GPUS)
-def test_products(dtype, tile, kind, cc):
-    _, vector, matrix, position, _, network = types_of(dtype)
+def kernels_of(kind, dtype, in_place):
+    """Of each kernel that multiplies, what it is made with and the types of its arguments.
+
+    `in_place`: the first layer's, which reads rows where they are, and which is also the last one.
+    """
+    real, vector, matrix, position, order, network = types_of(dtype)
+    judged = matrix, vector, order, vector, real, vector, boolean
+    yield products.forward_kernel, (in_place, in_place), (*network, int64, vector, *judged)
+    if not in_place:
+        yield products.backward_kernel, (), (*network, int64)
+    tables = position, int64[:, ::1], matrix, vector, vector
+    yield products.gradient_kernel, (in_place,), (*tables, int64, boolean, vector, order)
+
+
+@covering("dtype tile, in_place, kind, cc", EVERY_TILE, [False, True], KINDS, GPUS)
+def test_products(dtype, tile, in_place, kind, cc):
     made = kind_of(kind, dtype)
-    kernels = {
-        phases.forward_kernel: (*network, int64),
-        phases.backward_kernel: (*network, int64),
-    }
-    if kind == "plain":  # it knows of no formula
-        gradient = position, int64[:, ::1], matrix, vector, vector, int64, boolean
-        kernels[phases.gradient_kernel] = gradient
-    for make, signature in kernels.items():
-        code = compiled(make(made, tile), signature, cc)
+    for make, choices, signature in kernels_of(kind, dtype, in_place):
+        code = compiled(make(made, tile, *choices), signature, cc)
         blocks = 8 // made.dtype.itemsize
         assert_stays_in_registers(code, dtype, min(255, 65536 // (blocks * tile.threads)))
         assert code.shared <= 48 << 10
         # Several steps are unrolled; both factors come out of shared memory by sixteen bytes.
         steps = min(tiles.UNROLLED // tile.square, tile.depth // tile.groups)
-        assert code.count("LDS.128") == steps * 2 * tile.square * made.dtype.itemsize // 16
+        both = 2 if in_place and make is products.gradient_kernel else 1  # kinds of inputs
+        assert code.count("LDS.128") == both * steps * 2 * tile.square * made.dtype.itemsize // 16
         assert code.count("FFMA" if dtype == np.float32 else "DFMA") >= steps * tile.square**2
+
+
+#: HMMA in a loop's body, by precision: each pass of a warp's sums over a depth of 8, or of 16.
+PASSES = {"float32": 3, "tf32": 1, "bf16": 1}
+
+
+@covering(
+    "sides, precision, aligned in_place, kind, cc",
+    [] if missing() else tensor.SIDES, PASSES, [(True, True), (True, False), (False, True)],
+    KINDS, GPUS,
+)  # fmt: skip
+def test_products_on_tensor_cores(sides, precision, aligned, in_place, kind, cc):
+    made, tile = kind_of(kind, np.float32), tensor.TensorTile(*sides, precision, aligned)
+    for make, choices, signature in kernels_of(kind, np.float32, in_place):
+        code = compiled(make(made, tile, *choices), signature, cc)
+        assert_stays_in_registers(code, np.float32, 255)
+        assert code.shared <= 48 << 10
+        both = 2 if in_place and make is products.gradient_kernel else 1  # kinds of inputs
+        step = both * PASSES[precision] * (tile.high // 16) * (tile.wide // 8)
+        assert code.count("HMMA") in (step, 2 * step)  # if the steps of a slice are unrolled
+        copied = both * tile.depth * (tile.rows + tile.columns) // tile.threads
+        assert code.count("LDGSTS") == copied // (4 if aligned else 1)
 
 
 @covering("kind, dtype, cc", KINDS, DTYPES, GPUS)
@@ -160,7 +200,7 @@ def test_shared_memory(units, dtype, monkeypatch):
     activations = [layout.kind_of(a) for a in (*network.activation, network.output_activation)]
     kind = kind_of("plain", dtype)._replace(activations=tuple(activations))
     for batch in (1, 33, 200, 5000):
-        rows = single_block.block_rows(kind, network, batch)
+        rows = blocks.block_rows(kind, network, batch)
         assert 0 < rows <= batch
         plan = shared.shared_layout(network, activations, dtype, rows, Regularization())
         bytes_held = (plan.size + single_block.threads_of(kind)) * kind.dtype.itemsize
@@ -211,12 +251,12 @@ def test_own_functions_are_not_kept_on_disk():
 def test_a_spill_would_be_seen():
     """The same kernel for more threads than there are registers for."""
     kind = kind_of("full", np.float64)
-    network = types_of(np.float64)[-1]
     large = tiles.TILES[8][0]
-    kernel = phases.forward_kernel(kind, large)
+    make, choices, signature = next(kernels_of("full", np.float64, True))
+    kernel = make(kind, large, *choices)
     kernel.targetoptions["launch_bounds"] = 1024
     try:
-        assert compiled(kernel, (*network, int64), AMPERE).spills > 0
+        assert compiled(kernel, signature, AMPERE).spills > 0
     finally:
         kernel.targetoptions["launch_bounds"] = (large.threads, 1)
 

@@ -57,6 +57,7 @@ OWN = {
     "averaging_decay": 0.9,
     "averaging_start": 0.75,
     "device": "auto",
+    "precision": "float32",
     "n_jobs": None,
 }
 CLASSIFIERS_OWN = {"loss": "log_loss", "label_smoothing": 0.0, "class_weight": None}
@@ -145,11 +146,27 @@ def test_validation_can_be_skipped():
     assert fitted.n_iter_ == 3
 
 
+@pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
+def test_precision_is_a_permission_for_auto_alone():
+    """A device chosen by name is never replaced, nor is what it was asked for."""
+    X, y = np.arange(10, dtype=np.float32).reshape(5, 2), np.arange(5, dtype=np.float32)
+    for name in ("cpu", "reference"):
+        with pytest.raises(ValueError, match="precision='tf32' here: that needs"):
+            MLPRegressor(device=name, precision="tf32").fit(X, y)
+    settings = {"max_iter": 1, "random_state": 0}
+    plain, permitted = (
+        MLPRegressor(precision=precision, **settings).fit(X, y) for precision in ("float32", "bf16")
+    )
+    np.testing.assert_array_equal(plain.coefs_[0], permitted.coefs_[0])
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
         ({"device": "tpu"}, "'device' parameter of MLPRegressor must be a str among"),
         ({"device": 3}, "'device' parameter of MLPRegressor must be"),
+        ({"precision": "fp8"}, "'precision' parameter of MLPRegressor must be a str among"),
+        ({"precision": "tf32"}, "is for float32, and X is float64: pass X.astype"),
         ({"n_jobs": 0}, "'n_jobs' parameter of MLPRegressor must be"),
         ({"n_jobs": 1.5}, "'n_jobs' parameter of MLPRegressor must be"),
         ({"activation": 3}, "'activation' parameter of MLPRegressor must be"),

@@ -173,7 +173,9 @@ class Member:
         )  # fmt: skip
         by_choice = setup.sparse or setup.network.custom
         name = devices.choose(setup.encoder.device, None if by_choice else work)
-        threads = setup.encoder.n_jobs
+        encoder = setup.encoder
+        precision = devices.precision_on(name, encoder.device, encoder.precision, setup.dtype)
+        threads = encoder.n_jobs
         return devices.load(name)(
             setup.network,
             np.zeros(setup.network.size, setup.dtype),
@@ -183,6 +185,7 @@ class Member:
             batch_size=setup.batch_size,
             sparse=setup.sparse,
             n_jobs=get_worker().state.nthreads if threads is None else threads,
+            precision=precision,
         )
 
     # ---- requests --------------------------------------------------------------------------------

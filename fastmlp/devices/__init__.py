@@ -16,16 +16,17 @@ from .cpu.single_rows import PAIR, PLAIN, SHARES, SingleRows
 from .cpu.team import usable_threads
 from .cpu.value import table_of, value
 from .cpu.vectors import VECTOR_BYTES
+from .device import PRECISIONS, check_precision
 from .lanes import MOST_TOGETHER, Fold, Lane, Lanes
 from .presence import is_on_gpu
 from .reference import ReferenceDevice, activate
 
 __all__ = [
-    "DEVICES", "EVERYWHERE", "MOST_TOGETHER", "PAIR", "PLAIN", "SHARES", "VECTOR_BYTES", "Fold",
-    "Lane", "Lanes", "ReferenceDevice", "SingleRows", "Work", "activate", "choose",
-    "compile_ahead", "count_compiled", "describe", "in_place", "is_on_gpu", "lacking", "load",
-    "on_gpu", "on_host", "present", "shuffler", "table_of", "trains_together", "usable_threads",
-    "value",
+    "DEVICES", "EVERYWHERE", "MOST_TOGETHER", "PAIR", "PLAIN", "PRECISIONS", "SHARES",
+    "VECTOR_BYTES", "Fold", "Lane", "Lanes", "ReferenceDevice", "SingleRows", "Work", "activate",
+    "choose", "compile_ahead", "count_compiled", "describe", "in_place", "is_on_gpu", "lacking",
+    "load", "on_gpu", "on_host", "precision_on", "present", "shuffler", "table_of",
+    "trains_together", "usable_threads", "value",
 ]  # fmt: skip
 
 #: Name of the device that every machine has.
@@ -105,6 +106,22 @@ def load(name: str) -> type[Any]:
 
         return CudaDevice
     raise ValueError(f"there is no device {name!r}")
+
+
+def precision_on(name: str, device: str, precision: str, dtype: Any) -> str:
+    """Return the precision for the device called `name`, chosen by the parameter `device`.
+
+    "auto" permits another precision than "float32", of which not every device can make use.
+
+    Raises
+    ------
+    ValueError
+        If the numbers are not float32, which alone has others.
+    """
+    check_precision(precision, dtype)
+    if device == "auto" and precision not in load(name).precisions():
+        return PRECISIONS[0]
+    return precision
 
 
 def on_host(array: Any) -> Any:

@@ -13,6 +13,8 @@ import numpy as np
 
 from ..regularization import Regularization
 
+#: How factors of matrix products may be rounded, if all else is float32: see `Configured`.
+PRECISIONS = "float32", "tf32", "bf16"
 ZERO_WEIGHT = "Weights sum to zero, can't be normalized"
 NOT_FINITE = "X contains NaN or infinity."
 
@@ -136,9 +138,13 @@ class Configured:
         Whether X will be a sparse matrix.
     n_jobs : int or None, default=None
         Most threads; None for one for each idle core. Results do not depend on it.
+    precision : {"float32", "tf32", "bf16"}, default="float32"
+        What the factors of matrix products may be rounded to.
 
     Raises
     ------
+    ValueError
+        If the device cannot compute with this precision.
     ValueError
         If parameters, moments, batch size or dropout do not match the network: compiled code would
         read or write outside its memory.
@@ -157,7 +163,16 @@ class Configured:
         batch_size=None,
         sparse=False,
         n_jobs=None,
+        precision="float32",
     ):
+        check_precision(precision, parameters.dtype)
+        if precision not in self.precisions():
+            raise ValueError(
+                f"device={self.name!r} cannot compute with precision={precision!r} here: that "
+                "needs device='cuda' and a GPU of compute capability 8.0 or newer. Use "
+                "precision='float32', or device='auto', which makes use of it where it can."
+            )
+        self.precision = precision
         self.network, self.optimizer = network, optimizer
         self.regularization = regularization or Regularization()
         self.regularization.check(network)
@@ -167,6 +182,11 @@ class Configured:
         parameters = network.checked(parameters, self.dtype)
         moments = None if optimizer is None else optimizer.packed_moments(network, self.dtype)
         self._load(parameters, moments)
+
+    @staticmethod
+    def precisions():
+        """Return those of `PRECISIONS` that the device can compute with here."""
+        return PRECISIONS[:1]
 
     def resume(self, parameters, moments):
         """Go on from other parameters and moments; see `Device`."""
@@ -201,6 +221,21 @@ def all_finite(X: np.ndarray) -> bool:
     with np.errstate(over="ignore", invalid="ignore"):
         quick = np.isfinite(X.sum())  # a sum may also overflow
     return bool(quick or np.isfinite(X).all())
+
+
+def check_precision(precision: str, dtype: np.dtype) -> None:
+    """Check that a precision other than "float32" is for numbers of float32.
+
+    Raises
+    ------
+    ValueError
+        If it is for others.
+    """
+    if precision != "float32" and dtype != np.float32:
+        raise ValueError(
+            f"precision={precision!r} is for float32, and X is {np.dtype(dtype).name}: pass "
+            "X.astype(np.float32), or use precision='float32'."
+        )
 
 
 def checked_batch_size(batch_size: object) -> int:

@@ -200,8 +200,16 @@ class BaseMLP(CallbackSupportMixin, Portable, ABC):
     def _device(self, network, parameters, X, epochs=0, **settings):
         """Return the device of this fit or prediction, loaded with the parameters."""
         self._check_widths(network, X)
-        load = devices.load(self._device_name(network, X, epochs, settings.get("batch_size")))
-        return load(network, parameters, sparse=sparse.issparse(X), n_jobs=self.n_jobs, **settings)
+        name = self._device_name(network, X, epochs, settings.get("batch_size"))
+        precision = devices.precision_on(name, self.device, self.precision, parameters.dtype)
+        return devices.load(name)(
+            network,
+            parameters,
+            sparse=sparse.issparse(X),
+            n_jobs=self.n_jobs,
+            precision=precision,
+            **settings,
+        )
 
     def _examiner(self, trained, validation):
         """Return what measures parameters on validation rows: a device of its own.

@@ -147,6 +147,7 @@ class MLPClassifier(BaseClassifier):
         averaging_decay: float = 0.9,
         averaging_start: float = 0.75,
         device: str = "auto",
+        precision: str = "float32",
         n_jobs: int | None = None,
     ):
         self.hidden_layer_sizes = hidden_layer_sizes
@@ -188,6 +189,7 @@ class MLPClassifier(BaseClassifier):
         self.averaging_decay = averaging_decay
         self.averaging_start = averaging_start
         self.device = device
+        self.precision = precision
         self.n_jobs = n_jobs
 
     def fit(

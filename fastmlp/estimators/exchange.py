@@ -42,8 +42,8 @@ _OUTPUTS = {
 _LOSSES = {losses.resolve(name): name for name in ("log_loss", "squared_error", "poisson")}
 #: Where its optimisers keep what is called moments here.
 _MOMENTS = {"sgd": ("velocities",), "adam": ("ms", "vs")}
-#: Parameters that do not change what is computed.
-_FREE = {"device", "n_jobs"}
+#: Parameters that do not change what is computed, except for its rounding.
+_FREE = {"device", "precision", "n_jobs"}
 #: Those for which a network is compared itself, as a parameter may be set after the fit.
 _OF_NETWORKS = {"loss", "activation", "output_activation"}
 #: Private attributes with the same meaning in both.

@@ -126,6 +126,13 @@ device : {"auto", "cpu", "cuda", "reference"}, default="auto"
     never replaced by another one. "cuda" needs the extra ``fastmlp[cuda13]`` or
     ``fastmlp[cuda12]`` and accepts no sparse X. X, y and weights may be on the GPU, in arrays
     with ``__cuda_array_interface__``; X is then used in place.
+precision : {"float32", "tf32", "bf16"}, default="float32"
+    How a GPU multiplies in training, if X is float32. "float32" is as exact as float32 on a CPU.
+    "tf32" and "bf16" permit tensor cores to round the factors of matrix products to 11 and to 8
+    significant bits, relative errors of at most 2^-11 and 2^-8, wherever this is faster. Sums,
+    parameters, moments and everything else stay float32, and so do predictions. L-BFGS may stall
+    at such errors. With ``device="auto"`` this is a permission, of which a CPU makes no use; a
+    device chosen by name that cannot do it, and an X of float64, are errors.
 n_jobs : int or None, default=None
     Maximum number of CPU threads, -1 for all cores. None uses idle cores if measurements during
     training show that this is faster. The result is bitwise the same for any number.""",

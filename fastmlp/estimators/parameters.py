@@ -49,6 +49,7 @@ OWN_CONSTRAINTS = {
     "averaging_decay": SHARE,
     "averaging_start": [*SHARE, *_THEIRS["max_iter"]],
     "device": [str],
+    "precision": [str],
     "n_jobs": [Integral, None],
 }
 
@@ -119,6 +120,7 @@ def check_parameters(estimator: BaseMLP) -> None:
     if isinstance(estimator.scoring, str):  # the names are looked up only then
         _check_name(estimator, "scoring", {"loss", *get_scorer_names()})
     _check_name(estimator, "device", {"auto", *devices.DEVICES})
+    _check_name(estimator, "precision", devices.PRECISIONS)
     if estimator.n_jobs == 0:
         raise ValueError(
             f"The 'n_jobs' parameter of {type(estimator).__name__} must be None or a number of "

@@ -131,6 +131,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         averaging_decay: float = 0.9,
         averaging_start: float = 0.75,
         device: str = "auto",
+        precision: str = "float32",
         n_jobs: int | None = None,
     ):
         self.loss = loss
@@ -170,6 +171,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         self.averaging_decay = averaging_decay
         self.averaging_start = averaging_start
         self.device = device
+        self.precision = precision
         self.n_jobs = n_jobs
 
     def fit(

@@ -5,18 +5,18 @@ import numpy as np
 from ...regularization import Regularization
 from .. import lanes
 from ..cpu.loops import layer_loops, loss_loop
-from ..device import ZERO_WEIGHT, Configured, Sums, check_finite
+from ..device import PRECISIONS, ZERO_WEIGHT, Configured, Sums, check_finite
 from ..functions import Own
 from ..lanes import Meeting
 from ..presence import is_on_gpu
+from .blocks import SingleBlock, block_rows
 from .elements import Kind
 from .group import Group, Member, Pool
 from .layered import LONGEST_BLOCK, Layered
 from .layout import kind_of, loss_share
 from .memory import Memory, in_place
 from .runs import Resident, Run, batch_weights, rows_on, step_numbers
-from .single_block import SingleBlock, block_rows
-from .toolkit import SIMULATED, cuda, describe, synchronize
+from .toolkit import SIMULATED, cuda, describe, has_tensor_cores, synchronize
 
 __all__ = ["CudaDevice", "describe"]
 
@@ -61,6 +61,11 @@ class CudaDevice(Configured):
         synchronize()
         return host
 
+    @staticmethod
+    def precisions():
+        """Return the precisions that this GPU has; see `Configured`."""
+        return PRECISIONS if has_tensor_cores() else PRECISIONS[:1]
+
     def _load(self, parameters, moments):
         if self.sparse:
             raise ValueError(
@@ -86,6 +91,7 @@ class CudaDevice(Configured):
             canonical=network.canonical,
             dropping=any(self.regularization.dropout),
             optimizer="adam" if self.optimizer is None else self.optimizer.rule.name,
+            precision=self.precision,
         )
 
     # ---- training --------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
+from numba import uint64
 
 from ..._jit import plain
 from ...formulas import dropout
@@ -25,7 +26,7 @@ class Kind(NamedTuple):
     """A kind of network: networks of one kind share kernels, whatever their widths.
 
     Activations are pairs (name, whether units learn), or custom objects. The table of layers refers
-    to them by their index.
+    to them by their index. `precision` is that of factors where tensor cores multiply them.
     """
 
     dtype: np.dtype
@@ -35,6 +36,7 @@ class Kind(NamedTuple):
     canonical: bool
     dropping: bool
     optimizer: str
+    precision: str = "float32"
 
     @property
     def learns(self) -> bool:
@@ -174,7 +176,7 @@ def elements(kind: Kind) -> Elements:
     def gather(state, layer, r, j, x):
         """Store a feature as an output of layer 0."""
         kept = x * scale_of(state, layer, r, j)
-        state.work[layer.outputs + r * layer.outputs_stride + j] = kept
+        state.work[uint64(layer.outputs + r * layer.outputs_stride + j)] = kept
 
     @device
     def activated(state, layer, r, j, z):
@@ -195,8 +197,8 @@ def elements(kind: Kind) -> Elements:
             work[layer.slopes + place] = z
             return
         a, slope = activated(state, layer, r, j, z)
-        work[layer.slopes + place] = slope
-        work[layer.outputs + r * layer.outputs_stride + j] = a
+        work[uint64(layer.slopes + place)] = slope
+        work[uint64(layer.outputs + r * layer.outputs_stride + j)] = a
 
     @device
     def choose_piece(state, layer, r, j):
@@ -243,13 +245,13 @@ def elements(kind: Kind) -> Elements:
     @device
     def slope(state, layer, r, j, piece):
         """Return f'(z) of one piece."""
-        return state.work[layer.slopes + r * layer.stride + j + piece * layer.units]
+        return state.work[uint64(layer.slopes + r * layer.stride + j + piece * layer.units)]
 
     @device
     def pass_back(state, layer, r, j, piece, slope, upstream):
         """Store δ = ∂loss/∂z of one piece, and ∂loss/∂c if units learn, from ∂loss/∂f(z)."""
         place = r * layer.stride + j
-        state.work[layer.slopes + place + piece * layer.units] = slope * upstream
+        state.work[uint64(layer.slopes + place + piece * layer.units)] = slope * upstream
         if learns and layer.learned != NOWHERE:
             state.work[layer.learning + place] *= upstream
 

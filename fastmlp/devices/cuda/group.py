@@ -14,6 +14,7 @@ import numpy as np
 
 from ...optimizers import OPTIMIZERS
 from ...regularization import Regularization
+from .blocks import Blocks
 from .memory import SHARE, Memory
 from .position import (
     BATCH,
@@ -30,7 +31,6 @@ from .position import (
     WEIGHTED,
     WEIGHTS,
 )
-from .single_block import Blocks
 from .toolkit import free_memory
 from .updates import STEP_NUMBERS
 

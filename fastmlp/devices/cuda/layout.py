@@ -2,8 +2,9 @@
 
 Parameters on the GPU have the layout of the public packed vector: all weights, then all biases,
 then the activations' learned parameters; the same for moments and gradients. Only shared memory has
-a layout of its own, see `shared`. Intermediate results of a batch are in the work buffer,
-row by row:
+a layout of its own, see `shared`. Intermediate results of a batch are in the work buffer, row by
+row. Row strides are multiples of four, as four neighbours can be copied at once; the network's
+outputs alone lie close together, for the host.
 
 ``outputs``
     f(z) of every layer; the features are the outputs of layer 0,
@@ -96,13 +97,14 @@ def layout(network, activations, dtype, rows, regularization):
     learned = biases + sum(fan_out for _, fan_out in network.shapes)
     weights, lines, end = 0, [], 0
 
-    def place(width):
+    def place(width, close=False):
         nonlocal end
-        end += rows * width
-        return end - rows * width, width
+        at, stride = end, width if close else _to_four(width)
+        end += _to_four(rows * stride)
+        return at, stride
 
     for index, units in enumerate(network.units):
-        line = Positions(outputs=place(units))
+        line = Positions(outputs=place(units, close=index == len(network.shapes)))
         if index > 0:
             fan_in, fan_out = network.shapes[index - 1]
             line.weights, line.biases, line.slopes = (weights, fan_out), biases, place(fan_out)
@@ -171,6 +173,10 @@ def tables(network, activations, dtype, regularization, lines, integer):
         numbers.append((constant, plain(kept_scale)(share, 0.0)))
     # A threshold needs 32 unsigned bits: as a signed number, it keeps these bits.
     return np.array(table, np.int64).astype(integer), np.array(numbers, dtype)
+
+
+def _to_four(count):
+    return -(-count // 4) * 4
 
 
 def loss_share(network) -> float:

@@ -7,7 +7,7 @@ and sends the next one.
 
 import numpy as np
 
-from .toolkit import cuda, free_memory, new_stream, release_memory, synchronize
+from .toolkit import SIMULATED, cuda, free_memory, new_stream, release_memory, synchronize
 
 #: The share of the free memory that rows may fill...
 SHARE = 0.8
@@ -31,6 +31,12 @@ def in_place(X):
             f"{array.ndim}D of {array.dtype}."
         )
     return array
+
+
+def address_of(array):
+    """Return the position of an array's first number, as if all of the memory were one array."""
+    first = array.ctypes.data if SIMULATED else array.device_ctypes_pointer.value
+    return first // array.dtype.itemsize
 
 
 class Memory:

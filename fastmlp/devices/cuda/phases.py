@@ -1,7 +1,6 @@
-"""The kernels of the second regime: one for each phase of a batch, of many blocks.
+"""The kernels of the second regime that do not multiply: one for each phase of a batch.
 
-In kernels that multiply, a block of threads computes a tile of the product; in the others, each
-thread takes one element after the other. They read their position in the run from `position`.
+Each thread takes one element after the other. They read their position in the run from `position`.
 """
 
 import math
@@ -11,7 +10,7 @@ from typing import NamedTuple
 from numba import from_dtype
 
 from .elements import Kind, State, elements, weight_of
-from .layout import NOWHERE, layer_at
+from .layout import layer_at
 from .position import (
     BATCH,
     BATCH_ROWS,
@@ -26,15 +25,11 @@ from .position import (
     WEIGHTED,
 )
 from .sums import block_sum, sum_column
-from .tiles import Tile, product
 from .toolkit import LANES, SIMULATED, cuda, device, kernel
 from .updates import CLIP_NORM, clip_scale, shrunk, slope_of, updater
 
 #: Threads of blocks that process elements one by one.
 THREADS = 4 if SIMULATED else 256
-#: Numbers that a thread loads before it stores the first of them. The compiler cannot do this by
-#: itself: a store might change what the next load reads.
-IN_FLIGHT = 2 if SIMULATED else 8
 #: Features of a row that a warp gathers at a time, and how many of them each of its threads.
 GATHERED = 4
 SPAN = GATHERED * LANES
@@ -53,12 +48,30 @@ class Kernels(NamedTuple):
 
 
 @device
-def _state(position, parameters, gradient, start, work):
-    batch = position[CURRENT_BATCH]
-    row = position[CURRENT_ROW] - batch * position[BATCH_ROWS]
-    return State(
-        parameters, gradient, start, work, position[SEED], position[FIRST_STEP] + batch, row
-    )  # fmt: skip
+def begun(position):
+    """Return the first row of the block that begins, its number of rows, and its batch.
+
+    One thread also notes them, for the kernels that follow.
+    """
+    at, batch = position[ROW], position[BATCH]
+    batch_end = min((batch + 1) * position[BATCH_ROWS], position[END])
+    rows = min(position[BLOCK_ROWS], batch_end - at)
+    if cuda.threadIdx.x == 0 and cuda.blockIdx.x == 0 and cuda.blockIdx.y == 0:
+        position[CURRENT_ROW], position[CURRENT_ROWS], position[CURRENT_BATCH] = at, rows, batch
+    return at, rows, batch
+
+
+@device
+def current(position):
+    """Return the same of the block that has begun."""
+    return position[CURRENT_ROW], position[CURRENT_ROWS], position[CURRENT_BATCH]
+
+
+@device
+def state_of(position, parameters, gradient, start, work, at, batch):
+    """Return the data of the kernel's elements, for a block of rows that begins at row `at`."""
+    step, row = position[FIRST_STEP] + batch, at - batch * position[BATCH_ROWS]
+    return State(parameters, gradient, start, work, position[SEED], step, row)
 
 
 @device
@@ -67,27 +80,38 @@ def _gradient_at(gradient, size, copies, i):
     return sum_column(gradient, i, size, 0, copies, 1)
 
 
+def judgement(own):
+    """Return the function that completes a row's outputs and, if it judges, finds its deltas."""
+
+    @device
+    def judge_row(
+        state, layer, position, at, r, targets, weights, order, constants, epsilon, losses, judges
+    ):  # fmt: skip
+        own.finish_outputs(state, layer, r)
+        if judges:
+            row = order[at + r]
+            weight = weight_of(weights, row, position[WEIGHTED])
+            losses[at + r] = own.judge(state, layer, r, targets, row, weight, constants, epsilon)
+
+    return judge_row
+
+
 @lru_cache
 def kernels(kind: Kind) -> Kernels:
     """Return the kernels that do not multiply, for one kind of network."""
     real = from_dtype(kind.dtype)
     own = elements(kind)
     update_parameter = updater(kind.optimizer)
+    judge_row = judgement(own)
 
     def named(function):
         name = kind.name and f"cuda.{function.__name__}-{kind.name}"
         return kernel(THREADS, name)(function)
 
     def gather(position, layers, numbers, parameters, work, X, order):
-        at, batch = position[ROW], position[BATCH]
-        batch_end = min((batch + 1) * position[BATCH_ROWS], position[END])
-        rows = min(position[BLOCK_ROWS], batch_end - at)
-        begin = batch * position[BATCH_ROWS]
-        step = position[FIRST_STEP] + batch
-        state = State(parameters, parameters, 0, work, position[SEED], step, at - begin)
+        at, rows, batch = begun(position)
+        state = state_of(position, parameters, parameters, 0, work, at, batch)
         layer = layer_at(layers, numbers, 0)
-        if cuda.grid(1) == 0:
-            position[CURRENT_ROW], position[CURRENT_ROWS], position[CURRENT_BATCH] = at, rows, batch
         x = cuda.local.array(GATHERED, real)
         spans = (layer.units + SPAN - 1) // SPAN
         for part in range(cuda.grid(1) // LANES, rows * spans, cuda.gridsize(1) // LANES):
@@ -102,8 +126,8 @@ def kernels(kind: Kind) -> Kernels:
 
     def choose_pieces(position, layers, numbers, parameters, work, index):
         layer = layer_at(layers, numbers, index)
-        state = _state(position, parameters, parameters, 0, work)
-        rows = position[CURRENT_ROWS]
+        at, rows, batch = current(position)
+        state = state_of(position, parameters, parameters, 0, work, at, batch)
         for r in range(cuda.grid(1) // LANES, rows, cuda.gridsize(1) // LANES):
             for j in range(cuda.threadIdx.x % LANES, layer.units, LANES):
                 own.choose_piece(state, layer, r, j)
@@ -113,16 +137,13 @@ def kernels(kind: Kind) -> Kernels:
         losses, judges,
     ):  # fmt: skip
         layer = layer_at(layers, numbers, len(layers) - 1)
-        state = _state(position, parameters, parameters, 0, work)
-        at, rows = position[CURRENT_ROW], position[CURRENT_ROWS]
+        at, rows, batch = current(position)
+        state = state_of(position, parameters, parameters, 0, work, at, batch)
         for r in range(cuda.grid(1), rows, cuda.gridsize(1)):
-            own.finish_outputs(state, layer, r)
-            if judges:
-                row = order[at + r]
-                weight = weight_of(weights, row, position[WEIGHTED])
-                losses[at + r] = own.judge(
-                    state, layer, r, targets, row, weight, constants, epsilon
-                )
+            judge_row(
+                state, layer, position, at, r, targets, weights, order, constants, epsilon,
+                losses, judges,
+            )  # fmt: skip
 
     def measure(position, parameters, gradient, steps, penalised, copies, squares):
         scratch = cuda.shared.array(THREADS, real)
@@ -173,171 +194,3 @@ def kernels(kind: Kind) -> Kernels:
 
     functions = gather, choose_pieces, judge, measure, update, limit_norms, collect
     return Kernels(*(named(function) for function in functions))
-
-
-def _named(function, kind, tile):
-    sides = "x".join(map(str, tile))
-    name = kind.name and f"cuda.{function.__name__}-{sides}-{kind.name}"
-    # While one block waits for memory, another one computes. A float64 takes two registers.
-    return kernel(tile.threads, name, blocks=8 // kind.dtype.itemsize)(function)
-
-
-def _columns_first(tile):
-    """Return how threads share a tile's elements: log2 of those side by side, and their rows."""
-    lanes = min(tile.columns, tile.threads)
-    return lanes.bit_length() - 1, tile.threads // lanes
-
-
-@lru_cache
-def forward_kernel(kind: Kind, tile: Tile):
-    """Return a layer's forward kernel: product, bias, activation and slope; one tile per block."""
-    real, own = from_dtype(kind.dtype), elements(kind)
-    multiply = product(tile, kind.dtype, True, False)
-    shape = height, width = tile.rows, tile.columns
-    shift, step = _columns_first(tile)
-    lanes = 1 << shift
-
-    def forward(position, layers, numbers, parameters, work, index):
-        out = cuda.shared.array(shape, real)
-        layer = layer_at(layers, numbers, index)
-        rows = position[CURRENT_ROWS]
-        m0, n0 = cuda.blockIdx.y * height, cuda.blockIdx.x * width
-        if m0 >= rows:
-            return
-        multiply(
-            work, layer.inputs, layer.inputs_stride, 1, parameters, layer.weights, 1, layer.fan_out,
-            m0, n0, rows, layer.fan_out, 0, layer.fan_in, out,
-        )  # fmt: skip
-        state = _state(position, parameters, parameters, 0, work)
-        thread = cuda.threadIdx.x
-        for n in range(thread & (lanes - 1), min(width, layer.fan_out - n0), lanes):
-            bias = parameters[layer.biases + n0 + n]
-            for m in range(thread >> shift, min(height, rows - m0), step):
-                own.leave(state, layer, m0 + m, n0 + n, out[m, n] + bias)
-
-    return _named(forward, kind, tile)
-
-
-@lru_cache
-def backward_kernel(kind: Kind, tile: Tile):
-    """Return a layer's backward kernel: deltas times weights, times the previous layer's slopes."""
-    real, own = from_dtype(kind.dtype), elements(kind)
-    multiply = product(tile, kind.dtype, True, True)
-    shape = height, width = tile.rows, tile.columns
-    shift, step = _columns_first(tile)
-    lanes, at_once = 1 << shift, min(IN_FLIGHT, height // step)
-
-    def backward(position, layers, numbers, parameters, work, index):
-        out = cuda.shared.array(shape, real)
-        layer, before = layer_at(layers, numbers, index), layer_at(layers, numbers, index - 1)
-        rows = position[CURRENT_ROWS]
-        m0, n0 = cuda.blockIdx.y * height, cuda.blockIdx.x * width
-        if m0 >= rows:
-            return
-        multiply(
-            work, layer.slopes, layer.stride, 1, parameters, layer.weights, layer.fan_out, 1,
-            m0, n0, rows, layer.fan_in, 0, layer.fan_out, out,
-        )  # fmt: skip
-        state = _state(position, parameters, parameters, 0, work)
-        slopes = cuda.local.array(at_once, real)
-        thread, end = cuda.threadIdx.x, min(height, rows - m0)
-        for n in range(thread & (lanes - 1), min(width, before.units - n0), lanes):
-            for piece in range(before.pieces):
-                for first in range(thread >> shift, end, at_once * step):
-                    for q in range(at_once):
-                        m = first + q * step
-                        if m < end:
-                            slopes[q] = own.slope(state, before, m0 + m, n0 + n, piece)
-                    for q in range(at_once):
-                        m = first + q * step
-                        if m < end:
-                            upstream = out[m, n]
-                            own.pass_back(state, before, m0 + m, n0 + n, piece, slopes[q], upstream)
-
-    return _named(backward, kind, tile)
-
-
-@lru_cache
-def gradient_kernel(kind: Kind, tile: Tile):
-    """Return the kernel of all gradients; a block does a tile of a layer, for a part of the rows.
-
-    The first blocks sum columns of deltas, which gives the gradients of biases.
-    """
-    real = from_dtype(kind.dtype)
-    multiply = product(tile, kind.dtype, False, False)
-    shape, threads = (tile.rows, tile.columns), tile.threads
-    height, width = shape
-    groups = threads // LANES
-
-    @device
-    def put(state, place, total, adds):
-        g = state.start + place
-        state.gradient[g] = state.gradient[g] + total if adds else total
-
-    @device
-    def put_sums(state, start, stride, place, columns, first, last, adds, out):
-        """Sum up to `LANES` columns; each group of threads has a share of the rows."""
-        lane, group = cuda.threadIdx.x % LANES, cuda.threadIdx.x // LANES
-        if lane < columns:
-            out[group, lane] = sum_column(
-                state.work, start + lane, stride, first + group, last, groups
-            )
-        cuda.syncthreads()
-        if group == 0 and lane < columns:
-            total = out[0, lane]
-            for other in range(1, groups):
-                total += out[other, lane]
-            put(state, place + lane, total, adds)
-        cuda.syncthreads()
-
-    @device
-    def some_columns(state, layer, number, first, last, adds, out):
-        j = number * LANES
-        columns = min(LANES, layer.fan_out - j)
-        start, place = layer.slopes + j, layer.biases + j
-        for _ in range(1 if layer.learned == NOWHERE else 2):
-            put_sums(state, start, layer.stride, place, columns, first, last, adds, out)
-            start, place = layer.learning + j, layer.learned + j
-
-    @device
-    def tiles_of(layer):
-        return (layer.fan_in + height - 1) // height, (layer.fan_out + width - 1) // width
-
-    @device
-    def one_tile(state, layer, number, first, last, adds, out):
-        _, across = tiles_of(layer)
-        m0, n0 = number // across * height, number % across * width
-        multiply(
-            state.work, layer.inputs, 1, layer.inputs_stride,
-            state.work, layer.slopes, 1, layer.stride,
-            m0, n0, layer.fan_in, layer.fan_out, first, last, out,
-        )  # fmt: skip
-        for number in range(cuda.threadIdx.x, height * width, threads):
-            m, n = m0 + number // width, n0 + number % width
-            if m < layer.fan_in and n < layer.fan_out:
-                place = layer.weights + m * layer.fan_out + n
-                put(state, place, out[m - m0, n - n0], adds)
-
-    def gradient(position, layers, numbers, work, gradient, size, adds):
-        out = cuda.shared.array(shape, real)
-        rows, copy = position[CURRENT_ROWS], cuda.blockIdx.y
-        share = (rows + cuda.gridDim.y - 1) // cuda.gridDim.y
-        first = min(copy * share, rows)
-        last = min(first + share, rows)
-        state = _state(position, gradient, gradient, copy * size, work)
-        number = cuda.blockIdx.x
-        if cuda.threadIdx.x == 0 and number == 0 and copy == 0:
-            position[ROW] = position[CURRENT_ROW] + rows
-        for index in range(1, len(layers)):
-            layer = layer_at(layers, numbers, index)
-            if number >= 0 and number * LANES < layer.fan_out:
-                some_columns(state, layer, number, first, last, adds, out)
-            number -= (layer.fan_out + LANES - 1) // LANES
-        for index in range(1, len(layers)):
-            layer = layer_at(layers, numbers, index)
-            tall, across = tiles_of(layer)
-            if number >= 0 and number < tall * across:
-                one_tile(state, layer, number, first, last, adds, out)
-            number -= tall * across
-
-    return _named(gradient, kind, tile)

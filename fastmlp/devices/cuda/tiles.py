@@ -13,8 +13,10 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-from numba import from_dtype, int32, uint64
+from numba import from_dtype, int32, int64, uint64
 
+from .listed import look_up
+from .tensor import TensorTile, tensor_product
 from .toolkit import SIMULATED, cuda, device
 
 
@@ -31,6 +33,17 @@ class Tile(NamedTuple):
     def threads(self) -> int:
         """Number of threads of a block."""
         return self.rows * self.columns // self.square**2 * self.groups
+
+    @property
+    def line(self) -> int:
+        """Numbers from one row of the finished tile to the next."""
+        return self.columns
+
+    @property
+    def room(self) -> int:
+        """Numbers of shared memory that the slices need, and later the finished tile."""
+        slices = self.depth * (self.rows + self.columns + 2 * _PAD)
+        return max(slices, self.rows * self.columns)
 
     def count(self, rows: int, columns: int) -> int:
         """Return the number of tiles of a product."""
@@ -90,9 +103,13 @@ class Spread(NamedTuple):
         return self.wide * self.deep
 
 
-def _transfers(spread, real):
-    """Return three functions: a thread's first place, its loads of a slice, and their stores."""
+def _transfers(spread, real, listed=False):
+    """Return three functions: a thread's first place, its loads of a slice, and their stores.
+
+    `listed` says that the source is `Listed`, whose rows are those along the side or the depth.
+    """
     side, wide, wide_step, deep, deep_step, along_depth = spread
+    lines = wide if along_depth else deep
     shift, mask = side.bit_length() - 1, side - 1
 
     @device
@@ -103,7 +120,7 @@ def _transfers(spread, real):
         return thread & mask, thread >> shift
 
     @device
-    def load(held, source, at, width_stride, depth_stride, width_left, depth_left):
+    def load(held, source, at, width_stride, depth_stride, width_left, depth_left, m, k):
         """Load the numbers from `at` on that are before both ends; zeros stand for the others."""
         for p in range(wide):
             for q in range(deep):
@@ -113,14 +130,31 @@ def _transfers(spread, real):
                     held[p * deep + q] = source[uint64(place)]
 
     @device
-    def store(held, part, line, m, k):
-        """Store them in a slice, where successive k are `line` numbers apart."""
-        place = uint64(k * line + m)
+    def load_listed(held, source, at, width_stride, depth_stride, width_left, depth_left, m, k):
+        """Load those from row or column m and depth k on."""
+        starts = cuda.local.array(lines, int64)
+        if along_depth:
+            look_up(starts, source, m, wide_step, width_stride, width_left)
+        else:
+            look_up(starts, source, k, deep_step, depth_stride, depth_left)
+        for p in range(wide):
+            for q in range(deep):
+                held[p * deep + q] = real(0)
+                if p * wide_step < width_left and q * deep_step < depth_left:
+                    place = starts[p] + k + q * deep_step
+                    if not along_depth:
+                        place = starts[q] + m + p * wide_step
+                    held[p * deep + q] = source.array[uint64(place)]
+
+    @device
+    def store(held, part, begin, line, m, k):
+        """Store them in the slice at `begin`, where successive k are `line` numbers apart."""
+        place = uint64(begin + k * line + m)
         for p in range(wide):
             for q in range(deep):
                 part[place + uint64(q * deep_step * line + p * wide_step)] = held[p * deep + q]
 
-    return first, load, store
+    return first, load_listed if listed else load, store
 
 
 def _repeated(step, times):
@@ -145,8 +179,15 @@ def _entry(k, row, place, i, distance):
 
 
 @lru_cache
-def product(tile: Tile, dtype: np.dtype, a_along_depth: bool, b_along_depth: bool):
-    """Return a function that stores one tile in `out`; `*_along_depth`: the depth stride is 1."""
+def product(
+    tile: Tile, dtype: np.dtype, a_along_depth: bool, b_along_depth: bool, listed: bool = False
+):
+    """Return a function that stores one tile in `out`, row by row.
+
+    `*_along_depth` says that the depth stride is 1, and `listed` that the first factor is `Listed`.
+    """
+    if isinstance(tile, TensorTile):
+        return tensor_product(tile, a_along_depth, b_along_depth, listed)
     real = from_dtype(dtype)
     rows, columns, depth, square, groups = tile
     threads = tile.threads
@@ -155,11 +196,11 @@ def product(tile: Tile, dtype: np.dtype, a_along_depth: bool, b_along_depth: boo
     down = rows // square
     shift, mask = across.bit_length() - 1, across - 1
     a_line, b_line = rows + _PAD, columns + _PAD  # numbers from one k of a slice to the next
-    a_size, b_size = depth * a_line, depth * b_line
+    b_begin = depth * a_line  # of the second slice, after the first
     a_spread = Spread.of(rows, depth, threads, a_along_depth)
     b_spread = Spread.of(columns, depth, threads, b_along_depth)
     a_numbers, b_numbers = a_spread.numbers, b_spread.numbers
-    a_first, a_load, a_store = _transfers(a_spread, real)
+    a_first, a_load, a_store = _transfers(a_spread, real, listed)
     b_first, b_load, b_store = _transfers(b_spread, real)
 
     @device
@@ -181,8 +222,6 @@ def product(tile: Tile, dtype: np.dtype, a_along_depth: bool, b_along_depth: boo
         m0, n0, m_end, n_end, k_begin, k_end, out,
     ):  # fmt: skip
         thread = cuda.threadIdx.x
-        a_slice = cuda.shared.array(a_size, real, alignment=16)
-        b_slice = cuda.shared.array(b_size, real, alignment=16)
         a_next = cuda.local.array(a_numbers, real)
         b_next = cuda.local.array(b_numbers, real)
         x = cuda.local.array(square, real)
@@ -191,6 +230,7 @@ def product(tile: Tile, dtype: np.dtype, a_along_depth: bool, b_along_depth: boo
         # Squares are spread in groups of 4: neighbours read neighbouring groups.
         group, own = thread // own_threads, thread & (own_threads - 1)
         a_place, b_place = uint64(own >> shift), uint64(own & mask)
+        b_slice = b_place + uint64(b_begin // 4)
         for i in range(square):
             for j in range(square):
                 sums[i, j] = real(0)
@@ -202,26 +242,30 @@ def product(tile: Tile, dtype: np.dtype, a_along_depth: bool, b_along_depth: boo
         for begin in range(k_begin - depth, k_end, depth):
             if begin >= k_begin:
                 cuda.syncthreads()
-                a_store(a_next, a_slice, a_line, a_m, a_k)
-                b_store(b_next, b_slice, b_line, b_n, b_k)
+                a_store(a_next, out, 0, a_line, a_m, a_k)
+                b_store(b_next, out, b_begin, b_line, b_n, b_k)
                 cuda.syncthreads()
             ahead = k_end - begin - depth
-            a_load(a_next, a, a_at, a_row, a_depth, a_left, int32(ahead - a_k))
-            b_load(b_next, b, b_at, b_column, b_depth, b_left, int32(ahead - b_k))
+            k = begin + depth
+            a_end, b_end = int32(ahead - a_k), int32(ahead - b_k)
+            a_load(a_next, a, a_at, a_row, a_depth, a_left, a_end, m0 + a_m, k + a_k)
+            b_load(b_next, b, b_at, b_column, b_depth, b_left, b_end, n0 + b_n, k + b_k)
             a_at += depth * a_depth
             b_at += depth * b_depth
             if begin >= k_begin:
                 for k in range(group * own_depth, (group + 1) * own_depth, unrolled):
-                    steps(uint64(k), sums, x, y, a_slice, a_place, b_slice, b_place)
+                    steps(uint64(k), sums, x, y, out, a_place, out, b_slice)
+        cuda.syncthreads()  # the slices have been read
         for turn in range(groups):  # one after the other, so that the order of the sums is fixed
             if group == turn:
                 for i in range(square):
                     for j in range(square):
                         m = _entry(uint64(0), 0, a_place, i, down)
                         n = _entry(uint64(0), 0, b_place, j, across)
+                        place = m * uint64(columns) + n
                         if turn > 0:
-                            sums[i, j] += out[m, n]
-                        out[m, n] = sums[i, j]
+                            sums[i, j] += out[place]
+                        out[place] = sums[i, j]
             cuda.syncthreads()
 
     return multiply

@@ -208,6 +208,11 @@ def multiprocessors() -> int:
     return 2 if SIMULATED else gpu().MULTIPROCESSOR_COUNT
 
 
+def has_tensor_cores() -> bool:
+    """Return whether the GPU multiplies rounded float32 numbers on tensor cores: from Ampere on."""
+    return SIMULATED or gpu().compute_capability >= (8, 0)
+
+
 def shared_memory() -> int:
     """Return the bytes of shared memory that one block can have."""
     return 48 << 10 if SIMULATED else gpu().MAX_SHARED_MEMORY_PER_BLOCK_OPTIN
