@@ -195,7 +195,7 @@ WIDTHS = [(32, 100, 2), (8, 16, 2), (7, 5, 9, 1), (2, 400, 3)]
 @pytest.mark.parametrize("units", WIDTHS, ids=str)
 def test_shared_memory(units, dtype, monkeypatch):
     """Of Hopper's 227 KB for a block, no byte more is asked for, and every number has its place."""
-    monkeypatch.setattr(single_block, "shared_memory", lambda: 227 << 10)
+    monkeypatch.setattr(blocks, "shared_memory", lambda: 227 << 10)
     network = Network(units, (Swish(learnable=True),) * (len(units) - 2), "squared_error")
     activations = [layout.kind_of(a) for a in (*network.activation, network.output_activation)]
     kind = kind_of("plain", dtype)._replace(activations=tuple(activations))
