@@ -62,8 +62,9 @@ PTX = {
     r"cp\.async\.c[ag]\.shared(?:::cta)?\.global \[\$0\], \[\$1\], (?P<number>4|8|16)": (
         "standin_copy_async"
     ),
-    r"cp\.async\.c[ag]\.shared(?:::cta)?\.global \[\$0\], \[\$1\], (?P<number>4|8|16), \$2": (
-        "standin_copy_async_sized"
+    r"\.reg \.pred (?P<none>\w+); setp\.eq\.u32 (?P=none), \$2, 0; cp\.async\.c[ag]"
+    r"\.shared(?:::cta)?\.global \[\$0\], \[\$1\], (?P<number>4|8|16), (?P=none)": (
+        "standin_copy_async_or_zeros"
     ),
     r"cp\.async\.commit_group": "standin_commit_copies",
     r"cp\.async\.wait_group (?P<number>\d+)": "standin_wait_copies",

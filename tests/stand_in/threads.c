@@ -482,9 +482,9 @@ void standin_copy_async(Slot *out, const Slot *in, int bytes) {
   begin_copy(in, bytes, bytes);
 }
 
-void standin_copy_async_sized(Slot *out, const Slot *in, int bytes) {
+void standin_copy_async_or_zeros(Slot *out, const Slot *in, int bytes) {
   (void)out;
-  begin_copy(in, bytes, in[2].u); /* the rest becomes zeros */
+  begin_copy(in, bytes, in[2].u ? bytes : 0);
 }
 
 void standin_commit_copies(Slot *out, const Slot *in) {
