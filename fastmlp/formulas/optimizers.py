@@ -6,6 +6,8 @@ numbers of `fastmlp.optimizers`; it returns the change of the parameter and the 
 
 import math
 
+import numpy as np
+
 from .._jit import formula
 
 
@@ -102,8 +104,8 @@ def lion(g, m, learning_rate, numbers):
 
 @formula
 def corrected(learning_rate, beta_1, beta_2, step):
-    """η_t = η √(1 - β₂^t) / (1 - β₁^t), for step t = 1, 2, ..."""
-    return learning_rate * math.sqrt(1.0 - beta_2**step) / (1.0 - beta_1**step)
+    """η_t = η √(1 - β₂^t) / (1 - β₁^t), for step t = 1, 2, ...; in plain Python also for arrays."""
+    return learning_rate * np.sqrt(1.0 - beta_2**step) / (1.0 - beta_1**step)
 
 
 @formula

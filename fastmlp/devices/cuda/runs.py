@@ -33,12 +33,9 @@ def batch_weights(weights, order, batch_rows) -> np.ndarray:
 def step_numbers(optimizer, regularization, totals, dtype) -> np.ndarray:
     """Return the settings of each batch's update, (batches, numbers), computed in float64."""
     rates, rule = optimizer.rates(len(totals)), optimizer.rule
-    steps = range(optimizer.step + 1, optimizer.step + 1 + len(totals))
-    rate_at, decays = plain(corrected), rule.decays
+    steps = np.arange(optimizer.step + 1, optimizer.step + 1 + len(totals))
     numbers = np.zeros((len(totals), STEP_NUMBERS), dtype)
-    numbers[:, LEARNING_RATE] = [
-        rate_at(rate, *decays, step) for rate, step in zip(rates, steps, strict=True)
-    ]
+    numbers[:, LEARNING_RATE] = plain(corrected)(rates, *rule.decays, steps)
     numbers[:, SCALE] = 1.0 / totals
     numbers[:, DECAY] = 1.0 - rates * (rule.weight_decay + regularization.weight_decay)
     numbers[:, FREE_DECAY] = 1.0 - rates * rule.weight_decay
