@@ -24,7 +24,7 @@ def warn(message: str, category: type[Warning] = UserWarning) -> None:
     module = frame.f_globals
     registry = module.setdefault("__warningregistry__", {})
     place = frame.f_code.co_filename, frame.f_lineno, module.get("__name__", "<string>")
-    warnings.warn_explicit(message, category, *place, registry, module)
+    warnings.warn_explicit(message, category, *place, registry)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Many fits in one call: each gives what its own `fit` gives, to the bit."""
 
 import _thread
+import signal
 import threading
 import warnings
 
@@ -307,6 +308,8 @@ class Interrupts(Callback):
 @pytest.fixture
 def lanes(monkeypatch):
     """All `Lanes` that are made, which tell when an interrupt has arrived."""
+    # A shell's background job is born to ignore it.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     made_so_far = []
 
     class Watched(devices.Lanes):
@@ -320,7 +323,8 @@ def lanes(monkeypatch):
             self.arrived.set()
 
     monkeypatch.setattr(devices, "Lanes", Watched)
-    return made_so_far
+    yield made_so_far
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize("name", DEVICES)

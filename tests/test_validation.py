@@ -25,7 +25,8 @@ def refuse(*args, **kwargs):
 def test_plain_arrays_go_by(monkeypatch):
     monkeypatch.setattr(validation, "validate_data", refuse)
     estimator = MLPRegressor()
-    for X in (PLAIN, PLAIN.astype(np.float32), np.asfortranarray(PLAIN)[::2]):
+    huge = np.full((6, 3), 1e308)  # whose sum is not finite
+    for X in (PLAIN, PLAIN.astype(np.float32), np.asfortranarray(PLAIN)[::2], huge):
         for y in (TARGET, TARGET.astype(int), TARGET > 2, TARGET.astype(str)):
             result = validated(estimator, X, y[: len(X)], reset=True)
             assert result[0] is X
@@ -41,7 +42,6 @@ OTHERS = {
     "frame": pd.DataFrame(PLAIN),
     "sparse": sparse.csr_matrix(PLAIN),
     "masked": np.ma.array(PLAIN),
-    "huge": np.full((6, 3), 1e308),
     "swapped": PLAIN.astype(PLAIN.dtype.newbyteorder()),
 }
 
