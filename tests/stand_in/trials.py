@@ -24,7 +24,8 @@ from . import inside
 
 #: Every limit is reached.
 LIMITED = replace(EVERYTHING, max_norm=0.3)
-REGIMES = {"one block": np.inf, "many blocks": 0}
+#: The most work of one block, and of a cluster.
+REGIMES = {"one block": (np.inf, 0), "cluster": (0, np.inf), "many blocks": (0, 0)}
 
 
 class Case(NamedTuple):
@@ -71,7 +72,9 @@ CASES = {
 @contextmanager
 def patched(case, regime):
     with ExitStack() as stack:
-        for patch in (*case.patches, (cuda, "SINGLE_BLOCK_WORK", REGIMES[regime])):
+        for name, most in zip(("SINGLE_BLOCK_WORK", "CLUSTER_WORK"), REGIMES[regime], strict=True):
+            stack.enter_context(mock.patch.object(cuda, name, most))
+        for patch in case.patches:
             stack.enter_context(mock.patch.object(*patch))
         yield
 

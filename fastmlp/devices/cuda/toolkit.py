@@ -50,7 +50,10 @@ def device(function):
 
 
 def intrinsic(python):
-    """Pair a function that builds LLVM's instructions with its equivalent in the simulator."""
+    """Pair a function that builds LLVM's instructions with its equivalent in the simulator.
+
+    It is None if the simulator has none.
+    """
     return lambda build: python if SIMULATED else _extending.intrinsic(build)
 
 
@@ -101,6 +104,28 @@ def configured(compiled, blocks, threads, stream, shared_bytes=0):
         # numba-cuda's own class: it no longer uses Numba's.
         warnings.simplefilter("ignore", _dispatcher.errors.NumbaPerformanceWarning)
         return compiled[blocks, threads, stream, shared_bytes]
+
+
+def cluster_launch(compiled, blocks, threads, stream, shared_bytes, arguments):
+    """Return the launch of a kernel as one cluster of blocks.
+
+    numba-cuda's own launches know of none: so this is what they do, once for all launches.
+    """
+    types = tuple(compiled.typeof_pyval(argument) for argument in arguments)
+    made = compiled.compile(types)
+    stream = configured(compiled, 1, threads, stream, shared_bytes).stream
+    wanted = _dispatcher.LaunchConfig(
+        grid=1, cluster=blocks, block=threads, shmem_size=shared_bytes
+    )  # a grid of clusters
+    flat, written_back = [], []
+    for kind, argument in zip(types, arguments, strict=True):
+        made._prepare_args(kind, argument, stream, written_back, flat)
+    function = made.library.get_cufunc().kernel
+
+    def launch(kept=arguments):  # of them, `flat` has the addresses
+        _dispatcher.launch(stream, wanted, function, *flat)
+
+    return launch
 
 
 def viewed(array, dtype):
@@ -199,6 +224,11 @@ def gpu():
 def multiprocessors() -> int:
     """Return the least number of blocks of threads that run at once."""
     return 2 if SIMULATED else gpu().MULTIPROCESSOR_COUNT
+
+
+def clusters() -> bool:
+    """Return whether blocks can read and write each other's shared memory."""
+    return not SIMULATED and gpu().compute_capability >= (9, 0)
 
 
 def shared_memory() -> int:
