@@ -11,7 +11,7 @@ from typing import NamedTuple
 from unittest import mock
 
 import numpy as np
-from laws import EVERYTHING, make_data, make_parameters, run_epochs
+from laws import EVERYTHING, REGIMES, make_data, make_parameters, run_epochs
 
 from fastmlp import activations, devices, losses
 from fastmlp.devices import cuda
@@ -24,8 +24,6 @@ from . import inside
 
 #: Every limit is reached.
 LIMITED = replace(EVERYTHING, max_norm=0.3)
-#: The most work of one block, and of a cluster.
-REGIMES = {"one block": (np.inf, 0), "cluster": (0, np.inf), "many blocks": (0, 0)}
 
 
 class Case(NamedTuple):
@@ -72,9 +70,8 @@ CASES = {
 @contextmanager
 def patched(case, regime):
     with ExitStack() as stack:
-        for name, most in zip(("SINGLE_BLOCK_WORK", "CLUSTER_WORK"), REGIMES[regime], strict=True):
-            stack.enter_context(mock.patch.object(cuda, name, most))
-        for patch in case.patches:
+        chosen = [(cuda, *constant) for constant in REGIMES[regime].items()]
+        for patch in (*case.patches, *chosen):
             stack.enter_context(mock.patch.object(*patch))
         yield
 

@@ -80,7 +80,7 @@ def cluster(kind: Kind):
 
     block = parts(kind, total_of)
 
-    def train(
+    def train_together(
         position, layers, numbers, places, parameters, first, second, steps, max_norm, epsilon,
         X, targets, weights, order, constants, loss_share, totals, start, penalised,
     ):  # fmt: skip
@@ -120,7 +120,7 @@ def cluster(kind: Kind):
             parameters[i] = shared[places[i]]
 
     name = kind.name and f"cuda.cluster-{kind.name}"
-    return kernel(threads_here, name)(train)
+    return kernel(threads_here, name)(train_together)
 
 
 class Cluster(SingleBlock):

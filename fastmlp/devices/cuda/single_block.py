@@ -51,8 +51,7 @@ def single_block(kind: Kind):
             total = block_sum(penalty + loss * loss_share, scratch)
             if thread == 0:
                 totals[batch, 0] = total
-            if max_norm < math.inf:
-                cuda.syncthreads()
+            if max_norm < math.inf:  # all parameters are there: the sum had barriers
                 block.limit_norms(state, layers, numbers, max_norm)
         cuda.syncthreads()
         for i in range(thread, size, threads):
