@@ -111,6 +111,16 @@ def predictions_table(results) -> list[str]:
     )
 
 
+def regimes_table(results) -> list[str]:
+    """Time of a step in each of the CUDA device's regimes."""
+    names = list(dict.fromkeys(name for row in results["regimes"] for name in row["us"]))
+    cells = [
+        [row["case"], *(_cell(row["us"], name, number) for name in names)]
+        for row in results["regimes"]
+    ]
+    return table(["one step in each regime", *(f"{name}, us" for name in names)], cells)
+
+
 def cost_table(results) -> list[str]:
     """Time by work on both devices, and the constants that fit it."""
     names = list(results["cost"]["fits"])
@@ -130,7 +140,7 @@ def _fit(name, fit):
 
 
 PARTS = {"steps": steps_table, "startup": startup_table, "predictions": predictions_table,
-         "cost": cost_table}  # fmt: skip
+         "regimes": regimes_table, "cost": cost_table}  # fmt: skip
 
 
 def headline(results: dict) -> list[str]:
