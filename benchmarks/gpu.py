@@ -21,6 +21,7 @@ import warnings
 from functools import partial
 from itertools import cycle
 from pathlib import Path
+from unittest import mock
 
 import gpu_report
 import machine
@@ -45,7 +46,8 @@ MOST_FEATURES = 2**27
 BUDGET, QUICK_BUDGET = 460, 140
 #: Seconds that each measurement takes on an H100 with 16 cores, compiling included, rather too
 #: many: it is begun if that much time is left. torch.compile adds to those of a step.
-STEP, COMPILED_STEP, START_UP, PREDICTION, TOGETHER, COST = 25, 40, 30, 30, 30, 60
+STEP, COMPILED_STEP, START_UP, PREDICTION, TOGETHER = 25, 40, 30, 30, 30
+REGIMES, COST = 30, 60
 
 
 class Budget:
@@ -325,6 +327,39 @@ def together(options, count=132) -> dict:
 SIZES = [(TINY, 32), (SMALL, 200), (NARROW, 256), (WIDE, 256), (WIDE, 4096)]
 
 
+def regimes(options) -> list[dict]:
+    """Time of a step of the two smallest sizes in each regime of the CUDA device.
+
+    By these, the constants are set by which it chooses one.
+    """
+    wanted = SIZES[:2] if options.ours == "cuda" else []
+    return [
+        show(in_each_regime(options, task(units, batch)))
+        for units, batch in wanted
+        if options.budget.suffices(f"regimes of {task(units, batch)}", REGIMES)
+    ]
+
+
+def in_each_regime(options, case) -> dict:
+    """Time of a step in each regime, once they agree with the reference."""
+    from fastmlp.devices import cuda
+
+    X, labels = case.data(np.float32)
+    most = {cuda.SingleBlock: (np.inf, 0), cuda.Layered: (0, 0)}
+    if cuda.clusters():
+        most[cuda.Cluster] = (0, np.inf)
+    sides, apart = {}, {}
+    for regime, (one_block, cluster) in most.items():
+        sides[regime.__name__] = OurSide(options.ours, case, X, labels)
+        own = {regime.__name__: sides[regime.__name__]}
+        with (  # it is chosen at the first step
+            mock.patch.object(cuda, "SINGLE_BLOCK_WORK", one_block),
+            mock.patch.object(cuda, "CLUSTER_WORK", cluster),
+        ):
+            apart |= check(case, X, labels, own)
+    return {"case": str(case), "apart": apart, "us": medians(epochs(options, case, sides), 1e6)}
+
+
 def cost(options) -> dict:
     """Time of a step by its work, parameters times rows, and a + work / rate fitted to it.
 
@@ -361,9 +396,17 @@ def show(row: dict) -> dict:
     return row
 
 
-#: In this order: what matters most is written first. A quick run has no cost, which is of the CPU.
-PARTS = {"steps": steps, "startup": startup, "predictions": predictions, "together": together,
-         "cost": cost}  # fmt: skip
+#: In this order: what matters most is written first.
+PARTS = {
+    "steps": steps,
+    "startup": startup,
+    "predictions": predictions,
+    "together": together,
+    "regimes": regimes,
+    "cost": cost,
+}
+#: Parts that a quick run does not have.
+SLOW_PARTS = "regimes", "cost"
 
 
 def measure(options) -> str:
@@ -376,7 +419,7 @@ def measure(options) -> str:
         "ceilings": ceilings(options),
     }
     for name, part in PARTS.items():
-        if name == "cost" and options.quick:
+        if name in SLOW_PARTS and options.quick:
             continue
         results[name] = part(options)
         results["left_out"] = options.budget.left_out

@@ -111,6 +111,16 @@ def predictions_table(results) -> list[str]:
     )
 
 
+def regimes_table(results) -> list[str]:
+    """Time of a step in each of the CUDA device's regimes."""
+    names = list(dict.fromkeys(name for row in results["regimes"] for name in row["us"]))
+    cells = [
+        [row["case"], *(_cell(row["us"], name, number) for name in names)]
+        for row in results["regimes"]
+    ]
+    return table(["one step in each regime", *(f"{name}, us" for name in names)], cells)
+
+
 def cost_table(results) -> list[str]:
     """Time by work on both devices, and the constants that fit it."""
     names = list(results["cost"]["fits"])
@@ -140,7 +150,7 @@ def together_line(results) -> list[str]:
 
 
 PARTS = {"steps": steps_table, "startup": startup_table, "predictions": predictions_table,
-         "together": together_line, "cost": cost_table}  # fmt: skip
+         "together": together_line, "regimes": regimes_table, "cost": cost_table}  # fmt: skip
 
 
 def headline(results: dict) -> list[str]:

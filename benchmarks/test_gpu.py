@@ -111,6 +111,13 @@ def test_a_side_that_differs_stops_everything():
         check(TINY, X, labels, sides)
 
 
+def test_regimes_are_of_the_cuda_device_alone():
+    assert gpu.regimes(options()) == []
+    row = {"case": "tiny", "us": {"SingleBlock": 2.0, "Layered": 3.0}}
+    *_, last = gpu_report.regimes_table({"regimes": [row]})
+    assert last == "| tiny | 2.00 | 3.00 |"
+
+
 def test_start_up_is_measured_in_a_process():
     program = gpu.FIRST_FIT.format(5, 3, (7,), "reference")
     seconds = gpu.process(program, {})

@@ -57,6 +57,12 @@ REGULARIZED = {
     "without limits": replace(EVERYTHING, clip_norm=np.inf, max_norm=np.inf),
     "everything": EVERYTHING,
 }
+#: The constants of the CUDA device by which it chooses each of its regimes, whatever the work is.
+REGIMES = {
+    "one block": {"SINGLE_BLOCK_WORK": np.inf, "CLUSTER_WORK": 0},
+    "cluster": {"SINGLE_BLOCK_WORK": 0, "CLUSTER_WORK": np.inf},
+    "many blocks": {"SINGLE_BLOCK_WORK": 0, "CLUSTER_WORK": 0},
+}
 #: The devices at hand that compile: all but the reference.
 FAST = [name for name in devices.present() if name != "reference"]
 DTYPES = [np.float32, np.float64]

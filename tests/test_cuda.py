@@ -18,6 +18,7 @@ from laws import (
     EVERYTHING,
     LOSSES,
     PAIRS,
+    REGIMES,
     assert_equals_reference,
     make_data,
     make_optimizer,
@@ -50,6 +51,7 @@ if lacking := devices.lacking():
 
 from fastmlp.devices import cuda
 from fastmlp.devices.cuda import blocks, group, layered, memory, phases, runs
+from fastmlp.devices.cuda.toolkit import clusters
 from fastmlp.devices.cuda.toolkit import cuda as numba_cuda
 from fastmlp.training import Rows, loss_and_gradient
 
@@ -58,23 +60,29 @@ SIMULATED = bool(config.ENABLE_CUDASIM)
 SMALL = layered.TILES[8][-1]
 
 
-REGIMES = {"one block": np.inf, "many blocks": 0}
+#: Those at hand: neither the simulator nor an older GPU has clusters.
+PRESENT = [regime for regime in REGIMES if regime != "cluster" or clusters()]
+
+
+def choose(regime, monkeypatch):
+    for name, most in REGIMES[regime].items():
+        monkeypatch.setattr(cuda, name, most)
 
 
 @pytest.fixture
 def in_regime(regime, monkeypatch):
     """The regime that is the test's parameter of this name."""
-    monkeypatch.setattr(cuda, "SINGLE_BLOCK_WORK", REGIMES[regime])
+    choose(regime, monkeypatch)
 
 
-@pytest.fixture(params=REGIMES)
-def both_regimes(request, monkeypatch):
-    monkeypatch.setattr(cuda, "SINGLE_BLOCK_WORK", REGIMES[request.param])
+@pytest.fixture(params=PRESENT)
+def every_regime(request, monkeypatch):
+    choose(request.param, monkeypatch)
 
 
 @pytest.fixture
 def many_blocks(monkeypatch):
-    monkeypatch.setattr(cuda, "SINGLE_BLOCK_WORK", REGIMES["many blocks"])
+    choose("many blocks", monkeypatch)
 
 
 def assert_trains_like_reference(network, rows=5, dtype=np.float64, **settings):
@@ -98,14 +106,14 @@ def in_fours(things):
 
 # Not each activation with each loss: the simulator is slow, and test_devices.py has that on a GPU.
 @pytest.mark.usefixtures("in_regime")
-@covering("four, dtype, regime", in_fours(ACTIVATIONS), DTYPES, REGIMES)
+@covering("four, dtype, regime", in_fours(ACTIVATIONS), DTYPES, PRESENT)
 def test_activations(four, dtype):
     units = (3, *(4, 3, 5, 2)[: len(four)], 2)
     assert_trains_like_reference(Network(units, four, "squared_error"), dtype=dtype)
 
 
 @pytest.mark.usefixtures("in_regime")
-@covering("loss, dtype, regime", LOSSES, DTYPES, REGIMES)
+@covering("loss, dtype, regime", LOSSES, DTYPES, PRESENT)
 def test_losses(loss, dtype):
     assert_trains_like_reference(Network((2, 3, 3), "tanh", loss), dtype=dtype)
 
@@ -116,7 +124,7 @@ def test_other_output_activations(loss, output):
 
 
 @pytest.mark.usefixtures("in_regime")
-@covering("optimizer, dtype, regime", optimizers.OPTIMIZERS, DTYPES, REGIMES)
+@covering("optimizer, dtype, regime", optimizers.OPTIMIZERS, DTYPES, PRESENT)
 def test_everything_at_once(optimizer, dtype):
     hidden = activations.Swish(learnable=True), "maxout"
     network = Network((3, 6, 4, 2), hidden, losses.Huber(0.5))
@@ -135,7 +143,7 @@ def test_everything_at_once(optimizer, dtype):
         (SMALL.depth + 1, SMALL.rows + 1, layered.TILES[8][0].columns + 1),
     ],
     [1, 5, layered.LONGEST_BLOCK + 3],
-    REGIMES,
+    PRESENT,
 )
 def test_awkward_shapes(units, batch_size):
     network = Network(units, "relu", "log_loss" if units[-1] > 1 else "squared_error")
@@ -213,7 +221,7 @@ def test_no_copy_of_the_gradient_adds_another_order(many_blocks, monkeypatch):
         np.testing.assert_allclose(own, other, rtol=1e-10, atol=1e-12)
 
 
-@pytest.mark.usefixtures("both_regimes")
+@pytest.mark.usefixtures("every_regime")
 def test_same_bits_from_run_to_run():
     network = Network((3, 5, 2), "relu", "log_loss")
     data = make_data(network, 5, np.float32)
@@ -223,13 +231,13 @@ def test_same_bits_from_run_to_run():
         np.testing.assert_array_equal(own, other)
 
 
-@pytest.mark.usefixtures("both_regimes")
+@pytest.mark.usefixtures("every_regime")
 def test_many_epochs():
     epochs = 8 if SIMULATED else 20
     assert_trains_like_reference(Network((2, 2, 1), "tanh", "squared_error"), 4, epochs=epochs)
 
 
-@pytest.mark.usefixtures("both_regimes")
+@pytest.mark.usefixtures("every_regime")
 def test_several_launches_an_epoch(monkeypatch):
     """A long epoch is cut into runs, lest Ctrl-C would have to wait for its end."""
     network = Network((3, 5, 2), "relu", "log_loss")
@@ -365,7 +373,7 @@ def test_every_way_in(way_in):
         np.testing.assert_array_equal(own, other)
 
 
-@pytest.mark.usefixtures("both_regimes")
+@pytest.mark.usefixtures("every_regime")
 @pytest.mark.parametrize("weighted", [True, False])
 def test_rows_that_do_not_fit_pass_through(weighted, monkeypatch):
     network = Network((3, 4, 2), "relu", "log_loss")
@@ -435,7 +443,7 @@ def small_data(classes=3):
     return X, np.arange(12) % classes
 
 
-@pytest.mark.usefixtures("both_regimes")
+@pytest.mark.usefixtures("every_regime")
 @pytest.mark.parametrize(
     "settings",
     [
@@ -540,7 +548,7 @@ def twice_difference(p, t):
     return 2 * (p - t)
 
 
-@pytest.mark.usefixtures("both_regimes")
+@pytest.mark.usefixtures("every_regime")
 def test_own_functions():
     custom = activations.Custom(half, half_slope)
     assert_trains_like_reference(
@@ -636,7 +644,7 @@ def test_wrong_arrays_on_the_gpu(wrong, message):
         MLPClassifier(device="cpu").fit(OnGpu(X), y)
 
 
-@pytest.mark.usefixtures("both_regimes")
+@pytest.mark.usefixtures("every_regime")
 def test_interrupted_fit_keeps_its_weights(monkeypatch):
     """As everywhere: a warning, and the weights so far."""
     X, y = small_data()

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from cuda_compiler import AMPERE, GPUS, compiled, missing
+from cuda_compiler import AMPERE, GPUS, HOPPER, compiled, missing
 from designs import covering
 from numba import boolean, from_dtype, int32, int64
 from numba.types import NamedTuple
@@ -27,7 +27,8 @@ if not missing():
     from numba.cuda.dispatcher import _Kernel as Kernel
 
     from fastmlp.devices.cuda import (
-        blocks,
+        block,
+        cluster,
         layout,
         phases,
         products,
@@ -168,17 +169,28 @@ def test_products_on_tensor_cores(sides, precision, aligned, in_place, kind, cc)
         assert code.count("LDGSTS") == copied // (4 if aligned else 1)
 
 
-@covering("kind, dtype, cc", KINDS, DTYPES, GPUS)
-def test_single_block(kind, dtype, cc):
+#: The kernels in which blocks train a small network in their shared memory, with a GPU for each.
+IN_BLOCKS = [] if missing() else [
+    *((single_block.single_block, cc) for cc in GPUS), (cluster.cluster, HOPPER),
+]  # fmt: skip
+
+
+@covering("kind, dtype, make cc", KINDS, DTYPES, IN_BLOCKS)
+def test_blocks(kind, dtype, make, cc):
     real, vector, matrix, _, order, _ = types_of(dtype)
     made = kind_of(kind, dtype)
     signature = (
         int64[:, ::1], int32[:, :, ::1], real[:, :, ::1], int32[::1], matrix, matrix, matrix,
         matrix, real, matrix, matrix, vector, order, matrix, real, matrix, int32, int32,
     )  # fmt: skip
-    code = compiled(single_block.single_block(made), signature, cc)
-    threads = single_block.threads_of(made)
+    code = compiled(make(made), signature, cc)
+    threads = block.threads_of(made)
     assert_stays_in_registers(code, dtype, 65536 // threads // 8 * 8)
+    if make is cluster.cluster:
+        # Two barriers a batch, and one if gradients are clipped; all loads of a sum in flight.
+        assert code.count("UCGABAR_WAIT") == 3
+        assert code.count("LD.E") >= cluster.BLOCKS
+        assert code.shared == (threads + cluster.BLOCKS) * made.dtype.itemsize
     # Forward, backward and gradients: all else in these loops is little.
     multiply, most = ("FFMA", 1.6) if dtype == np.float32 else ("DFMA", 1.9)
     products = [loop for loop in code.inner_loops if loop["LDS.128"] >= 4 and loop[multiply] >= 16]
@@ -191,19 +203,20 @@ def test_single_block(kind, dtype, cc):
 WIDTHS = [(32, 100, 2), (8, 16, 2), (7, 5, 9, 1), (2, 400, 3)]
 
 
+@pytest.mark.parametrize("blocks", [1, 8])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("units", WIDTHS, ids=str)
-def test_shared_memory(units, dtype, monkeypatch):
+def test_shared_memory(units, dtype, blocks, monkeypatch):
     """Of Hopper's 227 KB for a block, no byte more is asked for, and every number has its place."""
-    monkeypatch.setattr(blocks, "shared_memory", lambda: 227 << 10)
+    monkeypatch.setattr(block, "shared_memory", lambda: 227 << 10)
     network = Network(units, (Swish(learnable=True),) * (len(units) - 2), "squared_error")
     activations = [layout.kind_of(a) for a in (*network.activation, network.output_activation)]
     kind = kind_of("plain", dtype)._replace(activations=tuple(activations))
     for batch in (1, 33, 200, 5000):
-        rows = blocks.block_rows(kind, network, batch)
-        assert 0 < rows <= batch
+        rows = block.block_rows(kind, network, batch, blocks)
+        assert 0 < rows <= -(-batch // blocks)
         plan = shared.shared_layout(network, activations, dtype, rows, Regularization())
-        bytes_held = (plan.size + single_block.threads_of(kind)) * kind.dtype.itemsize
+        bytes_held = (plan.size + block.threads_of(kind) + blocks) * kind.dtype.itemsize
         assert bytes_held <= 227 << 10
     assert len(set(plan.places.tolist())) == network.size
     assert plan.places.max() < plan.parameters_size

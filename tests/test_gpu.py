@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from laws import EVERYTHING, make_data, make_optimizer, make_parameters, run_epochs
+from laws import EVERYTHING, REGIMES, make_data, make_optimizer, make_parameters, run_epochs
 from numba.core import config
 from tasks import outputs_of_a_gpu
 
@@ -28,6 +28,8 @@ pytestmark = [
 CASES = {
     "one block": ((32, 100, 2), 200),
     "one block, rows in blocks": ((20, 40, 40, 3), 300),
+    "cluster": ((32, 100, 2), 200),
+    "cluster, rows in blocks": ((20, 40, 40, 3), 2400),
     "many blocks": ((784, 256, 128, 10), 256),
     "large tiles": ((256, 512, 512, 10), 8192),
     "narrow, many rows": ((64, 64, 64, 64, 64, 10), 65536),
@@ -38,8 +40,15 @@ CASES = {
 @pytest.fixture(params=CASES)
 def case(request, monkeypatch):
     """Units and batch size, in the regime that the case is named after."""
-    work = np.inf if request.param.startswith("one block") else 0
-    monkeypatch.setattr("fastmlp.devices.cuda.SINGLE_BLOCK_WORK", work)
+    from fastmlp.devices import cuda
+    from fastmlp.devices.cuda.toolkit import clusters
+
+    named = request.param.partition(",")[0]
+    regime = named if named in REGIMES else "many blocks"
+    if regime == "cluster" and not clusters():
+        pytest.skip("this GPU has no clusters: they begin with compute capability 9.0")
+    for name, most in REGIMES[regime].items():
+        monkeypatch.setattr(cuda, name, most)
     return CASES[request.param]
 
 

@@ -8,6 +8,7 @@ import re
 
 import pytest
 import stand_in
+from laws import REGIMES
 
 pytestmark = [
     pytest.mark.compiled,
@@ -56,15 +57,16 @@ def test_graphs_repeat_what_was_launched(trials):
 
 
 def test_missing_barriers_are_seen(trials):
-    """Of the kernel of one block, and of those of many; all but a few.
+    """Of every regime's kernels; all but a few, but each barrier of a cluster.
 
     A barrier may be there for another one's sake, or for networks that are not tried here.
     """
     unseen = [line for line in trials["barriers"] if not line["seen"]]
     assert len(unseen) <= len(trials["barriers"]) / 5, unseen
-    assert {"one block", "many blocks"} == {
-        line["regime"] for line in trials["barriers"] if line["seen"]
-    }
+    of_clusters = [line for line in trials["barriers"] if "of the cluster" in line["function"]]
+    assert len(of_clusters) == 3
+    assert not any(line in unseen for line in of_clusters)
+    assert set(REGIMES) == {line["regime"] for line in trials["barriers"]}
 
 
 def test_missing_waits_are_seen(trials):

@@ -57,7 +57,7 @@ def _get_cubin(library, cc=None):
 
 
 def _modules(library):
-    return sorted(library.llvm_strs)  # numba-cuda has a set of them
+    return sorted(set(library.llvm_strs))  # in no order, and some of them twice
 
 
 def _set_image(library, image):
@@ -80,7 +80,7 @@ def count() -> tuple[int, int]:
 
 
 def barriers_of(library) -> list[str]:
-    """Return the functions that a kernel's barriers are in, one for each barrier."""
+    """Return the functions that a kernel's barriers are in; see `translation.barriers_in`."""
     return translation.barriers_in(_modules(library))
 
 

@@ -15,7 +15,11 @@ from .compiler import MAGIC, address_of, entry_name, host, own_name
 #: Nobody's but a GPU's.
 _NVVM = "llvm.nvvm."
 _WAITS = re.compile(r"standin_(\w*barrier|whole_warp|cluster_wait|shuffle_\w+|mma_\w+)\b")
-_BARRIER = re.compile(r'^ *call void @"llvm\.nvvm\.barrier0"\(\)\n', re.MULTILINE)
+_BARRIER = re.compile(
+    r'^ *call void (?:@"llvm\.nvvm\.barrier0"|asm sideeffect "barrier\.cluster\.wait.*)\(\).*\n',
+    re.MULTILINE,
+)
+CLUSTER = ", of the cluster"
 _DEFINITION = re.compile(r'^define .*?@"(_ZN\w+)', re.MULTILINE)
 _SHARED = re.compile(
     r'^@"?(\w+)"? = (?:internal )?addrspace\(3\) global (.+) undef(?:, align (\d+))?', re.MULTILINE
@@ -25,9 +29,13 @@ _ANNOTATION = re.compile(r'@"?([\w$.]+)"?, !"(kernel|maxntidx?)", i32 (\d+)')
 
 
 def barriers_in(modules: list[str]) -> list[str]:
-    """Return the functions that the barriers of a block are in, one for each barrier."""
+    """Return the functions that the barriers are in, one for each barrier.
+
+    `CLUSTER` is appended to the name if it is a barrier of a cluster, not of a block.
+    """
     return [
         own_name(_DEFINITION.findall(text[: barrier.start()])[-1])
+        + (CLUSTER if "cluster" in barrier[0] else "")
         for text in modules
         for barrier in _BARRIER.finditer(text)
     ]

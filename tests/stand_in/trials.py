@@ -12,7 +12,7 @@ from typing import NamedTuple
 from unittest import mock
 
 import numpy as np
-from laws import EVERYTHING, make_data, make_parameters, run_epochs
+from laws import EVERYTHING, REGIMES, make_data, make_parameters, run_epochs
 from sklearn.exceptions import ConvergenceWarning
 
 from fastmlp import MLPClassifier, activations, devices, fit_many, losses
@@ -26,7 +26,6 @@ from . import inside
 
 #: Every limit is reached.
 LIMITED = replace(EVERYTHING, max_norm=0.3)
-REGIMES = {"one block": np.inf, "many blocks": 0}
 
 
 class Case(NamedTuple):
@@ -83,7 +82,8 @@ CASES = {
 @contextmanager
 def patched(case, regime):
     with ExitStack() as stack:
-        for patch in (*case.patches, (cuda, "SINGLE_BLOCK_WORK", REGIMES[regime])):
+        chosen = [(cuda, *constant) for constant in REGIMES[regime].items()]
+        for patch in (*case.patches, *chosen):
             stack.enter_context(mock.patch.object(*patch))
         yield
 

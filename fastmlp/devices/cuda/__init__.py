@@ -9,14 +9,16 @@ from ..device import PRECISIONS, ZERO_WEIGHT, Configured, Sums, check_finite
 from ..functions import Own
 from ..lanes import Meeting
 from ..presence import is_on_gpu
-from .blocks import SingleBlock, block_rows
+from .block import block_rows
+from .blocks import SingleBlock
+from .cluster import BLOCKS, Cluster
 from .elements import Kind
 from .group import Group, Member, Pool
 from .layered import LONGEST_BLOCK, Layered
 from .layout import kind_of, loss_share
 from .memory import Memory, in_place
 from .runs import Resident, Run, batch_weights, rows_on, step_numbers
-from .toolkit import SIMULATED, cuda, describe, has_tensor_cores, synchronize
+from .toolkit import SIMULATED, clusters, cuda, describe, has_tensor_cores, synchronize
 
 __all__ = ["CudaDevice", "describe"]
 
@@ -24,15 +26,28 @@ __all__ = ["CudaDevice", "describe"]
 #: take as long for 8-16-2 and batches of 32 rows (6,000), and many are three times as fast for
 #: 32-100-2 and batches of 200 (700,000): benchmarks/results/gpu.md.
 SINGLE_BLOCK_WORK = 10_000
+#: The most of that for a cluster of blocks: none, as no GPU has timed one yet. `benchmarks/gpu.py`
+#: times all regimes for both of these networks, under "regimes". If a cluster is the fastest for
+#: 32-100-2, this should be 1_000_000; if also for 8-16-2, `regime` should ask for it first.
+CLUSTER_WORK = 0
 #: The fewest rows of a batch in shared memory at a time that keep one block busy.
 LEAST_ROWS = 32
 
 
 def regime(kind, network, batch_rows):
     """Choose how a network is trained; the only place where that is decided."""
-    small = network.size * batch_rows <= SINGLE_BLOCK_WORK
-    rows = block_rows(kind, network, batch_rows)
-    return SingleBlock if small and rows >= min(batch_rows, LEAST_ROWS) else Layered
+    work = network.size * batch_rows
+    if work <= SINGLE_BLOCK_WORK and _fits(kind, network, batch_rows, 1):
+        return SingleBlock
+    if work <= CLUSTER_WORK and clusters() and _fits(kind, network, batch_rows, BLOCKS):
+        return Cluster
+    return Layered
+
+
+def _fits(kind, network, batch_rows, blocks):
+    """Return whether so many blocks have enough rows of a batch in shared memory."""
+    rows = block_rows(kind, network, batch_rows, blocks)
+    return rows >= min(-(-batch_rows // blocks), LEAST_ROWS)
 
 
 class CudaDevice(Configured):

@@ -6,52 +6,11 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from ...regularization import Regularization
+from .block import block_rows, threads_of
 from .layout import loss_share
-from .shared import SIDE, shared_layout
-from .single_block import single_block, threads_of
-from .toolkit import allow_all_shared, configured, shared_memory
-
-
-class SingleBlock:
-    """Trains one network with one block of threads.
-
-    Parameters
-    ----------
-    kind : Kind
-        The kind of network that kernels are compiled for.
-    network, regularization, batch_rows
-        The same as the device's.
-    memory : Memory
-        The parameters, moments and constants on the GPU.
-    """
-
-    #: The most floating-point operations of one run: a few tenths of a second.
-    longest_run = 1e11
-
-    def __init__(self, kind, network, regularization, batch_rows, memory):
-        self._blocks = Blocks(kind, network, batch_rows, memory)
-        self._memory = memory
-        tables = self._blocks.tables(regularization)
-        vectors = memory.parameters, *memory.first_and_second, memory.constants
-        *self._vectors, self._constants = (alone(vector) for vector in vectors)
-        self._tables = [alone(memory.upload(table)) for table in tables]
-        self.parts = 1
-        self._launches = WeakKeyDictionary()  # when a run is deleted, so is its launch
-
-    def launch(self, run):
-        """Queue the training on a run of batches."""
-        position = run.beginning(self._blocks.batch_rows, self._blocks.block_rows)
-        if run not in self._launches:  # the arguments are the same for every use of the run
-            self._launches[run] = self._blocks.launch_of(
-                1, self._memory.stream, alone(position), *self._tables, *self._vectors, run.steps,
-                run.X, run.targets, run.weights, run.order, self._constants, run.totals,
-            )  # fmt: skip
-        self._launches[run]()
-
-
-def alone(array):
-    """Return an array on the GPU as that of the only network."""
-    return array.reshape(1, *array.shape)
+from .shared import shared_layout
+from .single_block import single_block
+from .toolkit import allow_all_shared, configured
 
 
 class Blocks:
@@ -69,10 +28,14 @@ class Blocks:
         Where what they have in common is sent.
     """
 
+    #: Blocks for each network, each of which sums a part of a batch's losses and of the penalty.
+    parts = 1
+    kernel_of = staticmethod(single_block)
+
     def __init__(self, kind, network, batch_rows, memory):
         self._kind, self._network, self.batch_rows = kind, network, batch_rows
-        self._kernel, self._threads = single_block(kind), threads_of(kind)
-        self.block_rows = block_rows(kind, network, batch_rows)
+        self._kernel, self._threads = self.kernel_of(kind), threads_of(kind)
+        self.block_rows = block_rows(kind, network, batch_rows, self.parts)
         plan = self._layout(Regularization())
         self._bytes = plan.size * kind.dtype.itemsize
         self._places = memory.upload(plan.places)
@@ -100,18 +63,51 @@ class Blocks:
             self._start, self._penalised,
         )  # fmt: skip
         allow_all_shared(self._kernel, arguments)
+        return self._configured(count, stream, arguments)
+
+    def _configured(self, count, stream, arguments):
         launch = configured(self._kernel, count, self._threads, stream, self._bytes)
         return partial(launch, *arguments)
 
 
-def block_rows(kind, network, batch_rows) -> int:
-    """Return how many rows of a batch are in shared memory at a time; 0 if it is too small.
+class SingleBlock:
+    """Trains one network with one block of threads.
 
-    They are as many as fit beside parameters, gradient and one number per thread, or fewer, so that
-    a batch's blocks are equally long.
+    Parameters
+    ----------
+    kind : Kind
+        The kind of network that kernels are compiled for.
+    network, regularization, batch_rows
+        The same as the device's.
+    memory : Memory
+        The parameters, moments and constants on the GPU.
     """
-    plan = shared_layout(network, kind.activations, kind.dtype, SIDE, Regularization())
-    held = 2 * plan.parameters_size
-    room = shared_memory() // kind.dtype.itemsize - held - threads_of(kind)
-    most = SIDE * (room // (plan.size - held))
-    return -(-batch_rows // -(-batch_rows // most)) if most > 0 else 0
+
+    #: The most floating-point operations of one run: a few tenths of a second.
+    longest_run = 1e11
+    blocks_of: type = Blocks
+
+    def __init__(self, kind, network, regularization, batch_rows, memory):
+        self._blocks = self.blocks_of(kind, network, batch_rows, memory)
+        self.parts = self._blocks.parts
+        self._memory = memory
+        tables = self._blocks.tables(regularization)
+        vectors = memory.parameters, *memory.first_and_second, memory.constants
+        *self._vectors, self._constants = (alone(vector) for vector in vectors)
+        self._tables = [alone(memory.upload(table)) for table in tables]
+        self._launches = WeakKeyDictionary()  # when a run is deleted, so is its launch
+
+    def launch(self, run):
+        """Queue the training on a run of batches."""
+        position = run.beginning(self._blocks.batch_rows, self._blocks.block_rows)
+        if run not in self._launches:  # the arguments are the same for every use of the run
+            self._launches[run] = self._blocks.launch_of(
+                1, self._memory.stream, alone(position), *self._tables, *self._vectors, run.steps,
+                run.X, run.targets, run.weights, run.order, self._constants, run.totals,
+            )  # fmt: skip
+        self._launches[run]()
+
+
+def alone(array):
+    """Return an array on the GPU as that of the only network."""
+    return array.reshape(1, *array.shape)

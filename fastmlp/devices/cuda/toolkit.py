@@ -52,7 +52,10 @@ def device(function):
 
 
 def intrinsic(python):
-    """Pair a function that builds LLVM's instructions with its equivalent in the simulator."""
+    """Pair a function that builds LLVM's instructions with its equivalent in the simulator.
+
+    It is None if the simulator has none.
+    """
     return lambda build: python if SIMULATED else _extending.intrinsic(build)
 
 
@@ -108,6 +111,28 @@ def configured(compiled, blocks, threads, stream, shared_bytes=0):
         # numba-cuda's own class: it no longer uses Numba's.
         warnings.simplefilter("ignore", _dispatcher.errors.NumbaPerformanceWarning)
         return compiled[blocks, threads, stream, shared_bytes]
+
+
+def cluster_launch(compiled, count, blocks, threads, stream, shared_bytes, arguments):
+    """Return the launch of a kernel in clusters of so many blocks.
+
+    numba-cuda's own launches know of none: so this is what they do, once for all launches.
+    """
+    types = tuple(compiled.typeof_pyval(argument) for argument in arguments)
+    made = compiled.compile(types)
+    stream = configured(compiled, count, threads, stream, shared_bytes).stream
+    wanted = _dispatcher.LaunchConfig(
+        grid=count, cluster=blocks, block=threads, shmem_size=shared_bytes
+    )  # a grid of clusters
+    flat, written_back = [], []
+    for kind, argument in zip(types, arguments, strict=True):
+        made._prepare_args(kind, argument, stream, written_back, flat)
+    function = made.library.get_cufunc().kernel
+
+    def launch(kept=arguments):  # of them, `flat` has the addresses
+        _dispatcher.launch(stream, wanted, function, *flat)
+
+    return launch
 
 
 def viewed(array, dtype):
@@ -211,6 +236,11 @@ def multiprocessors() -> int:
 def has_tensor_cores() -> bool:
     """Return whether the GPU multiplies rounded float32 numbers on tensor cores: from Ampere on."""
     return SIMULATED or gpu().compute_capability >= (8, 0)
+
+
+def clusters() -> bool:
+    """Return whether blocks can read and write each other's shared memory."""
+    return not SIMULATED and gpu().compute_capability >= (9, 0)
 
 
 def shared_memory() -> int:
