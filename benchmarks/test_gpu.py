@@ -88,7 +88,7 @@ def test_what_there_is_no_time_for_is_left_out_and_said(monkeypatch, tmp_path, c
         late = options(tmp_path, quick=quick, budget=0)
         page = gpu.measure(late)
         said = capsys.readouterr().err
-        assert len(late.budget.left_out) == (4 if quick else 11)
+        assert len(late.budget.left_out) == (5 if quick else 12)
         for what in late.budget.left_out:
             assert f"{what}: left out, 0 s are left" in said
             assert what in page
