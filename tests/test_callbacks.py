@@ -35,6 +35,7 @@ import fastmlp
 from fastmlp import MLPClassifier, MLPRegressor
 from fastmlp.activations import Custom
 from fastmlp.callbacks import Callback, Checkpoint, EpochLog, checkpoint, epoch_log
+from fastmlp.estimators import snapshots
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -417,6 +418,18 @@ def test_a_checkpoint_of_another_fit_is_refused(settings, data, says, tmp_path):
     assert not hasattr(other, "coefs_")
     again = regressor(n_jobs=2, verbose=False).set_callbacks(other._skl_callbacks[0])
     again.fit(X, Y)  # what changes no bits may differ
+
+
+def test_a_parameter_that_is_new_since_a_checkpoint_has_had_its_default(tmp_path):
+    """Of a checkpoint that an earlier version wrote."""
+    with pytest.MonkeyPatch.context() as earlier:
+        earlier.setattr(snapshots, "_FREE", snapshots._FREE | {"l1"})
+        regressor().set_callbacks(Checkpoint(tmp_path / "fit")).fit(X, Y)
+    resuming = Checkpoint(tmp_path / "fit", resume=True)
+    resumed = regressor().set_callbacks(resuming).fit(X, Y)
+    assert_same_bits(resumed.set_callbacks(), regressor().fit(X, Y))
+    with pytest.raises(ValueError, match=r"another fit\. parameter l1: 0\.0, now 0\.5\. Fit"):
+        regressor(l1=0.5).set_callbacks(resuming).fit(X, Y)
 
 
 def different_weights(last):

@@ -17,6 +17,7 @@ from ..devices import on_host
 from ..devices.device import Device
 from ..devices.functions import contents
 from ..training import EpochState, OptimizerState, Rows
+from .parameters import defaults
 
 if TYPE_CHECKING:
     from .base import BaseMLP
@@ -55,19 +56,25 @@ class Snapshot:
     state: EpochState
     dropout_seed: int
 
-    def check(self, of: Mapping[str, str]) -> None:
+    def check(self, of: Mapping[str, str], defaults: Mapping[str, str]) -> None:
         """Check that it is of this same fit.
+
+        Parameters
+        ----------
+        of : dict of str
+            What is fitted now.
+        defaults : dict of str
+            What stands for a parameter that there was not yet when the snapshot was taken.
 
         Raises
         ------
         ValueError
             If a parameter or the data differ: the result would be that of neither fit.
         """
-        names = sorted(name for name in {*self.of, *of} if self.of.get(name) != of.get(name))
+        before = {**defaults, **self.of}
+        names = sorted(name for name in {*before, *of} if before.get(name) != of.get(name))
         if names:
-            changes = "; ".join(
-                f"{name}: {self.of.get(name)}, now {of.get(name)}" for name in names
-            )
+            changes = "; ".join(f"{name}: {before.get(name)}, now {of.get(name)}" for name in names)
             raise ValueError(
                 f"The checkpoint is of another fit. {changes}. Fit with what it was made with, or "
                 "delete it to begin from the start. For several fits, as in a search, let the path "
@@ -133,6 +140,17 @@ def with_moments(device: Device) -> OptimizerState:
     return optimizer
 
 
+def usual(estimator: BaseMLP) -> dict[str, str]:
+    """Return what `description` has of an estimator's parameters if all have their defaults."""
+    return _texts(defaults(type(estimator)))
+
+
+def _texts(parameters):
+    return {
+        f"parameter {name}": _text(value) for name, value in parameters.items() if name not in _FREE
+    }
+
+
 def description(estimator: BaseMLP, device: str, rows: Rows, fresh: bool) -> dict[str, str]:
     """Return what determines the bits of a fit that is going on, as text.
 
@@ -148,11 +166,7 @@ def description(estimator: BaseMLP, device: str, rows: Rows, fresh: bool) -> dic
     fresh : bool
         Whether the fit begins with new weights.
     """
-    parameters = {
-        f"parameter {name}": _text(value)
-        for name, value in estimator.get_params(deep=False).items()
-        if name not in _FREE
-    }
+    parameters = _texts(estimator.get_params(deep=False))
     if isinstance(estimator.random_state, Integral):  # the state of a generator is in the snapshot
         parameters["parameter random_state"] = str(estimator.random_state)
     X, begins_with = on_host(rows.X), "new weights"

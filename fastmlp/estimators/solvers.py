@@ -12,7 +12,7 @@ from ..notices import warn
 from ..training import UNOBSERVED, EpochState, Plan, Printer, Weights, fit_epochs, fit_lbfgs
 from .parameters import batch_rows, check_schedule_of_lbfgs
 from .scoring import measurement
-from .snapshots import Snapshots, description, with_moments
+from .snapshots import Snapshots, description, usual, with_moments
 from .state import (
     keep_progress,
     keep_validation,
@@ -145,7 +145,8 @@ def descend(
     epochs = 1 if incremental else estimator.max_iter
     if hooks is not None and hooks.saved is not None:
         name = estimator._device_name(network, rows.X, epochs, batch_size)
-        hooks.saved.check(description(estimator, name, rows, fresh))
+        of = description(estimator, name, rows, fresh)
+        hooks.saved.check(of, usual(estimator))
         start, optimizer, state = hooks.saved.parameters, hooks.saved.optimizer, hooks.saved.state
         dropout_seed = hooks.saved.dropout_seed
         random_state.set_state(hooks.saved.draws)
