@@ -20,6 +20,7 @@ from tasks import DEVICES, TASKS
 from fastmlp import MLPClassifier, devices, fit_many
 from fastmlp.activations import Swish
 from fastmlp.callbacks import Callback, Checkpoint
+from fastmlp.estimators import many
 from fastmlp.schedules import Cosine
 
 pytestmark = pytest.mark.filterwarnings("ignore:Stochastic Optimizer", "ignore:lbfgs failed")
@@ -38,6 +39,12 @@ SETTINGS = {
     "lbfgs": {"solver": "lbfgs"},
     "reference": {"device": "reference"},
 }
+
+
+@pytest.fixture(autouse=True)
+def _in_threads(monkeypatch):
+    """As larger networks are fitted: those of the tests would all be left to one thread."""
+    monkeypatch.setattr(many, "BRIEF", 0)
 
 
 def made(name, task="multiclass", **settings):
@@ -221,6 +228,29 @@ def test_cores_are_shared(monkeypatch):
         wanted = [6, 1, 2, 9, 6, 2]
         assert seen == [[min(share, threads) for threads in wanted]] * count
     assert devices.usable_threads(None) == 6
+
+
+def test_small_networks_are_left_to_one_thread(monkeypatch):
+    X, y, _ = TASKS["multiclass"].data(rows=30)
+    weights = (X.shape[1] + 1) * 5 + (5 + 1)
+    monkeypatch.setattr(many, "BRIEF", 20 * weights + 1)
+    monkeypatch.setattr(devices, "usable_threads", lambda n_jobs: 3)
+    threads = {}
+
+    class Noted(MLPClassifier):
+        def fit(self, X, y):
+            threads.setdefault(threading.get_ident(), []).append(self.random_state)
+            return super().fit(X, y)
+
+    fits = [Noted((5,), max_iter=1, random_state=seed) for seed in range(6)]
+    fit_many(fits, X, y, rows=[range(20)] * 6)
+    assert list(threads.values()) == [list(range(6))]
+    threads.clear()
+    fit_many([*fits, Noted((6,), max_iter=1, random_state=6)], X, y, rows=[range(20)] * 6 + [None])
+    assert sorted(threads.values()) in ([list(range(6)), [6]], [[6, *range(6)]])
+    for wrong in ("5", (0,)):
+        with pytest.raises((TypeError, ValueError), match="hidden_layer_sizes"):
+            fit_many([Noted(wrong)], X, y)
 
 
 # ---- errors --------------------------------------------------------------------------------------

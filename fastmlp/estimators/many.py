@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from contextvars import copy_context
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from numbers import Number
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
@@ -20,6 +21,7 @@ from sklearn.utils import check_consistent_length, check_random_state
 from .. import devices
 from ..notices import calling
 from .base import BaseMLP
+from .parameters import hidden_units
 from .problem import check_ours
 from .types import LabelsLike, MatrixLike, WeightsLike
 
@@ -27,6 +29,9 @@ Estimator = TypeVar("Estimator", bound=BaseMLP)
 
 #: Seconds between two looks for Ctrl-C: not every system interrupts a thread that waits.
 _LOOK = 0.1
+#: Weights times rows of an epoch of about 0.1 ms. Where all epochs are shorter, threads wait longer
+#: for Python's lock than they save.
+BRIEF = 300_000
 
 
 def fit_many(
@@ -39,7 +44,8 @@ def fit_many(
 ) -> list[Estimator]:
     """Fit many estimators at once, each as its own `fit` would: the results have the same bits.
 
-    On the CPU there is a thread for each core, which fits one estimator after the other. On a GPU
+    On the CPU there is a thread for each core, which fits one estimator after the other; networks
+    so small that an epoch takes less than about 0.1 ms are all left to one thread. On a GPU
     (``device="cuda"``), small networks of the same layers, dtype and batch size train together:
     each epoch is one launch for all of them, in which each has a block of threads. Seeds, learning
     rates, penalties, shares of dropout and rows may differ, and one that stops leaves the others to
@@ -158,6 +164,18 @@ def _in_turn(estimators):
     return list(lists.values())
 
 
+def _is_brief(estimator, shape):
+    """Check whether an epoch on rows of this shape is too short for threads to pay."""
+    if len(shape) != 2:
+        return False
+    try:
+        units = [shape[1], *hidden_units(estimator.hidden_layer_sizes), 1]
+    except (TypeError, ValueError):  # its fit will say so
+        return False
+    weights = sum((before + 1) * after for before, after in pairwise(units))
+    return shape[0] * weights < BRIEF
+
+
 # ---- rows ----------------------------------------------------------------------------------------
 
 
@@ -189,10 +207,16 @@ class Folds:
 
     def __init__(self, X: Any, y: Any, sample_weight: Any, rows: Any, count: int):
         self.X, self._all = X, Part(X, y, sample_weight, None)
+        self._shape = getattr(X, "shape", ())
         self._numbers = [None] * count
         if rows is not None:
             self._numbers = _all_numbers(self._all, list(rows), count)
         self._copies: WeakValueDictionary[bytes, Part] = WeakValueDictionary()
+
+    def shape(self, number: int) -> tuple[int, ...]:
+        """Return the shape of the rows for the estimator of this number; () if X has none."""
+        numbers = self._numbers[number]
+        return self._shape if numbers is None else (len(numbers), *self._shape[1:])
 
     def of(self, number: int) -> Part:
         """Return the rows for the estimator of this number."""
@@ -272,10 +296,17 @@ class Fits:
         self._broken: BaseException | None = None  # why a thread has not done its work
         #: What is still to do: lists of estimators that are fitted in turn, in two queues.
         self._queues: dict[bool, deque[list[int]]] = {False: deque(), True: deque()}
+        brief: list[int] = []
         for task in _in_turn(estimators):
             asked = [estimators[number].device for number in task]
-            together = any(devices.trains_together(name, folds.X) for name in asked)
-            self._queues[together].append(task)
+            if any(devices.trains_together(name, folds.X) for name in asked):
+                self._queues[True].append(task)
+            elif all(_is_brief(estimators[number], folds.shape(number)) for number in task):
+                brief += task
+            else:
+                self._queues[False].append(task)
+        if brief:
+            self._queues[False].append(brief)
         cores = devices.usable_threads(None)
         plain = min(cores, len(self._queues[False]))
         joining = min(devices.MOST_TOGETHER, len(self._queues[True]))
