@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from fastmlp._jit import JIT_DISABLED, called
 from fastmlp.devices.cpu.block_sizes import DEPTH
-from fastmlp.devices.cpu.microkernel import ADD, GATE, MULTIPLY, RECTIFY, ROWS, STORE, dot
+from fastmlp.devices.cpu.microkernel import ADD, GATE, MULTIPLY, RECTIFY, ROWS, STORE, dots
 from fastmlp.devices.cpu.panels import Panels, padded, panel_width, transposed
 from fastmlp.devices.cpu.products import exact_product, product
 from fastmlp.devices.cpu.vectors import VECTORS, lanes, pointer
@@ -49,14 +49,11 @@ def on_one_panel(C, X, Y, shape, first, distance, how):
 
 
 @called
-def rows_dot(A, B, columns, distance, i, j):
+def rows_dots(C, A, B, columns, distance, i, j, term):
     full = panel_width(A)
-    return dot(
-        Panels(pointer(A), 0, i + 1, columns, full, distance),
-        Panels(pointer(B), 0, j + 1, columns, columns, full),
-        i,
-        j,
-    )
+    A = Panels(pointer(A), 0, i + ROWS, columns, full, distance)
+    B = Panels(pointer(B), 0, j + 1, columns, columns, full)
+    dots(Panels(pointer(C), 0, i + ROWS, full, full, 0), A, B, i, j, ROWS, term)
 
 
 def compact(Y):
@@ -166,11 +163,23 @@ def test_deep_exact_products_are_cut_into_blocks(dtype):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("vectors", [1, 2, 3, 4, 7])
-def test_dot(vectors, dtype):
-    rng = np.random.default_rng(0)
-    columns = vectors * lanes(dtype)
-    A, B = rng.uniform(-1, 1, (2, 5, columns)).astype(dtype)
-    panels = spaced(A, 5)
-    total = rows_dot(panels.ravel(), B.ravel(), columns, panels[0].size, 3, 2)
-    expected = A[3].astype(np.float64) @ B[2]
-    np.testing.assert_allclose(total, expected, **close(dtype, columns))
+def test_dots(vectors, dtype):
+    """Nothing else of C is written, and each row has the bits that it has alone."""
+    rng, columns, full, i, j = (
+        np.random.default_rng(0),
+        vectors * lanes(dtype),
+        2 * lanes(dtype),
+        3,
+        2,
+    )
+    A, B = random(rng, dtype, i + ROWS, columns), random(rng, dtype, 5, columns)
+    panels, C, term = spaced(A, len(A)), random(rng, dtype, len(A), full), dtype(0.5)
+    old, same = C.copy(), np.empty_like(C)
+    rows_dots(C, panels.ravel(), B.ravel(), columns, panels[0].size, i, j, term)
+    expected = A[i:].astype(np.float64) @ B[j] + term
+    np.testing.assert_allclose(C[i:, j], expected, **close(dtype, columns))
+    turned = spaced(A[[0, 1, 2, *range(len(A) - 1, 2, -1)]], len(A))
+    rows_dots(same, turned.ravel(), B.ravel(), columns, panels[0].size, i, j, term)
+    np.testing.assert_array_equal(same[i:, j][::-1], C[i:, j])
+    old[i:, j] = C[i:, j]
+    np.testing.assert_array_equal(C, old)

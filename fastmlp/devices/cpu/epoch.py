@@ -28,21 +28,24 @@ from .gradients import (
 from .layers import backward, deltas_of, multiply, values_of
 from .optimizer import next_step, with_scale
 from .output_layer import output_backward, output_forward
-from .panels import panel_of, panel_width
+from .panels import column_start, panel_width
 from .sources import (
     ABSENT,
     FEATURES,
     ORDER,
     TARGETS,
     WEIGHTS,
+    address_of,
     check_order,
+    copy_vector,
     gather,
+    holds_vectors,
     prefetch_rows,
     row_number,
     value,
 )
 from .team import meet, share
-from .vectors import ZERO
+from .vectors import VECTORS, ZERO
 
 #: The inputs and results of the walks. The order of the fields is only for readers: records are
 #: built by field name.
@@ -83,12 +86,20 @@ SETTINGS = np.dtype(
 @kernel
 def gather_features(X, order, position, A):
     """Fill A with the rows of a dense X, from `position` in the order on."""
-    full = panel_width(A.data)
+    full, columns = panel_width(A.data), X["columns"]
+    if holds_vectors(X, A.data):
+        lanes = full // VECTORS
+        for r in range(A.rows):
+            row = row_number(order, position + r)
+            for j in range(0, columns, lanes):
+                start = column_start(A, j) + r * full
+                copy_vector(address_of(X, row, j), min(lanes, columns - j), A.data, start)
+        return
     for r in range(A.rows):
         row = row_number(order, position + r)
-        for j in range(0, X["columns"], full):
-            count = min(full, X["columns"] - j)
-            gather(X, row, j, count, A.data, panel_of(A, j).start + r * A.row_stride)
+        for j in range(0, columns, full):
+            start = column_start(A, j) + r * full
+            gather(X, row, j, min(full, columns - j), A.data, start)
 
 
 @formula

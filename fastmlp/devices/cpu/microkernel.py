@@ -83,6 +83,9 @@ class _Emitter:
     def integer(self, value):
         return ir.Constant(ir.IntType(64), value)
 
+    def lane(self, value):
+        return ir.Constant(ir.IntType(32), value)
+
     def load(self, pointer):
         address = self.builder.bitcast(pointer, self.vector.as_pointer())
         return self.builder.load(address, align=self.bytes)
@@ -91,21 +94,28 @@ class _Emitter:
         address = self.builder.bitcast(pointer, self.vector.as_pointer())
         self.builder.store(value, address, align=self.bytes)
 
-    def broadcast(self, pointer):
-        b = self.builder
-        one = b.insert_element(self.undefined, b.load(pointer), ir.Constant(ir.IntType(32), 0))
-        return b.shuffle_vector(one, self.undefined, self.first_lane)
+    def broadcast(self, number):
+        one = self.builder.insert_element(self.undefined, number, self.lane(0))
+        return self.builder.shuffle_vector(one, self.undefined, self.first_lane)
 
-    def sum(self, vector):
-        """Sum a vector's numbers: add its halves until one number is left."""
-        b, count = self.builder, self.lanes
-        while count > 1:
-            count //= 2
-            half = ir.VectorType(ir.IntType(32), count)
-            low = ir.Constant(half, list(range(count)))
-            high = ir.Constant(half, list(range(count, 2 * count)))
-            vector = b.fadd(*(b.shuffle_vector(vector, vector, part) for part in (low, high)))
-        return b.extract_element(vector, ir.Constant(ir.IntType(32), 0))
+    def totals(self, vectors):
+        """Sum the numbers of each of 2^n vectors: add halves until one number is left.
+
+        Two vectors are halved together, and their sums then lie side by side in one vector. So the
+        result is one vector or a few, with the sums in the order of the vectors.
+        """
+        b, half = self.builder, self.lanes
+        while half > 1:
+            half //= 2
+            starts = range(0, 2 * self.lanes, 2 * half)
+            low = [start + lane for start in starts for lane in range(half)]
+            halves = [
+                ir.Constant(self.first_lane.type, [lane + offset for lane in low])
+                for offset in (0, half)
+            ]
+            pairs = zip(vectors[::2], vectors[1::2] or vectors, strict=True)
+            vectors = [b.fadd(*(b.shuffle_vector(u, v, mask) for mask in halves)) for u, v in pairs]
+        return vectors
 
     def outer_product(self, sums, x, y, row_offsets):
         """Do one step along the shared dimension: sums[i, v] + X[i, k] Y[k, v] for all i and v."""
@@ -113,7 +123,7 @@ class _Emitter:
         ys = [self.load(b.gep(y, [self.integer(v * self.lanes)])) for v in range(self.vectors)]
         result = []
         for r, offset in enumerate(row_offsets):
-            xs = self.broadcast(b.gep(x, [offset]))
+            xs = self.broadcast(b.load(b.gep(x, [offset])))
             for v, y_vector in enumerate(ys):
                 result.append(b.call(self.fma, [xs, y_vector, sums[r * self.vectors + v]]))
         return result
@@ -177,6 +187,33 @@ class _Emitter:
             half = len(sums) // 2
             sums = [b.fadd(*pair) for pair in zip(sums[:half], sums[half:], strict=True)]
         return sums
+
+    def row_products(self, A, B, i, j, height):
+        """Return a vector for each of `height` rows of A from i on: its sum is A[r] B[j]."""
+        b = self.builder
+
+        def steps(vectors):
+            def body(k, a, row, *sums):
+                sums = list(sums)
+                for v in range(vectors):
+                    y = self.load(b.gep(row, [self.integer(v * self.lanes)]))
+                    for r in range(height):
+                        x = self.load(b.gep(a, [self.integer(r * self.panel + v * self.lanes)]))
+                        sums[r + v * height] = b.call(self.fma, [x, y, sums[r + v * height]])
+                jumps = A.panel_stride, B.panel_stride
+                if vectors < VECTORS:
+                    jumps = self.integer(self.lanes), self.integer(self.lanes)
+                return [b.gep(a, [jumps[0]]), b.gep(row, [jumps[1]]), *sums]
+
+            return body
+
+        whole = b.and_(A.columns, self.integer(-self.panel))
+        starts = b.mul(i, self.integer(self.panel)), b.mul(j, B.row_stride)
+        carried = [M.address(self, start) for M, start in zip((A, B), starts, strict=True)]
+        carried += [self.zero] * (VECTORS * height)
+        carried = self.loop(self.integer(0), whole, self.panel, carried, steps(VECTORS))
+        sums = self.loop(whole, A.columns, self.lanes, carried, steps(1))[2:]
+        return [b.fadd(*pair) for pair in zip(sums[:height], sums[height:], strict=True)]
 
     def places(self, M, i, height):
         """Return the addresses of the vectors of rows i, ..., i + height - 1 of one panel."""
@@ -293,46 +330,39 @@ def tile(typingctx, C, X, Y, i, k, rows, how, G):
     return signature, codegen
 
 
-def _dot_python(A, B, i, j):
-    """Compute the same as `dot`, in NumPy."""
+def _dots_python(C, A, B, i, j, rows, term):
+    """Compute the same as `dots`, in NumPy."""
     panel = VECTORS * lanes(A.data.dtype)
     columns = np.arange(A.columns)
     across, along = columns // panel, columns % panel
-    a = A.data[A.start + i * A.row_stride + across * A.panel_stride + along]
-    return a @ B.data[B.start + j * B.row_stride + across * B.panel_stride + along]
+    row = B.data[B.start + j * B.row_stride + across * B.panel_stride + along]
+    for r in range(i, i + rows):
+        a = A.data[A.start + r * A.row_stride + across * A.panel_stride + along]
+        C.data[C.start + r * C.row_stride + j] = a @ row + term
 
 
-@intrinsic(_dot_python)
-def dot(typingctx, A, B, i, j):
-    """Return the sum over k of A[i, k] B[j, k]; both rows are whole numbers of vectors."""
-    signature = A.types[0].dtype(A, B, types.intp, types.intp)
+@intrinsic(_dots_python)
+def dots(typingctx, C, A, B, i, j, rows, term):
+    """Compute C[r, j] = `term` plus the sum over k of A[r, k] B[j, k], for `rows` rows r from i on.
+
+    `rows` is a literal, a power of two. The rows of A and B are whole numbers of vectors.
+    """
+    if not isinstance(rows, types.IntegerLiteral):
+        raise RequireLiteralValue("the number of rows must be literal")
+    height = rows.literal_value
+    signature = types.void(C, A, B, types.intp, types.intp, rows, A.types[0].dtype)
 
     def codegen(context, builder, signature, args):
         b = builder
-        emit = _Emitter(b, signature.return_type, VECTORS)
-        A, B = (_Panels(*cgutils.unpack_tuple(b, args[position])) for position in range(2))
-        a = A.address(emit, b.mul(args[2], A.row_stride))
-        b_row = B.address(emit, b.mul(args[3], B.row_stride))
-
-        def steps(vectors):
-            def body(k, a, b_row, *sums):
-                offsets = [[emit.integer(v * emit.lanes)] for v in range(vectors)]
-                pairs = [(emit.load(b.gep(a, o)), emit.load(b.gep(b_row, o))) for o in offsets]
-                added = [b.call(emit.fma, [*p, s]) for p, s in zip(pairs, sums, strict=False)]
-                jumps = [A.panel_stride], [B.panel_stride]
-                if vectors < VECTORS:
-                    jumps = ([emit.integer(emit.lanes)],) * 2
-                return [b.gep(a, jumps[0]), b.gep(b_row, jumps[1]), *added, *sums[vectors:]]
-
-            return body
-
-        whole = b.and_(A.columns, emit.integer(-emit.panel))
-        carried = [a, b_row, *[emit.zero] * VECTORS]
-        carried = emit.loop(emit.integer(0), whole, emit.panel, carried, steps(VECTORS))
-        sums = emit.loop(whole, A.columns, emit.lanes, carried, steps(1))[2:]
-        total = sums[0]
-        for other in sums[1:]:
-            total = b.fadd(total, other)
-        return emit.sum(total)
+        emit = _Emitter(b, signature.args[6], VECTORS)
+        C, A, B = (_Panels(*cgutils.unpack_tuple(b, args[position])) for position in range(3))
+        i, j, term = args[3], args[4], emit.broadcast(args[6])
+        vectors = emit.totals(emit.row_products(A, B, i, j, height))
+        results = [b.fadd(vector, term) for vector in vectors]
+        for r in range(height):
+            number = b.extract_element(results[r // emit.lanes], emit.lane(r % emit.lanes))
+            row = b.mul(C.row_stride, b.add(i, emit.integer(r)))
+            b.store(number, C.address(emit, b.add(row, j)))
+        return context.get_dummy_value()
 
     return signature, codegen

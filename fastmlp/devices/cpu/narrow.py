@@ -5,7 +5,7 @@ panels, both would leave most lanes empty.
 """
 
 from ..._jit import glue, kernel
-from .microkernel import ADD, dot
+from .microkernel import ADD, ROWS, dots
 from .optimizer import FREE, PENALISED, update
 from .panels import Panels, panel_of, panel_width, transposed
 from .products import exact_product
@@ -27,12 +27,15 @@ def rows_of(layer, data, start):
 
 @kernel
 def multiply_narrow(layer, buffers, A, Z):
-    """Compute Z = A W + b in whole vectors; the padding of W is 0, that of A is read too."""
+    """Compute Z = A W + b in whole vectors; the padding of W is 0, that of A is read too.
+
+    Rows come in whole tiles, also past the end of Z.
+    """
     W = rows_of(layer, buffers.weights, narrow_start(layer, buffers))
     for k in range(W.rows):
         bias = buffers.weights[layer["weights"] + k]
-        for r in range(Z.rows):
-            Z.data[Z.start + r * Z.row_stride + k] = dot(A, W, r, k) + bias
+        for r in range(0, Z.rows, ROWS):
+            dots(Z, A, W, r, k, ROWS, bias)
 
 
 @kernel

@@ -23,11 +23,12 @@ def is_finite(A):
     They are in the cache: to read X once more, only for this, would take longer. x * 0 is NaN if x
     is not finite, else 0. What pads the panels is 0 or 1.
     """
-    zeros = A.data[A.start] * 0
+    zero = type(A.data[A.start])(0)
+    zeros = zero
     for panel in range(panel_count(A.columns, A.data)):
         start = A.start + panel * A.panel_stride
         for i in range(A.rows * panel_width(A.data)):
-            zeros += A.data[start + i] * 0
+            zeros += A.data[start + i] * zero
     return zeros == 0
 
 
@@ -52,7 +53,7 @@ def predict(layers, memory, sources, out, member, most, general):
         forward(layers, buffers, sources, first, nothing, ZERO, rows)
         if not layers[0]["sparse"] and not is_finite(values_of(layers[0], buffers, ZERO, rows)):
             raise FloatingPointError(NOT_FINITE)
-        for r in range(rows):
-            for k in range(outputs):
+        for k in range(outputs):
+            for r in range(rows):
                 out[first + r, k] = buffers.outputs[k * rows + r]
     return True

@@ -13,6 +13,7 @@ from scipy import sparse
 
 from ..._jit import intrinsic, kernel
 from ..compressed import check_indices
+from .vectors import VECTOR_BYTES, itemsize, lanes
 
 ABSENT, FLOAT32, FLOAT64, BOOL, INT64 = range(5)
 FEATURES, TARGETS, WEIGHTS, ORDER = range(4)
@@ -144,9 +145,15 @@ def check_order(sources, begin, end):
 
 
 @kernel
+def address_of(source, row, column):
+    """Return the address of one number of a dense source."""
+    return source["address"] + row * source["row"] + column * source["column"]
+
+
+@kernel
 def value(source, row, column, like):
     """Return one number of a dense source, in `like`'s dtype."""
-    address = source["address"] + row * source["row"] + column * source["column"]
+    address = address_of(source, row, column)
     if source["kind"] == FLOAT32:
         return type(like)(peek(address, 0, np.float32(0)))
     if source["kind"] == FLOAT64:
@@ -155,11 +162,60 @@ def value(source, row, column, like):
 
 
 @kernel
+def holds_vectors(source, data):
+    """Check whether `copy_vector` may copy a dense source's rows to `data`, and soon.
+
+    Processors with vectors of 16 bytes have no masks: each number would be a branch.
+    """
+    kind = FLOAT32 if itemsize(data) == 4 else FLOAT64
+    alike = source["kind"] == kind and source["column"] == itemsize(data)
+    return alike and VECTOR_BYTES > 16
+
+
+def _copy_vector_python(address, count, out, start):
+    for j in range(count):
+        out[start + j] = _peek_python(address, j, out[0])
+
+
+@intrinsic(_copy_vector_python)
+def copy_vector(typingctx, address, count, out, start):
+    """Copy `count` numbers, at most a vector, from an address to `out`, from `start` on.
+
+    The rest of a vector there is written, too, as it was. A row rarely ends where a vector does:
+    the compiler's own loop would do its last numbers one by one.
+    """
+    signature = types.void(types.int64, types.int64, out, types.int64)
+
+    def codegen(context, builder, signature, args):
+        b, bits, width = builder, out.dtype.bitwidth, lanes(out.dtype.name)
+        vector = ir.VectorType(context.get_value_type(out.dtype), width)
+        flags, integers = ir.VectorType(ir.IntType(1), width), ir.VectorType(ir.IntType(32), width)
+        load = cgutils.get_or_insert_function(
+            b.module,
+            ir.FunctionType(vector, [vector.as_pointer(), ir.IntType(32), flags, vector]),
+            f"llvm.masked.load.v{width}f{bits}.p0",
+        )
+        address, count, data, start = args
+        first = ir.Constant(integers, [0] * width)
+        one = b.insert_element(first, b.trunc(count, ir.IntType(32)), ir.IntType(32)(0))
+        counts = b.shuffle_vector(one, one, first)
+        wanted = b.icmp_signed("<", ir.Constant(integers, list(range(width))), counts)
+        place = b.bitcast(b.gep(data, [start]), vector.as_pointer())
+        align = bits // 8
+        old = b.load(place, align=align)
+        source = b.inttoptr(address, vector.as_pointer())
+        b.store(b.call(load, [source, ir.IntType(32)(align), wanted, old]), place, align=align)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@kernel
 def gather(source, row, first, count, out, start):
     """Copy `count` columns, from `first` on, of a dense source's row to `out`, from `start` on."""
     like = out[0]
     kind, step = source["kind"], source["column"]
-    address = source["address"] + row * source["row"] + first * step
+    address = address_of(source, row, first)
     # A stride equal to the item size lets the loop vectorise.
     if kind == FLOAT32 and step == 4:
         for j in range(count):
@@ -194,14 +250,15 @@ def prefetch(typingctx, address):
 def prefetch_rows(source, order, position, count):
     """Prefetch `count` rows of a dense source, from `position` in the order on.
 
-    Without an order, the processor does this by itself. A small source is in the cache anyway, and
-    a row whose numbers are not side by side would be a cache line for each.
+    A small source is in the cache anyway, and a row whose numbers are not side by side would be a
+    cache line for each.
     """
     step = source["column"]
     size = source["columns"] * step
-    if order["kind"] == ABSENT or not 0 < step <= 8 or source["rows"] * size < SMALL:
+    if not 0 < step <= 8 or source["rows"] * size < SMALL:
         return
-    for place in range(position, min(position + count, order["rows"])):
+    end = source["rows"] if order["kind"] == ABSENT else order["rows"]
+    for place in range(position, min(position + count, end)):
         address = source["address"] + row_number(order, place) * source["row"]
         for line in range(address, address + size + LINE - 1, LINE):
             prefetch(line)
