@@ -419,6 +419,7 @@ def test_names_are_imported_when_they_are_used():
         assert {"MLPClassifier", "losses", "__version__"} <= set(dir(fastmlp))
         assert fastmlp.losses.Huber().name == "huber"
         assert fastmlp.inspection.gradients and fastmlp.displays.NetworkDisplay
+        assert fastmlp.export.to_c and fastmlp.callbacks.Checkpoint
         from fastmlp import *
         assert MLPRegressor is fastmlp.MLPRegressor is fastmlp.estimators.MLPRegressor
         assert show_versions is fastmlp.cli.info.show_versions
