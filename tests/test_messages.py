@@ -140,7 +140,7 @@ MISSPELT = {
 @pytest.mark.parametrize("parameter", MISSPELT)
 def test_a_misspelt_name(parameter):
     name, meant = MISSPELT[parameter]
-    with pytest.raises(ValueError, match=f"^The '{parameter}' parameter of") as error:
+    with pytest.raises(InvalidParameterError, match=f"^The '{parameter}' parameter of") as error:
         MLPClassifier(**{parameter: name}, early_stopping=True).fit(X, LABELS)
     assert str(error.value).endswith(f"Got {name!r} instead. Did you mean {meant!r}?")
 

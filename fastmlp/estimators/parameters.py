@@ -13,7 +13,10 @@ import sklearn
 import sklearn.neural_network
 from sklearn.base import is_regressor
 from sklearn.metrics import get_scorer_names
-from sklearn.utils._param_validation import validate_parameter_constraints
+from sklearn.utils._param_validation import (
+    InvalidParameterError,
+    validate_parameter_constraints,
+)
 
 from .. import activations, devices, initializers
 from ..activations import Activation
@@ -97,8 +100,8 @@ def check_parameters(estimator: BaseMLP) -> None:
 
     Raises
     ------
-    ValueError
-        If a parameter is invalid.
+    InvalidParameterError
+        If a parameter is invalid. It is scikit-learn's, both a ValueError and a TypeError.
     """
     if sklearn.get_config()["skip_parameter_validation"]:
         return
@@ -122,7 +125,7 @@ def check_parameters(estimator: BaseMLP) -> None:
     _check_name(estimator, "device", {"auto", *devices.DEVICES})
     _check_name(estimator, "precision", devices.PRECISIONS)
     if estimator.n_jobs == 0:
-        raise ValueError(
+        raise InvalidParameterError(
             f"The 'n_jobs' parameter of {type(estimator).__name__} must be None or a number of "
             "threads, -1 for all; 0 has no meaning."
         )
@@ -133,7 +136,7 @@ def _check_name(estimator, parameter, names):
     value = getattr(estimator, parameter, None)  # not every parameter is one of both estimators
     if isinstance(value, str) and value not in names:
         choices = ", ".join(map(repr, sorted(names)))
-        raise ValueError(
+        raise InvalidParameterError(
             f"The {parameter!r} parameter of {type(estimator).__name__} must be a str among "
             f"{{{choices}}}. Got {value!r} instead.{did_you_mean(value, sorted(names))}"
         )
