@@ -291,9 +291,9 @@ class BaseMLP(CallbackSupportMixin, Portable, ABC):
         name = self._device_name(model.network, rows, epochs=0, batch_rows=None)
         try:
             return model, model.forward(rows, out, name, self.n_jobs)
-        except FloatingPointError:
-            validated(self, X, reset=False)  # raises scikit-learn's error
-            raise
+        except FloatingPointError as error:
+            validated(self, X, reset=False)  # raises scikit-learn's error, if it looks at all
+            raise ValueError(str(error)) from error
 
     def compiled_predictor(self) -> Predictor:
         """Bind a copy of the weights to compiled code that predicts single rows in microseconds.
