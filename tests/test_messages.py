@@ -50,6 +50,11 @@ def test_targets_of_a_regressor_are_numbers(y):
         MLPRegressor().fit(X, y)
 
 
+def test_targets_of_a_regressor_are_dense():
+    with pytest.raises(ValueError, match=r"must be dense: pass y\.toarray\(\)"):
+        MLPRegressor().fit(X, sparse.csr_array(np.c_[Y, Y]))
+
+
 @pytest.mark.parametrize(
     ("rows", "fraction", "says"),
     [

@@ -7,6 +7,7 @@ from typing import Self
 
 import numpy as np
 import sklearn.neural_network
+from scipy.sparse import issparse
 from sklearn.base import RegressorMixin
 from sklearn.metrics import d2_pinball_score, r2_score
 from sklearn.utils import column_or_1d
@@ -230,6 +231,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         return self._fit(X, y, sample_weight, incremental=True)
 
     def _validated(self, X, y, reset):
+        if issparse(y):
+            raise ValueError("The targets of a regressor must be dense: pass y.toarray().")
         X, y = validated(self, X, y, reset=reset, multi_output=True, y_numeric=True, dtype=FLOATS)
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
