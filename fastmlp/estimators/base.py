@@ -305,6 +305,11 @@ class BaseMLP(CallbackSupportMixin, Portable, ABC):
             classifier returns, for several rows or one row, in the dtype of the weights. It does
             not validate its input, later fits do not change it, and threads may share it.
 
+        Raises
+        ------
+        NotFittedError
+            If the estimator has not been fitted.
+
         Examples
         --------
         >>> import numpy as np

@@ -26,13 +26,14 @@ alpha : float, default=0.0001
 batch_size : int or "auto", default="auto"
     Rows per mini-batch; "auto" is ``min(200, n_samples)``. Not used by "lbfgs".
 learning_rate : str or Schedule, default="constant"
-    Schedule of the learning rate. scikit-learn's, except for "adam", which ignores them:
+    Schedule of the learning rate. Three are scikit-learn's, which "adam" and "lbfgs" ignore:
     "constant"; "invscaling", ``learning_rate_init / (t + 1)**power_t``, with t the number of
-    rows seen; "adaptive", divided by 5 whenever training stalls. For every solver but "lbfgs",
-    where they are an error: "cosine", "one_cycle" and "coslog4", which change with each step
-    over `max_iter` epochs; "step", "exponential" and "plateau", after epochs; "warm_up"; or an
-    object from `fastmlp.schedules` (see there for the formulas) with its own parameters, such
-    as ``WarmUp(Cosine(end=0.01), epochs=3)``. `partial_fit` and warm starts go on in them.
+    rows seen; "adaptive", divided by 5 whenever training stalls. The others are for every
+    solver but "lbfgs", where they are an error: "cosine", "one_cycle" and "coslog4", which
+    change with each step over `max_iter` epochs; "step", "exponential" and "plateau", after
+    epochs; "warm_up"; or an object from `fastmlp.schedules` (see there for the formulas) with
+    its own parameters, such as ``WarmUp(Cosine(end=0.01), epochs=3)``. `partial_fit` and warm
+    starts go on in these.
 learning_rate_init : float, default=0.001
     Initial learning rate; of "one_cycle", "coslog4" and "warm_up" the largest.
 power_t : float, default=0.5

@@ -227,6 +227,11 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         -------
         self : MLPRegressor
             The estimator after one more epoch.
+
+        Raises
+        ------
+        ValueError
+            As in `fit`, or with ``early_stopping=True``. The estimator is then unchanged.
         """
         return self._fit(X, y, sample_weight, incremental=True)
 
@@ -277,6 +282,11 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         -------
         score : float
             At most 1.
+
+        Raises
+        ------
+        NotFittedError, ValueError
+            As `predict`, and if y does not have the shape of the targets of the fit.
         """
         check_is_fitted(self)
         loss = model_of(self).network.loss
@@ -307,6 +317,13 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             Predictions. With several quantiles, the shape is (n_samples, n_quantiles) for a vector
             of targets, otherwise (n_samples, n_targets * n_quantiles): all quantiles of the first
             target, then those of the next.
+
+        Raises
+        ------
+        NotFittedError
+            If the estimator has not been fitted.
+        ValueError
+            If X does not have the features of the fit, or is not finite.
         """
         outputs = self._outputs(X)
         return outputs.ravel() if outputs.shape[1] == 1 else outputs
