@@ -71,7 +71,9 @@ def test_hostile_names_of_classes(tmp_path):
 @pytest.mark.parametrize("name", ["NAMES", "BIGnet", "T", "N", "expF"])
 def test_placeholders_of_the_template_as_names(name, tmp_path):
     X = np.eye(4)
-    network = MLPClassifier((2,), max_iter=1, device="reference").fit(X, ["T", "NAME", "N(3)", "BIG"])
+    network = MLPClassifier((2,), max_iter=1, device="reference").fit(
+        X, ["T", "NAME", "N(3)", "BIG"]
+    )
     text = to_c(network, name)
     library = compiled([text], tmp_path)
     np.testing.assert_allclose(predicted(library, name, X, 4), network.predict_proba(X))

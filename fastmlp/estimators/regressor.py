@@ -10,7 +10,7 @@ import sklearn.neural_network
 from scipy.sparse import issparse
 from sklearn.base import RegressorMixin
 from sklearn.metrics import d2_pinball_score, r2_score
-from sklearn.utils import column_or_1d
+from sklearn.utils import check_consistent_length, column_or_1d
 from sklearn.utils.validation import check_is_fitted
 
 from ..activations import Activation
@@ -292,9 +292,14 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         loss = model_of(self).network.loss
         if not loss.levels:
             return super().score(X, y, sample_weight)
-        outputs = self._outputs(X)
-        targets = np.asarray(y).reshape(len(outputs), -1)
-        targets = targets.repeat(loss.outputs_per_target, axis=1)
+        outputs, targets = self._outputs(X), np.asarray(y)
+        check_consistent_length(outputs, targets)
+        targets = targets.reshape(len(outputs), -1).repeat(loss.outputs_per_target, axis=1)
+        if targets.shape != outputs.shape:
+            raise ValueError(
+                f"y has {targets.shape[1] // loss.outputs_per_target} target(s), but the network "
+                f"was fitted with {outputs.shape[1] // loss.outputs_per_target}."
+            )
         return _d2_pinball(loss, targets, outputs, sample_weight)
 
     def __sklearn_tags__(self):
