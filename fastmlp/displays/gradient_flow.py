@@ -85,7 +85,7 @@ class GradientFlowDisplay:
             norms.append([np.linalg.norm(layer.coefs) for layer in layers])
         return cls(np.array(norms)).plot(ax, **kwargs)
 
-    def plot(self, ax=None, **kwargs):
+    def plot(self, ax: Any = None, **kwargs: Any) -> Self:
         """Draw on the given axes or on new ones; see `from_estimator`."""
         ax = axes_of(self, ax)
         from matplotlib import colormaps

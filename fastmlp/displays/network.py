@@ -97,7 +97,7 @@ class NetworkDisplay:
         display = cls(followed, model.coefs, model.intercepts, names, max_units)
         return display.plot(ax)
 
-    def plot(self, ax=None):
+    def plot(self, ax: Any = None) -> Self:
         """Draw on the given axes or on new ones; see `from_estimator`."""
         layers = self.trace.layers
         columns = [_places(len(layers[0].inputs), self.max_units)]
