@@ -1,17 +1,18 @@
 """The compiled predictor: the same numbers as `predict`, frozen, and safe whatever it is given."""
 
+import math
 import pickle
 import threading
 
 import numpy as np
 import pytest
-from designs import covering
+from designs import covering, named
 from sklearn.exceptions import NotFittedError
 from tasks import TASKS, outputs
 
 from fastmlp import MLPClassifier, MLPRegressor
 from fastmlp._jit import JIT_DISABLED
-from fastmlp.activations import HIDDEN, Maxout, Swish
+from fastmlp.activations import HIDDEN, Custom, Maxout, Swish
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -41,7 +42,19 @@ def test_equals_the_estimator(task, activation, dtype):
         np.testing.assert_array_equal(result, np.atleast_1d(of_matrix))
 
 
-@pytest.mark.parametrize("output", ["logistic", "hard_sigmoid", "softmax"])
+def below_zero(z):
+    return -1 / (1 + math.exp(-z))
+
+
+def slope_below_zero(z):
+    return -math.exp(-z) / (1 + math.exp(-z)) ** 2
+
+
+#: Whose sums are negative, as those of a user's own function may be.
+NEGATIVE = Custom(below_zero, slope_below_zero)
+
+
+@pytest.mark.parametrize("output", ["logistic", "hard_sigmoid", "softmax", NEGATIVE], ids=named)
 def test_shares_of_several_classes(output):
     estimator, X = fitted("multiclass", loss="squared_error", output_activation=output)
     probabilities = estimator.compiled_predictor()(X)

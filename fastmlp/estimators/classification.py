@@ -30,7 +30,7 @@ from .validation import FLOATS, checked_weights, validated
 def _normalised(outputs):
     """Divide each row by its sum; a row of zeros gives every class the same probability."""
     sums = outputs.sum(axis=1, keepdims=True)
-    return np.where(sums > 0, outputs, 1) / np.where(sums > 0, sums, outputs.shape[1])
+    return np.where(sums != 0, outputs, 1) / np.where(sums != 0, sums, outputs.shape[1])
 
 
 class BaseClassifier(ClassifierMixin, BaseMLP):
