@@ -7,6 +7,7 @@ import threading
 import numpy as np
 import pytest
 from designs import covering, named
+from scipy.sparse import csr_array
 from sklearn.exceptions import NotFittedError
 from tasks import TASKS, outputs
 
@@ -127,6 +128,12 @@ def test_wrong_shapes(shape):
     predictor = fitted()[0].compiled_predictor()
     with pytest.raises(ValueError, match=r"X has shape .* expected \(7,\) or \(n, 7\)"):
         predictor(np.ones(shape))
+
+
+def test_sparse_rows():
+    estimator, X = fitted()
+    with pytest.raises(ValueError, match=r"takes no sparse X: pass X\.toarray\(\)"):
+        estimator.compiled_predictor()(csr_array(X))
 
 
 def test_a_place_for_the_result():
