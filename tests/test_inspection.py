@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import sparse
+from sklearn import neural_network
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LinearRegression
@@ -402,6 +403,20 @@ def test_a_range_test_steps_with_rising_rates(device):
     means = [found.losses[:2].mean(), *(found.losses[k : k + 3].mean() for k in range(3))]
     np.testing.assert_allclose(found.smoothed, [*means, found.losses[3:].mean()])
     assert not hasattr(network, "coefs_")
+
+
+@pytest.mark.parametrize(
+    ("other", "advice"),
+    [
+        (make_pipeline(MLPRegressor()), "Of a pipeline, give the last step"),
+        (MLPRegressor, r"That is a class: write MLPRegressor\(\)"),
+        (neural_network.MLPRegressor(), r"fastmlp\.from_sklearn makes one"),
+    ],
+    ids=["pipeline", "class", "scikit-learn's"],
+)
+def test_what_is_no_estimator_of_ours(other, advice):
+    with pytest.raises(TypeError, match=f"of fastmlp, got .*{advice}"):
+        inspection.activations(other, [[0.0]])
 
 
 @pytest.mark.parametrize("task", ["binary", "multiclass", "multilabel", "squared_error"])
