@@ -119,6 +119,12 @@ def test_allowed_names_are_sorted(parameter):
     assert names == sorted(names)
 
 
+@pytest.mark.parametrize("parameter", ["activation", "loss", "solver", "device"])
+def test_what_is_no_name_is_told_the_names(parameter):
+    with pytest.raises(InvalidParameterError, match=r"Got 3\.5 instead\. Its names are '\w+', '"):
+        MLPRegressor(**{parameter: 3.5}).fit(X, Y)
+
+
 @pytest.mark.parametrize("rate", [0.01, 1, np.float64(0.01), np.float32(0.5)], ids=repr)
 def test_a_number_in_the_place_of_a_schedule(rate):
     with pytest.raises(InvalidParameterError, match=r"^The 'learning_rate' parameter of") as error:
