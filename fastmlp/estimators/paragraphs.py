@@ -106,8 +106,8 @@ input_dropout : float, default=0.0
 scoring : str, callable or None, default=None
     Score on the validation rows, by which early stopping goes: None for that of `score`; "loss"
     for minus the loss; a name from scikit-learn such as "roc_auc"; or a function
-    ``scorer(estimator, X, y)`` or ``scorer(estimator, X, y, sample_weight)``, if they have
-    weights, that returns a number, of which more is better. X is an array or CSR matrix.
+    ``scorer(estimator, X, y)``, which is also passed `sample_weight` if the rows have weights.
+    It returns a number: the larger, the better. X is an array or CSR matrix.
 averaging : {"ema", "swa"}, default=None
     Whether to predict, and to score validation rows, with an average of the weights after each
     epoch. "ema", an exponential moving average (Polyak and Juditsky, 1992), of the weights w_e

@@ -40,7 +40,7 @@ class Schedule:
         return self if self.initial else replace(self, initial=learning_rate)
 
     def planned(self, batches: int, epochs: int) -> Self:
-        """Return the schedule for a fit of so many epochs of so many batches each."""
+        """Return the schedule for a fit of `epochs` epochs with `batches` batches each."""
         return self
 
     def advanced(self, loss: float) -> Self:
