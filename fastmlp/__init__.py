@@ -40,7 +40,7 @@ _PLACES = {
     "unpatch_sklearn": ".replacement",
 }
 _MODULES = {
-    "activations", "callbacks", "cli", "devices", "displays", "estimators", "files",
+    "activations", "callbacks", "cli", "devices", "displays", "estimators", "export", "files",
     "formulas", "initializers", "inspect", "inspection", "losses", "model", "network", "optimizers",
     "predictor", "regularization", "replacement", "schedules", "training",
 }  # fmt: skip

@@ -96,7 +96,8 @@ class Predictor:
         Raises
         ------
         ValueError
-            If X has the wrong shape, or `out` the wrong shape, dtype or memory layout.
+            If X has the wrong shape or is sparse, or `out` has the wrong shape, dtype or memory
+            layout.
         """
         rows = self._rows_in_place(X)
         shape = self._row_outputs if rows.shape == self._features else self._shape_of_result(rows)
@@ -202,7 +203,12 @@ class Predictor:
 
     def _rows_in_place(self, X):
         """Return X in the form for compiled code."""
-        X = np.asarray(X, self.dtype, order="C")
+        try:
+            X = np.asarray(X, self.dtype, order="C")
+        except ValueError as error:
+            if hasattr(X, "tocsr"):
+                raise ValueError("A predictor takes no sparse X: pass X.toarray().") from error
+            raise
         # Read-only or unaligned arrays would need a new compilation.
         return X if X.flags.carray else X.copy()
 

@@ -354,3 +354,15 @@ def test_files_and_argument_lists_stay_short(path):
             # Kernels are called once a launch; the estimators' parameters are scikit-learn's.
             exempt = "cuda" in path.parts or path.stem in ("classifier", "regressor")
             assert len(arguments) <= 10 or exempt, f"{node.name} takes {len(arguments)}"
+
+
+#: Packages that the map describes as a whole.
+SUMMED_UP = {"activations", "cli", "displays", "formulas", "losses", "optimizers"}
+
+
+def test_the_map_of_the_source_has_every_file():
+    text = (PACKAGE.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    places = text.partition("## Map of the source")[2].partition("\n## ")[0].split()
+    listed = {place.rstrip(":;,") for place in places}
+    files = {path for path in FILES if path.relative_to(PACKAGE).parts[0] not in SUMMED_UP}
+    assert not {path.name for path in files} - listed - {"__init__.py"}

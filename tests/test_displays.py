@@ -300,6 +300,8 @@ def test_wide_network_is_abridged():
     assert texts(display.ax_).count("⋮") == 2
     heights = [circle.get_ydata()[0] for circle in display.units_[0].values()]
     assert heights == [3, 2, 1, -1, -2, -3]
+    with pytest.raises(ValueError, match="max_units must be at least 2"):
+        NetworkDisplay.from_estimator(network, X[0], y[0], max_units=1)
 
 
 def test_network_of_maxout_shows_the_pieces_that_win(rows):
@@ -362,6 +364,8 @@ def test_gradients_vanish_through_logistic_units_but_not_through_relu(rows):
 def test_gradient_flow_needs_epochs(rows):
     with pytest.raises(ValueError, match="'lbfgs' has no epochs to show"):
         GradientFlowDisplay.from_estimator(classifier(solver="lbfgs"), *rows)
+    with pytest.raises(ValueError, match="epochs must be at least 1, got 0"):
+        GradientFlowDisplay.from_estimator(classifier(), *rows, epochs=0)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Networks as C: every compiler accepts the file, and it computes what `predict` does."""
 
 import ctypes
+import re
 import shutil
 import subprocess
 
@@ -64,6 +65,19 @@ def test_hostile_names_of_classes(tmp_path):
     library = compiled([text], tmp_path)
     np.testing.assert_allclose(predicted(library, "network", X, 4), expected)
     assert "#define NETWORK_FEATURES 4\n#define NETWORK_OUTPUTS 4\n" in text
+
+
+@needs_a_compiler
+@pytest.mark.parametrize("name", ["NAMES", "BIGnet", "T", "N", "expF"])
+def test_placeholders_of_the_template_as_names(name, tmp_path):
+    X = np.eye(4)
+    network = MLPClassifier((2,), max_iter=1, device="reference").fit(
+        X, ["T", "NAME", "N(3)", "BIG"]
+    )
+    text = to_c(network, name)
+    library = compiled([text], tmp_path)
+    np.testing.assert_allclose(predicted(library, name, X, 4), network.predict_proba(X))
+    assert re.findall(r'^ \*     "(.*)"$', text, re.MULTILINE) == network.classes_.tolist()
 
 
 def test_every_digit_is_in_the_file():

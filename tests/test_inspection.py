@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import sparse
+from sklearn import neural_network
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LinearRegression
@@ -404,12 +405,27 @@ def test_a_range_test_steps_with_rising_rates(device):
     assert not hasattr(network, "coefs_")
 
 
+@pytest.mark.parametrize(
+    ("other", "advice"),
+    [
+        (make_pipeline(MLPRegressor()), "Of a pipeline, give the last step"),
+        (MLPRegressor, r"That is a class: write MLPRegressor\(\)"),
+        (neural_network.MLPRegressor(), r"fastmlp\.from_sklearn makes one"),
+    ],
+    ids=["pipeline", "class", "scikit-learn's"],
+)
+def test_what_is_no_estimator_of_ours(other, advice):
+    with pytest.raises(TypeError, match=f"of fastmlp, got .*{advice}"):
+        inspection.activations(other, [[0.0]])
+
+
 @pytest.mark.parametrize("task", ["binary", "multiclass", "multilabel", "squared_error"])
 def test_a_range_test_suggests_a_rate_that_trains(task):
     X, y, weights = TASKS[task].data(rows=100)
     network = TASKS[task].ours(random_state=0, device="reference")
     found = inspection.learning_rate_range(network, pd.DataFrame(X), y, weights)
-    again = inspection.learning_rate_range(network, sparse.csr_matrix(X), y, weights)
+    same = sparse.csr_matrix(y) if task == "multilabel" else y
+    again = inspection.learning_rate_range(network, sparse.csr_matrix(X), same, weights)
     assert found.suggestion == pytest.approx(again.suggestion)
     assert 1e-4 < found.suggestion < 1
     assert len(found.rates) == len(found.losses) == len(found.smoothed) <= 100

@@ -3,6 +3,7 @@
 import itertools
 import math
 import pickle
+import re
 from functools import partial
 
 import numpy as np
@@ -281,6 +282,19 @@ def test_several_quantiles(task, device):
     ]
     assert estimator.score(X, y) == pytest.approx(np.mean(d2))
     assert estimator.score(X, y) > 0.4
+
+
+def test_targets_of_another_shape_have_no_score():
+    """Not even those of all rows in one vector, whose number fits."""
+    X, y, _ = TASKS["several_outputs"].data(rows=12)
+    estimator = MLPRegressor(QUANTILES, max_iter=1, device="reference").fit(X, y)
+    for wrong, says in (
+        (y[:, :1], "y has 1 target(s), but the network was fitted with 3."),
+        (y.ravel(), "inconsistent numbers of samples: [12, 36]"),
+        (y[:-1], "inconsistent numbers of samples: [12, 11]"),
+    ):
+        with pytest.raises(ValueError, match=re.escape(says)):
+            estimator.score(X, wrong)
 
 
 @pytest.mark.parametrize("device", DEVICES_FOR_LONG_FITS)

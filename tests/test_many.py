@@ -276,7 +276,7 @@ def test_the_first_error_is_raised_after_all_others_are_fitted():
         (lambda a, b: [a, b, a], {}, ValueError, r"\[0\] and estimators\[2\] are the same"),
         (lambda a, b: [a, make_pipeline(StandardScaler(), b)], {}, TypeError,
          "got Pipeline. Of a pipeline, give the last step"),
-        (lambda a, b: [MLPClassifier], {}, TypeError, "got ABCMeta"),
+        (lambda a, b: [MLPClassifier], {}, TypeError, r"a class: write MLPClassifier\(\)\."),
         (lambda a, b: [a, b], {"rows": [None]}, ValueError, "1 entries for 2 estimators"),
         (lambda a, b: [a, b], {"rows": [None, [30]]}, ValueError, r"rows\[1\] must be .*below 30"),
         (lambda a, b: [a], {"rows": [[True, False]]}, ValueError, r"mask of shape \(30,\)"),

@@ -50,6 +50,11 @@ def test_targets_of_a_regressor_are_numbers(y):
         MLPRegressor().fit(X, y)
 
 
+def test_targets_of_a_regressor_are_dense():
+    with pytest.raises(ValueError, match=r"must be dense: pass y\.toarray\(\)"):
+        MLPRegressor().fit(X, sparse.csr_array(np.c_[Y, Y]))
+
+
 @pytest.mark.parametrize(
     ("rows", "fraction", "says"),
     [
@@ -114,6 +119,12 @@ def test_allowed_names_are_sorted(parameter):
     assert names == sorted(names)
 
 
+@pytest.mark.parametrize("parameter", ["activation", "loss", "solver", "device"])
+def test_what_is_no_name_is_told_the_names(parameter):
+    with pytest.raises(InvalidParameterError, match=r"Got 3\.5 instead\. Its names are '\w+', '"):
+        MLPRegressor(**{parameter: 3.5}).fit(X, Y)
+
+
 @pytest.mark.parametrize("rate", [0.01, 1, np.float64(0.01), np.float32(0.5)], ids=repr)
 def test_a_number_in_the_place_of_a_schedule(rate):
     with pytest.raises(InvalidParameterError, match=r"^The 'learning_rate' parameter of") as error:
@@ -140,7 +151,7 @@ MISSPELT = {
 @pytest.mark.parametrize("parameter", MISSPELT)
 def test_a_misspelt_name(parameter):
     name, meant = MISSPELT[parameter]
-    with pytest.raises(ValueError, match=f"^The '{parameter}' parameter of") as error:
+    with pytest.raises(InvalidParameterError, match=f"^The '{parameter}' parameter of") as error:
         MLPClassifier(**{parameter: name}, early_stopping=True).fit(X, LABELS)
     assert str(error.value).endswith(f"Got {name!r} instead. Did you mean {meant!r}?")
 
@@ -419,6 +430,7 @@ def test_names_are_imported_when_they_are_used():
         assert {"MLPClassifier", "losses", "__version__"} <= set(dir(fastmlp))
         assert fastmlp.losses.Huber().name == "huber"
         assert fastmlp.inspection.gradients and fastmlp.displays.NetworkDisplay
+        assert fastmlp.export.to_c and fastmlp.callbacks.Checkpoint
         from fastmlp import *
         assert MLPRegressor is fastmlp.MLPRegressor is fastmlp.estimators.MLPRegressor
         assert show_versions is fastmlp.cli.info.show_versions

@@ -1,17 +1,19 @@
 """The compiled predictor: the same numbers as `predict`, frozen, and safe whatever it is given."""
 
+import math
 import pickle
 import threading
 
 import numpy as np
 import pytest
-from designs import covering
+from designs import covering, named
+from scipy.sparse import csr_array
 from sklearn.exceptions import NotFittedError
 from tasks import TASKS, outputs
 
 from fastmlp import MLPClassifier, MLPRegressor
 from fastmlp._jit import JIT_DISABLED
-from fastmlp.activations import HIDDEN, Maxout, Swish
+from fastmlp.activations import HIDDEN, Custom, Maxout, Swish
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -41,7 +43,19 @@ def test_equals_the_estimator(task, activation, dtype):
         np.testing.assert_array_equal(result, np.atleast_1d(of_matrix))
 
 
-@pytest.mark.parametrize("output", ["logistic", "hard_sigmoid", "softmax"])
+def below_zero(z):
+    return -1 / (1 + math.exp(-z))
+
+
+def slope_below_zero(z):
+    return -math.exp(-z) / (1 + math.exp(-z)) ** 2
+
+
+#: Whose sums are negative, as those of a user's own function may be.
+NEGATIVE = Custom(below_zero, slope_below_zero)
+
+
+@pytest.mark.parametrize("output", ["logistic", "hard_sigmoid", "softmax", NEGATIVE], ids=named)
 def test_shares_of_several_classes(output):
     estimator, X = fitted("multiclass", loss="squared_error", output_activation=output)
     probabilities = estimator.compiled_predictor()(X)
@@ -114,6 +128,12 @@ def test_wrong_shapes(shape):
     predictor = fitted()[0].compiled_predictor()
     with pytest.raises(ValueError, match=r"X has shape .* expected \(7,\) or \(n, 7\)"):
         predictor(np.ones(shape))
+
+
+def test_sparse_rows():
+    estimator, X = fitted()
+    with pytest.raises(ValueError, match=r"takes no sparse X: pass X\.toarray\(\)"):
+        estimator.compiled_predictor()(csr_array(X))
 
 
 def test_a_place_for_the_result():

@@ -18,11 +18,13 @@ from fastmlp import MLPRegressor, schedules
 from fastmlp.optimizers import OPTIMIZERS
 from fastmlp.schedules import (
     SCHEDULES,
+    Adaptive,
     ByStep,
     Constant,
     Cosine,
     CosLog,
     Exponential,
+    InverseScaling,
     OneCycle,
     Plateau,
     StepDecay,
@@ -245,6 +247,13 @@ def test_objects_are_values(name):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
+        (lambda: Constant(-0.1), r"initial must be a number in \[0, inf\]"),
+        (lambda: Cosine(initial=-0.1), "initial must be a number"),
+        (lambda: StepDecay(initial=-0.1), "initial must be a number"),
+        (lambda: WarmUp(initial="fast"), "initial must be a number"),
+        (lambda: InverseScaling(power=-1), "power must be a number"),
+        (lambda: Adaptive(divisor=1), r"divisor must be a number in \(1, inf\)"),
+        (lambda: Adaptive(least=-1), "least must be a number"),
         (lambda: Cosine(end=-0.1), r"end must be a number in \[0, 1\]"),
         (lambda: Cosine(epochs=0), r"epochs must be a number in \[1, inf\)"),
         (lambda: OneCycle(rise=1.0), r"rise must be a number in \[0, 1\)"),

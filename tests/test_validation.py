@@ -4,6 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import sparse
+from sklearn import config_context
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import unique_labels
@@ -60,6 +62,16 @@ def test_all_else_goes_the_long_way(name, monkeypatch):
     assert X.shape == (6, 3)
     np.testing.assert_array_equal(y, TARGET)
     assert len(calls) == 1
+
+
+@pytest.mark.parametrize("device", ["cpu", "reference"])
+def test_numbers_that_scikit_learn_takes_for_finite(device):
+    """A prediction looks for NaN all the same, and refuses it as an invalid value."""
+    network = MLPRegressor(max_iter=1, device=device)
+    with pytest.warns(ConvergenceWarning):
+        network.fit(PLAIN, TARGET)
+    with config_context(assume_finite=True), pytest.raises(ValueError, match="NaN or infinity"):
+        network.predict(np.full((1, 3), np.nan))
 
 
 def test_names_of_features_are_forgotten_or_missed():

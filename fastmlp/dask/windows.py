@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import sparse
 
+from ..estimators.holdout import Labelled
 from ..training import Rows
 
 
@@ -34,13 +35,6 @@ class Held(NamedTuple):
         """Return the numbers of the rows to train on, and of those held out, both ascending."""
         drawn = np.random.default_rng(self.seed).permutation(count)
         return np.sort(drawn[self.rows :]), np.sort(drawn[: self.rows])
-
-
-class Labelled(NamedTuple):
-    """Encoded rows of a window, and their y."""
-
-    rows: Rows
-    y: Any
 
 
 def selected(window: Labelled, chosen: np.ndarray) -> Labelled:

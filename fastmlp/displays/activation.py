@@ -116,7 +116,7 @@ class ActivationDisplay:
         learned = model.learned[layer]
         return cls(network.activation[layer], learned).plot(ax, **kwargs)
 
-    def plot(self, ax=None, **kwargs):
+    def plot(self, ax: Any = None, **kwargs: Any) -> Self:
         """Draw on the given axes or on new ones; see `from_activation`."""
         ax = axes_of(self, ax)
         several = self.values.shape[1] > 1

@@ -83,7 +83,7 @@ class GradientErrorDisplay:
         ]
         return cls(steps, np.array(errors) / np.linalg.norm(g)).plot(ax, **kwargs)
 
-    def plot(self, ax=None, **kwargs):
+    def plot(self, ax: Any = None, **kwargs: Any) -> Self:
         """Draw on the given axes or on new ones; see `from_estimator`."""
         ax = axes_of(self, ax)
         settings = {"color": BLUE, "marker": "o", "markersize": 4, "linestyle": ""} | kwargs

@@ -56,7 +56,7 @@ class GradientFlowDisplay:
         X, y, sample_weight
             Data to train on, as in `fit`. Gradients are computed over all of these rows.
         epochs : int, default=50
-            Number of epochs.
+            Number of epochs, at least 1.
         ax : Axes, default=None
             The axes to draw on; new axes by default.
         **kwargs : dict
@@ -72,11 +72,14 @@ class GradientFlowDisplay:
         TypeError
             If it is no estimator of fastmlp.
         ValueError
-            If the solver is "lbfgs", or for the same reasons as in `fit`.
+            If the solver is "lbfgs", if `epochs` is less than 1, or for the same reasons as in
+            `fit`.
         """
         check_ours(estimator)
         if estimator.solver == "lbfgs":
             raise ValueError("solver='lbfgs' has no epochs to show: use another solver.")
+        if epochs < 1:
+            raise ValueError(f"epochs must be at least 1, got {epochs!r}.")
         network, keywords = for_partial_fits(estimator, y, sample_weight)
         norms = []
         for _ in range(epochs):
@@ -85,7 +88,7 @@ class GradientFlowDisplay:
             norms.append([np.linalg.norm(layer.coefs) for layer in layers])
         return cls(np.array(norms)).plot(ax, **kwargs)
 
-    def plot(self, ax=None, **kwargs):
+    def plot(self, ax: Any = None, **kwargs: Any) -> Self:
         """Draw on the given axes or on new ones; see `from_estimator`."""
         ax = axes_of(self, ax)
         from matplotlib import colormaps

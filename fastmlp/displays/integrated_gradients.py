@@ -95,7 +95,7 @@ class IntegratedGradientsDisplay:
             raise ValueError(f"There are {len(contributions)} features, but {len(names)} names.")
         return cls(contributions, names).plot(ax, max_features=max_features, **kwargs)
 
-    def plot(self, ax=None, *, max_features=15, **kwargs):
+    def plot(self, ax: Any = None, *, max_features: int = 15, **kwargs: Any) -> Self:
         """Draw on the given axes or on new ones; see `from_estimator`."""
         order = np.argsort(-np.abs(self.contributions))
         shown, others = order[:max_features], order[max_features:]

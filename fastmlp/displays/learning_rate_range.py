@@ -79,7 +79,7 @@ class LearningRateRangeDisplay:
         )
         return cls(found).plot(ax, **kwargs)
 
-    def plot(self, ax=None, **kwargs):
+    def plot(self, ax: Any = None, **kwargs: Any) -> Self:
         """Draw on the given axes or on new ones; see `from_estimator`."""
         ax, found = axes_of(self, ax), self.result
         (self.losses_,) = ax.plot(

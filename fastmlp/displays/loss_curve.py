@@ -95,7 +95,7 @@ class LossCurveDisplay:
         )
         return display.plot(ax, **kwargs)
 
-    def plot(self, ax=None, **kwargs):
+    def plot(self, ax: Any = None, **kwargs: Any) -> Self:
         """Draw on the given axes or on new ones; see `from_estimator`."""
         ax = axes_of(self, ax)
         epochs = np.arange(1, len(self.loss_curve) + 1)

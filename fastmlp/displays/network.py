@@ -31,7 +31,7 @@ class NetworkDisplay:
     input_names : list of str, default=None
         Names of the features; x1, x2, ... by default.
     max_units : int, default=8
-        How many units of a layer are drawn; of a larger layer, the first and the last.
+        How many units of a layer are drawn, at least 2; of a larger layer, the first and last.
 
     Attributes
     ----------
@@ -57,6 +57,10 @@ class NetworkDisplay:
         input_names: list[str] | None = None,
         max_units: int = 8,
     ):
+        if max_units < 2:
+            raise ValueError(
+                f"max_units must be at least 2, for the first and the last, got {max_units!r}."
+            )
         self.trace, self.coefs, self.intercepts = trace, coefs, intercepts
         self.max_units = max_units
         count = len(trace.layers[0].inputs)
@@ -77,7 +81,7 @@ class NetworkDisplay:
         y : label, number, or array-like of shape (n_outputs,)
             Its label or target.
         max_units : int, default=8
-            How many units of a layer are drawn; of a larger layer, the first and the last.
+            How many units of a layer are drawn, at least 2; of a larger layer, the first and last.
         ax : Axes, default=None
             The axes to draw on; new axes by default.
 
@@ -89,7 +93,7 @@ class NetworkDisplay:
         Raises
         ------
         NotFittedError, ValueError
-            As `fastmlp.inspection.trace`.
+            As `fastmlp.inspection.trace`, and if `max_units` is less than 2.
         """
         followed = trace(estimator, x, y)
         names = list(getattr(estimator, "feature_names_in_", [])) or None
@@ -97,7 +101,7 @@ class NetworkDisplay:
         display = cls(followed, model.coefs, model.intercepts, names, max_units)
         return display.plot(ax)
 
-    def plot(self, ax=None):
+    def plot(self, ax: Any = None) -> Self:
         """Draw on the given axes or on new ones; see `from_estimator`."""
         layers = self.trace.layers
         columns = [_places(len(layers[0].inputs), self.max_units)]

@@ -291,9 +291,9 @@ class BaseMLP(CallbackSupportMixin, Portable, ABC):
         name = self._device_name(model.network, rows, epochs=0, batch_rows=None)
         try:
             return model, model.forward(rows, out, name, self.n_jobs)
-        except FloatingPointError:
-            validated(self, X, reset=False)  # raises scikit-learn's error
-            raise
+        except FloatingPointError as error:
+            validated(self, X, reset=False)  # raises scikit-learn's error, if it looks at all
+            raise ValueError(str(error)) from error
 
     def compiled_predictor(self) -> Predictor:
         """Bind a copy of the weights to compiled code that predicts single rows in microseconds.
@@ -304,6 +304,11 @@ class BaseMLP(CallbackSupportMixin, Portable, ABC):
             ``predictor(X, out=None)`` returns what `predict` of a regressor or `predict_proba` of a
             classifier returns, for several rows or one row, in the dtype of the weights. It does
             not validate its input, later fits do not change it, and threads may share it.
+
+        Raises
+        ------
+        NotFittedError
+            If the estimator has not been fitted.
 
         Examples
         --------

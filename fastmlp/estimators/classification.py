@@ -30,7 +30,7 @@ from .validation import FLOATS, checked_weights, validated
 def _normalised(outputs):
     """Divide each row by its sum; a row of zeros gives every class the same probability."""
     sums = outputs.sum(axis=1, keepdims=True)
-    return np.where(sums > 0, outputs, 1) / np.where(sums > 0, sums, outputs.shape[1])
+    return np.where(sums != 0, outputs, 1) / np.where(sums != 0, sums, outputs.shape[1])
 
 
 class BaseClassifier(ClassifierMixin, BaseMLP):
@@ -118,6 +118,13 @@ class BaseClassifier(ClassifierMixin, BaseMLP):
         -------
         y : ndarray of shape (n_samples,) or (n_samples, n_labels)
             The most probable class, or an indicator matrix of the labels above probability 1/2.
+
+        Raises
+        ------
+        NotFittedError
+            If the estimator has not been fitted.
+        ValueError
+            If X does not have the features of the fit, or is not finite.
         """
         outputs = self._outputs(X)
         binarizer = getattr(self, "_label_binarizer", None)
@@ -144,6 +151,13 @@ class BaseClassifier(ClassifierMixin, BaseMLP):
             Probability of each class in the order of `classes_`, or of each label. For several
             classes without softmax, each row of outputs is divided by its sum. A single class has
             probability 1.
+
+        Raises
+        ------
+        NotFittedError
+            If the estimator has not been fitted.
+        ValueError
+            If X does not have the features of the fit, or is not finite.
         """
         model, outputs = self._forward(X)
         if self._has_one_class:
@@ -179,6 +193,11 @@ class BaseClassifier(ClassifierMixin, BaseMLP):
         -------
         log_probabilities : ndarray of shape (n_samples, n_classes)
             ``log(predict_proba(X))``; -inf where a probability is 0.
+
+        Raises
+        ------
+        NotFittedError, ValueError
+            As `predict_proba`.
         """
         probabilities = self.predict_proba(X)
         return np.log(probabilities, out=probabilities)

@@ -253,8 +253,9 @@ class MLPClassifier(BaseClassifier):
         Raises
         ------
         ValueError
-            As in `fit`; if `classes` is missing in the first call, differs from that of the first
-            call, or lacks a label of y; or if class weights are to be "balanced".
+            As in `fit`, or with ``early_stopping=True``; if `classes` is missing in the first call,
+            differs from that of the first call, or lacks a label of y; or if class weights are to
+            be "balanced". The estimator is then unchanged.
         """
         with all_or_nothing(self):
             if not hasattr(self, "coefs_"):

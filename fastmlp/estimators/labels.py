@@ -4,6 +4,7 @@ An estimator stores the set in `classes_`, together with scikit-learn's binarize
 """
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils import compute_class_weight, compute_sample_weight
 from sklearn.utils.multiclass import type_of_target, unique_labels
@@ -33,7 +34,7 @@ def labels_in(y, classes):
 
 def classes_of(y):
     """Return the classes that `partial_fit` needs: labels, or columns of an indicator matrix."""
-    y = np.asarray(y)
+    y = y if issparse(y) else np.asarray(y)
     several = y.ndim == 2 and y.shape[1] > 1
     return np.arange(y.shape[1]) if several else np.unique(y)
 

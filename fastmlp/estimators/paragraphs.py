@@ -26,13 +26,14 @@ alpha : float, default=0.0001
 batch_size : int or "auto", default="auto"
     Rows per mini-batch; "auto" is ``min(200, n_samples)``. Not used by "lbfgs".
 learning_rate : str or Schedule, default="constant"
-    Schedule of the learning rate. scikit-learn's, except for "adam", which ignores them:
+    Schedule of the learning rate. Three are scikit-learn's, which "adam" and "lbfgs" ignore:
     "constant"; "invscaling", ``learning_rate_init / (t + 1)**power_t``, with t the number of
-    rows seen; "adaptive", divided by 5 whenever training stalls. For every solver but "lbfgs",
-    where they are an error: "cosine", "one_cycle" and "coslog4", which change with each step
-    over `max_iter` epochs; "step", "exponential" and "plateau", after epochs; "warm_up"; or an
-    object from `fastmlp.schedules` (see there for the formulas) with its own parameters, such
-    as ``WarmUp(Cosine(end=0.01), epochs=3)``. `partial_fit` and warm starts go on in them.
+    rows seen; "adaptive", divided by 5 whenever training stalls. The others are for every
+    solver but "lbfgs", where they are an error: "cosine", "one_cycle" and "coslog4", which
+    change with each step over `max_iter` epochs; "step", "exponential" and "plateau", after
+    epochs; "warm_up"; or an object from `fastmlp.schedules` (see there for the formulas) with
+    its own parameters, such as ``WarmUp(Cosine(end=0.01), epochs=3)``. `partial_fit` and warm
+    starts go on in these.
 learning_rate_init : float, default=0.001
     Initial learning rate; of "one_cycle", "coslog4" and "warm_up" the largest.
 power_t : float, default=0.5
@@ -105,8 +106,8 @@ input_dropout : float, default=0.0
 scoring : str, callable or None, default=None
     Score on the validation rows, by which early stopping goes: None for that of `score`; "loss"
     for minus the loss; a name from scikit-learn such as "roc_auc"; or a function
-    ``scorer(estimator, X, y)`` or ``scorer(estimator, X, y, sample_weight)``, if they have
-    weights, that returns a number, of which more is better. X is an array or CSR matrix.
+    ``scorer(estimator, X, y)``, which is also passed `sample_weight` if the rows have weights.
+    It returns a number: the larger, the better. X is an array or CSR matrix.
 averaging : {"ema", "swa"}, default=None
     Whether to predict, and to score validation rows, with an average of the weights after each
     epoch. "ema", an exponential moving average (Polyak and Juditsky, 1992), of the weights w_e

@@ -13,7 +13,10 @@ import sklearn
 import sklearn.neural_network
 from sklearn.base import is_regressor
 from sklearn.metrics import get_scorer_names
-from sklearn.utils._param_validation import validate_parameter_constraints
+from sklearn.utils._param_validation import (
+    InvalidParameterError,
+    validate_parameter_constraints,
+)
 
 from .. import activations, devices, initializers
 from ..activations import Activation
@@ -97,8 +100,8 @@ def check_parameters(estimator: BaseMLP) -> None:
 
     Raises
     ------
-    ValueError
-        If a parameter is invalid.
+    InvalidParameterError
+        If a parameter is invalid. It is scikit-learn's, both a ValueError and a TypeError.
     """
     if sklearn.get_config()["skip_parameter_validation"]:
         return
@@ -106,36 +109,47 @@ def check_parameters(estimator: BaseMLP) -> None:
         kind: Any = type(estimator)
         _satisfied(kind, _changed(estimator, kind))
     except ValueError as error:
-        if hint := _hint(estimator):
+        if hint := _hint(estimator) or _hint_of_names(estimator, str(error)):
             raise type(error)(f"{error} {hint}") from None
         raise
-    _check_name(estimator, "activation", activations.HIDDEN)
-    _check_name(estimator, "output_activation", activations.OUTPUT)
-    _check_name(estimator, "loss", estimator._losses)
-    _check_name(estimator, "solver", {"lbfgs", *OPTIMIZERS})
-    _check_name(estimator, "learning_rate", SCHEDULES)
-    _check_name(estimator, "weight_init", initializers.NAMES)
-    _check_name(estimator, "class_weight", {"balanced"})
-    _check_name(estimator, "averaging", {"ema", "swa"})
+    for parameter, names in _names(estimator).items():
+        _check_name(estimator, parameter, names)
     if isinstance(estimator.scoring, str):  # the names are looked up only then
         _check_name(estimator, "scoring", {"loss", *get_scorer_names()})
-    _check_name(estimator, "device", {"auto", *devices.DEVICES})
-    _check_name(estimator, "precision", devices.PRECISIONS)
     if estimator.n_jobs == 0:
-        raise ValueError(
+        raise InvalidParameterError(
             f"The 'n_jobs' parameter of {type(estimator).__name__} must be None or a number of "
             "threads, -1 for all; 0 has no meaning."
         )
+
+
+def _names(estimator):
+    """Return the names that each parameter takes if it is a string."""
+    return {
+        "activation": activations.HIDDEN,
+        "output_activation": activations.OUTPUT,
+        "loss": estimator._losses,
+        "solver": {"lbfgs", *OPTIMIZERS},
+        "learning_rate": SCHEDULES,
+        "weight_init": initializers.NAMES,
+        "class_weight": {"balanced"},
+        "averaging": {"ema", "swa"},
+        "device": {"auto", *devices.DEVICES},
+        "precision": devices.PRECISIONS,
+    }
+
+
+def _listed(names):
+    return ", ".join(map(repr, sorted(names)))
 
 
 def _check_name(estimator, parameter, names):
     """Check that a parameter, if it is a string, is one of the names."""
     value = getattr(estimator, parameter, None)  # not every parameter is one of both estimators
     if isinstance(value, str) and value not in names:
-        choices = ", ".join(map(repr, sorted(names)))
-        raise ValueError(
+        raise InvalidParameterError(
             f"The {parameter!r} parameter of {type(estimator).__name__} must be a str among "
-            f"{{{choices}}}. Got {value!r} instead.{did_you_mean(value, sorted(names))}"
+            f"{{{_listed(names)}}}. Got {value!r} instead.{did_you_mean(value, sorted(names))}"
         )
 
 
@@ -152,6 +166,14 @@ def _hint(estimator):
         if isinstance(value, type) and issubclass(value, Loss | Optimizer | Schedule):
             return f"That is a class: write {value.__name__}()."
     return hint_of_rate(estimator.learning_rate)
+
+
+def _hint_of_names(estimator, message):
+    """Return the names of the parameter that an error speaks of, or an empty string."""
+    for parameter, names in _names(estimator).items():
+        if message.startswith(f"The {parameter!r} parameter"):
+            return f"Its names are {_listed(names)}."
+    return ""
 
 
 def hint_of_rate(learning_rate: object) -> str:

@@ -199,14 +199,19 @@ def check_ours(estimator: object) -> None:
     Raises
     ------
     TypeError
-        If it is not, perhaps because it is a pipeline.
+        If it is not. The message has advice about pipelines, classes, and scikit-learn's own.
     """
-    if not isinstance(estimator, BaseMLP):
-        raise TypeError(
-            "Expected an MLPClassifier or MLPRegressor of fastmlp, got "
-            f"{type(estimator).__name__}. Of a pipeline, give the last step and the data as the "
-            "steps before transform them."
-        )
+    if isinstance(estimator, BaseMLP):
+        return
+    kind = estimator if isinstance(estimator, type) else type(estimator)
+    advice = "Of a pipeline, give the last step and the data as the steps before transform them."
+    if kind is estimator:
+        advice = f"That is a class: write {kind.__name__}()."
+    elif kind.__module__.startswith("sklearn.neural_network"):
+        advice = "fastmlp.from_sklearn makes one of a fitted one of scikit-learn's."
+    raise TypeError(
+        f"Expected an MLPClassifier or MLPRegressor of fastmlp, got {kind.__name__}. {advice}"
+    )
 
 
 def check_fitted(estimator: object) -> None:

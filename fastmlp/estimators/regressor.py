@@ -7,9 +7,10 @@ from typing import Self
 
 import numpy as np
 import sklearn.neural_network
+from scipy.sparse import issparse
 from sklearn.base import RegressorMixin
 from sklearn.metrics import d2_pinball_score, r2_score
-from sklearn.utils import column_or_1d
+from sklearn.utils import check_consistent_length, column_or_1d
 from sklearn.utils.validation import check_is_fitted
 
 from ..activations import Activation
@@ -226,10 +227,17 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         -------
         self : MLPRegressor
             The estimator after one more epoch.
+
+        Raises
+        ------
+        ValueError
+            As in `fit`, or with ``early_stopping=True``. The estimator is then unchanged.
         """
         return self._fit(X, y, sample_weight, incremental=True)
 
     def _validated(self, X, y, reset):
+        if issparse(y):
+            raise ValueError("The targets of a regressor must be dense: pass y.toarray().")
         X, y = validated(self, X, y, reset=reset, multi_output=True, y_numeric=True, dtype=FLOATS)
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
@@ -274,14 +282,24 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         -------
         score : float
             At most 1.
+
+        Raises
+        ------
+        NotFittedError, ValueError
+            As `predict`, and if y does not have the shape of the targets of the fit.
         """
         check_is_fitted(self)
         loss = model_of(self).network.loss
         if not loss.levels:
             return super().score(X, y, sample_weight)
-        outputs = self._outputs(X)
-        targets = np.asarray(y).reshape(len(outputs), -1)
-        targets = targets.repeat(loss.outputs_per_target, axis=1)
+        outputs, targets = self._outputs(X), np.asarray(y)
+        check_consistent_length(outputs, targets)
+        targets = targets.reshape(len(outputs), -1).repeat(loss.outputs_per_target, axis=1)
+        if targets.shape != outputs.shape:
+            raise ValueError(
+                f"y has {targets.shape[1] // loss.outputs_per_target} target(s), but the network "
+                f"was fitted with {outputs.shape[1] // loss.outputs_per_target}."
+            )
         return _d2_pinball(loss, targets, outputs, sample_weight)
 
     def __sklearn_tags__(self):
@@ -304,6 +322,13 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             Predictions. With several quantiles, the shape is (n_samples, n_quantiles) for a vector
             of targets, otherwise (n_samples, n_targets * n_quantiles): all quantiles of the first
             target, then those of the next.
+
+        Raises
+        ------
+        NotFittedError
+            If the estimator has not been fitted.
+        ValueError
+            If X does not have the features of the fit, or is not finite.
         """
         outputs = self._outputs(X)
         return outputs.ravel() if outputs.shape[1] == 1 else outputs

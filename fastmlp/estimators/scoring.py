@@ -38,7 +38,7 @@ def measurement(
     Returns
     -------
     measure : callable
-        From parameters to the mean loss, without penalties, and the score, of which more is better.
+        From parameters to the mean loss, without penalties, and the score: larger is better.
         If all rows have weight 0, both are NaN, which is neither an improvement nor a stall. A
         scorer is not called, and the score is NaN, where the loss is not finite: the metrics of
         scikit-learn fail on such predictions.

@@ -158,7 +158,7 @@ class _Text:
         for layer, parts in enumerate(zip(model.coefs, model.intercepts, learned, strict=True)):
             for letter, array in zip("wbc", parts, strict=True):
                 if array is not None:
-                    self.arrays[f"{name}_{letter}{layer}"] = np.asarray(array, model.dtype)
+                    self.arrays[f"NAME_{letter}{layer}"] = np.asarray(array, model.dtype)
 
     def file(self, about: tuple[str, list[str]]) -> str:
         functions = dict.fromkeys(kind.name for kind in self.kinds if not _is_inline(kind))
@@ -176,7 +176,9 @@ class _Text:
         text = re.sub(r"\bN\(([^)]*)\)", lambda match: self.number(float(match[1])), text)
         text = re.sub(r"\b([a-z0-9]+)F\(", r"\1f(" if self.float else r"\1(", text)
         text = re.sub(r"\bT\b", "float" if self.float else "double", text)
-        return text.replace("NAME", self.name).replace("BIG", self.name.upper())
+        names = {"NAME": self.name, "BIG": self.name.upper()}
+        # At once: the name itself may contain a placeholder.
+        return re.sub("NAME|BIG", lambda match: names[match[0]], text)
 
     def number(self, value: float) -> str:
         """Return a number of this type in C, exactly."""
@@ -207,13 +209,13 @@ class _Text:
             f"NAME_predict: {kind} of fastmlp, {widths}, as C99; link with -lm.",
             "It reads BIG_FEATURES numbers of one row from x, writes BIG_OUTPUTS numbers to out,",
             f"{what}{':' if classes else '.'}",
-            *(f"    {label}" for label in classes),
         ]
-        comment = "\n * ".join(lines)
-        return self.typed(
-            f"/* {comment}\n */\n#include <math.h>\n\n"
+        # The labels are the user's text, in which nothing is a placeholder.
+        comment = "\n * ".join([*map(self.typed, lines), *(f"    {label}" for label in classes)])
+        defined = self.typed(
             f"#define BIG_FEATURES {self.network.units[0]}\n#define BIG_OUTPUTS {outputs}\n"
         )
+        return f"/* {comment}\n */\n#include <math.h>\n\n{defined}"
 
     def predict(self) -> str:
         widest = max(fan_out for _, fan_out in self.network.shapes)

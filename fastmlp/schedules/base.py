@@ -1,9 +1,12 @@
 """The definition of a schedule, and scikit-learn's three."""
 
+import math
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
 import numpy as np
+
+from ..optimizers.kinds import check_number
 
 
 @dataclass(frozen=True)
@@ -13,7 +16,7 @@ class Schedule:
     Parameters
     ----------
     initial : float, default=0.0
-        η₀; 0 stands for the estimators' parameter `learning_rate_init`.
+        η₀, at least 0; 0 stands for the estimators' parameter `learning_rate_init`.
 
     Attributes
     ----------
@@ -23,6 +26,9 @@ class Schedule:
 
     initial: float = 0.0
     goes_on: ClassVar[bool] = True
+
+    def __post_init__(self):
+        check_number(self, "initial", 0, math.inf, closed=True)
 
     @property
     def adapts(self) -> bool:
@@ -34,7 +40,7 @@ class Schedule:
         return self if self.initial else replace(self, initial=learning_rate)
 
     def planned(self, batches: int, epochs: int) -> Self:
-        """Return the schedule for a fit of so many epochs of so many batches each."""
+        """Return the schedule for a fit of `epochs` epochs with `batches` batches each."""
         return self
 
     def advanced(self, loss: float) -> Self:
@@ -89,11 +95,15 @@ class InverseScaling(Schedule):
     initial : float, default=0.0
         η₀; 0 stands for `learning_rate_init`.
     power : float, default=0.5
-        p, the exponent.
+        p, the exponent, at least 0.
     """
 
     power: float = 0.5
     goes_on: ClassVar[bool] = False
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_number(self, "power", 0, math.inf, closed=True)
 
     def after_epoch(self, learning_rate: float, rows_seen: int) -> float:
         """Return the learning rate of the next epoch, which depends only on the rows seen."""
@@ -109,14 +119,19 @@ class Adaptive(Schedule):
     initial : float, default=0.0
         η₀; 0 stands for `learning_rate_init`.
     divisor : float, default=5.0
-        Divisor of η at a stall.
+        Divisor of η at a stall, greater than 1.
     least : float, default=1e-6
-        If η is not above this, a stall ends training.
+        If η is not above this, a stall ends training; at least 0.
     """
 
     divisor: float = 5.0
     least: float = 1e-6
     goes_on: ClassVar[bool] = False
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_number(self, "divisor", 1, math.inf, above=True)
+        check_number(self, "least", 0, math.inf)
 
     @property
     def adapts(self) -> bool:

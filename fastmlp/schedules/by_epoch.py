@@ -26,6 +26,7 @@ class ByEpoch(Schedule):
     factor: float = 0.1
 
     def __post_init__(self):
+        super().__post_init__()
         check_number(self, "factor", 0, 1, closed=True)
 
     @property

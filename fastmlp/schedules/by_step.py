@@ -28,6 +28,7 @@ class ByStep(Schedule):
     total: int = field(default=1, kw_only=True, repr=False, compare=False)
 
     def __post_init__(self):
+        super().__post_init__()
         if self.epochs is not None:
             check_number(self, "epochs", 1, math.inf)
 

@@ -43,6 +43,7 @@ class WarmUp(Schedule):
     done: int = field(default=0, kw_only=True, repr=False, compare=False)
 
     def __post_init__(self):
+        super().__post_init__()
         if not isinstance(self.then, Schedule):
             raise ValueError(f"{self!r}: then must be an object from fastmlp.schedules.")
         if self.initial:

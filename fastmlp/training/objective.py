@@ -7,7 +7,7 @@ With λ₂ and λ₁ of `fastmlp.regularization`, weights w_i of the rows, and W
 
 import numpy as np
 
-from ..devices.device import Device, Rows
+from ..devices.device import ZERO_WEIGHT, Device, Rows
 
 
 def loss_and_gradient(
@@ -37,7 +37,7 @@ def loss_and_gradient(
     """
     sums = device.sums(rows, parameters)
     if sums.weight == 0:
-        raise ZeroDivisionError("Weights sum to zero, can't be normalized")
+        raise ZeroDivisionError(ZERO_WEIGHT)
     gradient = sums.gradient
     assert gradient is not None  # it was requested
     penalty = device.regularization.add_penalty(device.network, parameters, gradient)
