@@ -156,8 +156,20 @@ def _measure(rounds, name, works, sizes=None):
 
 
 def headline(rows: list[dict]) -> list[str]:
-    """The README's table: medians; and the sizes of a network in C."""
-    return [*_table(rows, lambda ratio: f"**{number(ratio['median'])}**"), *_sizes(rows)]
+    """Sentences for the README: about many rows, and about one row."""
+    many = [row for row in rows if row["call"].startswith("predict_proba, 100000 rows")]
+    ratios = [number(row["times_as_fast_as"][THEIRS]["median"]) for row in many]
+    shapes = [row["call"].rpartition(" ")[2] for row in many]
+    what = f", 1 row, {_shape(SMALL)}"
+    one = {row["call"].replace(what, ""): row["us"] for row in rows if what in row["call"]}
+    theirs = one["compiled_predictor"]  # which all libraries were beside
+    us = [f"{call} {number(row[OURS])}" for call, row in one.items()]
+    us += [f"{name} {number(theirs[name])}" for name in OTHERS if name in theirs]
+    return [
+        f"Predictions: predict_proba of 100000 rows is {', '.join(ratios)} times as fast as "
+        f"scikit-learn's, for {', '.join(shapes)}. One row, {_shape(SMALL)}, in microseconds: "
+        f"{'; '.join(us)}; see [predict](benchmarks/results/predict.md)."
+    ]
 
 
 def report(rows: list[dict]) -> list[str]:

@@ -100,14 +100,15 @@ def write_reports():
     for name, part in PARTS.items():
         if not (contents := saved_by_cpu(name)):
             continue
-        latest, *others = contents
+        latest, lines = contents[0], []
         machines.setdefault(latest["machine"]["cpu"], caption(latest["machine"]))
-        block += ["", *part.headline(latest["results"])]
+        headline = part.headline(latest["results"])
         if name == "fit":
-            block += ["", CHART]
-            block += ["", *fit.shares(contents)] if others else []
+            block += [*headline, "", CHART, ""]
+            lines += [*fit.shares(contents), ""]
             draw_chart(latest["results"])
-        lines = []
+        else:
+            block += [f"- {sentence}" for sentence in headline]
         for content in contents:
             lines += [caption(content["machine"]), "", *part.report(content["results"]), ""]
         write_page(name, part.__doc__.splitlines()[0], lines)
