@@ -1,5 +1,6 @@
 """Which device "auto" is: what training and predicting would cost on each."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -64,15 +65,27 @@ def test_auto_is_the_cpu_until_the_tests_have_passed_on_a_gpu(gpu, monkeypatch):
     assert devices.choose("cuda", LARGE) == "cuda"
 
 
-def test_the_record_of_the_run_on_a_gpu_is_there():
-    """Whoever lets "auto" take the GPU shows on which machine, when and with what it was tried."""
-    results = Path(__file__).parents[1] / "benchmarks" / "results"
-    if costs.GPU_RECORD is None:
-        assert not list(results.glob("gpu*.json")), "a record lies there, but is not in use"
-    else:
-        assert {"machine", "date", "versions"} <= json.loads(
-            (results / costs.GPU_RECORD).read_text()
-        ).keys()
+def kernels():
+    """A digest of what runs on a GPU, the device and its formulas, without lines of comments."""
+    package = Path(devices.__file__).parents[1]
+    files = sorted([*package.glob("devices/cuda/**/*.py"), *package.glob("formulas/**/*.py")])
+    lines = [line for file in files for line in file.read_text(encoding="utf-8").splitlines()]
+    code = [line for line in lines if line.strip() and not line.strip().startswith("#")]
+    return hashlib.sha256("\n".join(code).encode()).hexdigest()
+
+
+def test_auto_takes_the_gpu_only_with_kernels_that_have_passed_on_one():
+    """Whoever lets "auto" take it shows on which machine, when and with what they were tried."""
+    file = Path(__file__).parents[1] / "benchmarks" / "results" / "gpu-tests.json"
+    record = json.loads(file.read_text())
+    assert {"machine", "date", "versions"} <= record.keys()
+    assert record["failed"] == 0
+    tried = record["kernels"] == kernels()
+    wanted = file.name if tried else None
+    assert wanted == costs.GPU_RECORD, (
+        f"The record is {'' if tried else 'not '}of the kernels as they are, {kernels()}: set "
+        "costs.GPU_RECORD to its name if it is, or to None until pytest -m gpu has passed on a GPU."
+    )
 
 
 def test_auto_is_the_cpu_without_a_gpu(gpu, monkeypatch):

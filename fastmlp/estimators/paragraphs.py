@@ -122,9 +122,10 @@ averaging_start : float or int, default=0.75
     The first epoch to average with "swa", or the fraction of `max_iter` to leave out before. A fit
     that stops earlier has no average.
 device : {"auto", "cpu", "cuda", "reference"}, default="auto"
-    Where to compute: compiled code on the CPU, an NVIDIA GPU, or plain NumPy. "auto" is a GPU
-    where one can be used and would likely be faster, else the CPU. A device chosen by name is
-    never replaced by another one. "cuda" needs the extra ``fastmlp[cuda13]`` or
+    Where to compute: compiled code on the CPU, an NVIDIA GPU, or plain NumPy. "auto" is the CPU;
+    it is a GPU for rows that lie there, and, in versions whose kernels have passed their tests on
+    one, where a GPU can be used and would likely be faster. A device chosen by name is never
+    replaced by another one. "cuda" needs the extra ``fastmlp[cuda13]`` or
     ``fastmlp[cuda12]`` and accepts no sparse X. X, y and weights may be on the GPU, in arrays
     with ``__cuda_array_interface__``; X is then used in place.
 precision : {"float32", "tf32", "bf16"}, default="float32"
