@@ -44,6 +44,8 @@ _MODULES = {
     "formulas", "initializers", "inspect", "inspection", "losses", "model", "network", "optimizers",
     "predictor", "regularization", "replacement", "schedules", "training",
 }  # fmt: skip
+#: A module that needs an extra is also an attribute, but not in `__dir__`: `help` reads all there.
+_EXTRAS = {"dask"}
 #: Former names of modules, which still work as attributes: ``fastmlp.info``.
 _FORMER = {name: f".cli.{name}" for name in ("demo", "gallery", "info", "warmup")}
 
@@ -51,7 +53,7 @@ _FORMER = {name: f".cli.{name}" for name in ("demo", "gallery", "info", "warmup"
 def __getattr__(name):
     if name in _PLACES:
         value = getattr(import_module(_PLACES[name], __name__), name)
-    elif name in _MODULES:
+    elif name in _MODULES | _EXTRAS:
         value = import_module(f".{name}", __name__)
     elif name in _FORMER:
         value = import_module(_FORMER[name], __name__)

@@ -90,7 +90,8 @@ def _parser() -> argparse.ArgumentParser:
         help="write a saved network for another program",
         description="Read a network that the method save of an estimator has written, and write it "
         "as a model of ONNX (needs onnx: pip install 'fastmlp[onnx]'), as a source file in C99, or "
-        "as a pickle of scikit-learn's estimator.",
+        "as a pickle of scikit-learn's estimator, which is for predictions alone: it has no "
+        "moments of the optimiser.",
         fill=_fill_export,
     )
     commands.add_parser(
@@ -174,9 +175,19 @@ def _fill_export(command):
     _add_model(command)
     command.add_argument("--to", choices=list(export.FORMATS), required=True, help="what to write")
     command.add_argument("-o", "--output", metavar="FILE", required=True, help="where to write it")
-    command.set_defaults(
-        command=lambda arguments: export.write(arguments.model, arguments.to, arguments.output)
+    command.add_argument(
+        "--name",
+        default=argparse.SUPPRESS,
+        help="what all names in a C file begin with (default: network)",
     )
+
+    def run(arguments):
+        settings = {"name": arguments.name} if hasattr(arguments, "name") else {}
+        if settings and arguments.to != "c":
+            command.error("--name is for --to c only")
+        export.write(arguments.model, arguments.to, arguments.output, **settings)
+
+    command.set_defaults(command=run)
 
 
 def _fill_gallery(command):

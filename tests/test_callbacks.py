@@ -36,6 +36,7 @@ from fastmlp import MLPClassifier, MLPRegressor
 from fastmlp.activations import Custom
 from fastmlp.callbacks import Callback, Checkpoint, EpochLog, checkpoint, epoch_log
 from fastmlp.estimators import snapshots
+from fastmlp.schedules import Cosine, OneCycle, WarmUp
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -337,6 +338,68 @@ def test_a_resumed_fit_ends_with_the_same_bits(settings, device, tmp_path):
         assert draw == GLOBAL.random_sample()
     if not settings.get("early_stopping"):
         assert_same_bits(resumed.partial_fit(*data), expected.partial_fit(*data))
+
+
+LONGER = {
+    "adam": {},
+    "sgd": {"solver": "sgd", "learning_rate": "adaptive", "random_state": None},
+    "invscaling": {"solver": "sgd", "learning_rate": "invscaling", "early_stopping": True},
+    "own length": {"learning_rate": WarmUp(Cosine(epochs=4), epochs=1), "dropout": 0.3},
+    "swa": {"averaging": "swa", "averaging_start": 2},
+    "converged": {"tol": 10.0, "n_iter_no_change": 4},
+}
+
+
+class FitsAnother(Callback):
+    """Draws from generators of other seeds at the end of a fit."""
+
+    def on_fit_task_end(self, estimator, context):
+        if context.task_name == "fit":
+            regressor(random_state=9, max_iter=1).fit(X, Y)
+
+
+@pytest.mark.parametrize("settings", LONGER.values(), ids=LONGER)
+def test_a_larger_max_iter_prolongs_a_fit(settings, tmp_path):
+    """Twice, and whatever else is fitted before the file is written."""
+    callbacks = FitsAnother(), Checkpoint(tmp_path / "fit", every=4, resume=True)
+    for epochs in (3, 5, 8, 8):
+        GLOBAL.seed(3)
+        longer = regressor(**settings, max_iter=epochs).set_callbacks(*callbacks).fit(X, Y)
+    draw = GLOBAL.random_sample()
+    GLOBAL.seed(3)
+    expected = regressor(**settings, max_iter=8).fit(X, Y)
+    assert_same_bits(longer.set_callbacks(), expected)
+    assert draw == GLOBAL.random_sample()
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"learning_rate": "cosine"}, "decides not only the end, but also learning_rate from the"),
+        ({"learning_rate": WarmUp(OneCycle(), epochs=1)}, "also learning_rate from"),
+        ({"averaging": "swa"}, "also averaging_start from"),
+        ({"averaging": "swa", "learning_rate": "cosine"}, "also learning_rate and averaging_start"),
+        ({"max_iter": 5}, "It has 6 epochs already"),
+        ({"max_iter": 7, "alpha": 1.0}, "parameter alpha: 0.0001, now 1.0; parameter max_iter: 6"),
+    ],
+)
+def test_where_max_iter_decides_more_than_the_end_a_fit_is_another_one(settings, says, tmp_path):
+    changed = {"max_iter": 9, **settings}
+    made_with = {name: settings[name] for name in settings if name not in ("max_iter", "alpha")}
+    regressor(**made_with).set_callbacks(Checkpoint(tmp_path / "fit")).fit(X, Y)
+    other = regressor(**changed).set_callbacks(Checkpoint(tmp_path / "fit", resume=True))
+    with pytest.raises(ValueError, match=r"parameter max_iter: 6, now \d\.") as error:
+        other.fit(X, Y)
+    assert says in str(error.value)
+
+
+def test_in_a_folder_another_max_iter_is_another_fit(tmp_path):
+    for epochs in (3, 4):
+        recorder = RecordingCallback()
+        fitted = regressor(max_iter=epochs)
+        fitted.set_callbacks(Checkpoint(tmp_path, resume=True), recorder).fit(X, Y)
+    assert recorder.count_hooks("on_fit_task_begin") == 1 + 4
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 @pytest.mark.parametrize("epoch", range(1, EPOCHS + 1))

@@ -84,6 +84,7 @@ def test_help(capsys, argv):
         (("show",), "required: MODEL.npz"),
         (("export", "x.npz", "-o", "y"), "required: --to"),
         (("export", "x.npz", "--to", "pdf", "-o", "y"), "invalid choice: 'pdf'"),
+        (("export", "x.npz", "--to", "onnx", "--name", "n", "-o", "y"), "--name is for --to c"),
     ],
 )
 def test_wrong_arguments(capsys, argv, complaint):
@@ -198,6 +199,8 @@ def test_export_to_c(capsys, saved, tmp_path):
     target = tmp_path / "network.c"
     output_of(capsys, "export", saved[0], "--to", "c", "-o", str(target))
     assert target.read_text() == to_c(saved[1])
+    output_of(capsys, "export", saved[0], "--to", "c", "--name", "speed", "-o", str(target))
+    assert target.read_text() == to_c(saved[1], name="speed")
 
 
 def test_export_to_onnx(capsys, saved, tmp_path):

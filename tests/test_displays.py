@@ -157,7 +157,9 @@ def test_loss_curve_with_a_scorer(scoring, label, early_stopping):
     X, y, _ = TASKS["binary"].data()
     network = classifier(scoring=scoring, early_stopping=early_stopping, max_iter=5)
     network.fit(X, y, X_val=X[::2], y_val=y[::2])
-    display = LossCurveDisplay.from_estimator(network)
+    # What is set since the fit does not count.
+    network.set_params(scoring=None if scoring == "loss" else "loss")
+    display = LossCurveDisplay.from_estimator(network.set_params(early_stopping=not early_stopping))
     assert (display.score_ax_ is None) is (label is None)
     if label:
         assert display.score_ax_.get_ylabel() == label

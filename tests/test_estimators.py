@@ -511,6 +511,14 @@ def test_activations_in_a_grid_search():
     assert search.best_estimator_.activation in candidates
 
 
+@pytest.mark.parametrize(("ours", "theirs"), PAIRS)
+@pytest.mark.parametrize("sizes", [(True,), True, [3, True], (2.0,)], ids=str)
+def test_numbers_of_units_that_are_no_integers(ours, theirs, sizes):
+    for make in (ours, theirs):
+        with pytest.raises(TypeError, match="integer"):
+            make(hidden_layer_sizes=sizes).fit(np.ones((30, 2)), np.arange(30) % 3)
+
+
 @pytest.mark.parametrize("device", ["cpu", "reference"])
 @pytest.mark.parametrize("dtype", [np.int64, np.uint8, bool, np.float16, np.longdouble, object])
 def test_any_dtype(device, dtype):

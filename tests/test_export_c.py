@@ -68,8 +68,8 @@ def test_hostile_names_of_classes(tmp_path):
 
 
 @needs_a_compiler
-@pytest.mark.parametrize("name", ["NAMES", "BIGnet", "T", "N", "expF"])
-def test_placeholders_of_the_template_as_names(name, tmp_path):
+@pytest.mark.parametrize("name", ["NAMES", "BIGnet", "T", "N", "expF", "while"])
+def test_placeholders_and_keywords_as_names(name, tmp_path):
     X = np.eye(4)
     network = MLPClassifier((2,), max_iter=1, device="reference").fit(
         X, ["T", "NAME", "N(3)", "BIG"]
@@ -87,10 +87,10 @@ def test_every_digit_is_in_the_file():
     assert [float.fromhex(each) for each in start.split(",")] == network.coefs_[0].ravel().tolist()
 
 
-@pytest.mark.parametrize("name", ["", "2nd", "a b", "while", "_x", "é", "x;"])
+@pytest.mark.parametrize("name", ["", "2nd", "a b", "_x", "é", "x;", "x\n"])
 def test_names_that_c_does_not_have(name):
     network, _ = random_network(0)
-    with pytest.raises(ValueError, match="must be a C identifier"):
+    with pytest.raises(ValueError, match="The name must be letters, digits and underscores"):
         to_c(network, name)
 
 

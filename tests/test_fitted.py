@@ -369,3 +369,47 @@ def test_a_warm_start_keeps_its_layers_and_takes_another_optimiser():
     with pytest.warns(UserWarning, match=r"A warm start goes on with hidden_layer_sizes=\(6,\)"):
         ours.set_params(hidden_layer_sizes=(3,)).fit(X, y)
     assert ours.coefs_[0].shape == (7, 6)
+
+
+QUANTILES = losses.Quantile((0.1, 0.9))
+OTHER_WEIGHTS = [
+    ({"activation": "prelu"}, {"activation": "relu"}, "PReLU", "ReLU()"),
+    ({"activation": "relu"}, {"activation": "prelu"}, "ReLU()", "PReLU"),
+    ({"activation": "relu"}, {"activation": "maxout"}, "ReLU()", "Maxout(pieces=2)"),
+    (
+        {"activation": ["relu", activations.Maxout(2)], "hidden_layer_sizes": (3, 3)},
+        {"activation": activations.Maxout(3)},
+        "[ReLU(), Maxout(pieces=2)]",
+        "Maxout(pieces=3)",
+    ),
+    ({}, {"loss": QUANTILES}, "SquaredError()", f"{QUANTILES}"),
+    ({"loss": QUANTILES}, {"loss": losses.Quantile()}, f"{QUANTILES}", f"{losses.Quantile()}"),
+]
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+@pytest.mark.parametrize(("first", "change", "before", "now"), OTHER_WEIGHTS)
+def test_what_needs_other_weights_is_told(first, change, before, now, method):
+    X, y, _ = TASKS["squared_error"].data()
+    fitted = MLPRegressor(**SETTINGS | first | {"warm_start": True, "device": DEVICES[0]})
+    attributes = dict(vars(getattr(fitted, method)(X, y).set_params(**change)))
+    ((name, _),) = change.items()
+    with pytest.raises(ValueError, match=f"cannot go on: {name} was ") as error:
+        getattr(fitted, method)(X, y)
+    assert f" {name} was {before}" in str(error.value)
+    assert f" and is {now}" in str(error.value)
+    assert all(getattr(fitted, name) is value for name, value in attributes.items())
+    back = {name: first.get(name, getattr(MLPRegressor(), name))}
+    getattr(fitted.set_params(**back), method)(X, y)
+
+
+def test_a_function_of_as_many_weights_may_be_changed_as_in_scikit_learn():
+    X, y, _ = TASKS["squared_error"].data()
+    settings = SETTINGS | {"warm_start": True}
+    ours, theirs = MLPRegressor(**settings).fit(X, y), sk.MLPRegressor(**settings).fit(X, y)
+    for fitted in (ours, theirs):
+        fitted.set_params(activation="tanh").fit(X, y)
+    np.testing.assert_allclose(ours.coefs_[0], theirs.coefs_[0], rtol=1e-9)
+    ours.coefs_[0] = np.repeat(ours.coefs_[0], 2, axis=1)  # set by hand, for what comes
+    ours.intercepts_[0] = np.repeat(ours.intercepts_[0], 2)
+    ours.set_params(activation="maxout").fit(X, y)

@@ -88,14 +88,16 @@ def test_compiled_functions_may_be_given():
         {"loss": losses.Custom(quartic, lambda p, t: np.array([p, t]))},
         {"activation": activations.Custom(lambda z: z if z > 0 else None, bump_slope)},
         {"activation": activations.Custom(lambda z: 1j * z, bump_slope)},
+        {"activation": activations.Custom(lambda z: bump(z), bump_slope)},
     ],
 )
 def test_what_cannot_be_compiled_is_told_before_training(settings):
     X = np.eye(4)
     regressor = MLPRegressor(hidden_layer_sizes=(3,), random_state=0, **settings)
     takes = "two numbers, a prediction and its target" if "loss" in settings else "one number each"
-    with pytest.raises(ValueError, match=f"could not be compiled. Its functions take .*{takes}"):
+    with pytest.raises(ValueError, match=f"be compiled. Its functions take .*{takes}") as error:
         regressor.fit(X, X[:, 0])
+    assert "only if these are decorated with Numba's njit" in str(error.value)
     assert not hasattr(regressor, "coefs_")
 
 

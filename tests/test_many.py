@@ -277,6 +277,9 @@ def test_the_first_error_is_raised_after_all_others_are_fitted():
         (lambda a, b: [a, make_pipeline(StandardScaler(), b)], {}, TypeError,
          "got Pipeline. Of a pipeline, give the last step"),
         (lambda a, b: [MLPClassifier], {}, TypeError, r"a class: write MLPClassifier\(\)\."),
+        (lambda a, b: a, {}, TypeError, r"got one MLPClassifier: write fit_many\(\[est"),
+        (lambda a, b: make_pipeline(a), {}, TypeError, "a list of estimators, got one Pipeline"),
+        (lambda a, b: MLPClassifier, {}, TypeError, "a list of estimators, got a class"),
         (lambda a, b: [a, b], {"rows": [None]}, ValueError, "1 entries for 2 estimators"),
         (lambda a, b: [a, b], {"rows": [None, [30]]}, ValueError, r"rows\[1\] must be .*below 30"),
         (lambda a, b: [a], {"rows": [[True, False]]}, ValueError, r"mask of shape \(30,\)"),
@@ -287,16 +290,17 @@ def test_the_first_error_is_raised_after_all_others_are_fitted():
 )  # fmt: skip
 def test_wrong_arguments(estimators, settings, kind, message):
     X, y, _ = TASKS["multiclass"].data(rows=30)
-    fits = estimators(made("plain"), made("seed"))
+    own = made("plain"), made("seed")
     with pytest.raises(kind, match=message):
-        fit_many(fits, X, y, **settings)
-    assert not any(hasattr(fit, "coefs_") for fit in fits)
+        fit_many(estimators(*own), X, y, **settings)
+    assert not any(hasattr(fit, "coefs_") for fit in own)
 
 
-def test_no_rows():
+@pytest.mark.parametrize("none", [np.zeros(30, bool), [], pd.Index([])], ids=type)
+def test_no_rows(none):
     X, y, _ = TASKS["multiclass"].data(rows=30)
     with pytest.raises(ValueError, match=r"0 sample\(s\)") as caught:
-        fit_many([made("plain"), made("seed")], X, y, rows=[None, np.zeros(30, bool)])
+        fit_many([made("plain"), made("seed")], X, y, rows=[None, none])
     assert "estimators[1]" in caught.value.__notes__[0]
 
 

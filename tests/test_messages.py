@@ -436,6 +436,14 @@ def test_names_are_imported_when_they_are_used():
         assert show_versions is fastmlp.cli.info.show_versions
         from fastmlp import demo, gallery, info, warmup
         assert info is fastmlp.info is fastmlp.cli.info and warmup is fastmlp.cli.warmup
+        sys.modules["dask"] = None  # as if it were not installed
+        assert "dask" not in dir(fastmlp)
+        try:
+            fastmlp.dask
+        except ImportError as error:
+            assert str(error).startswith("fastmlp.dask needs dask[array,dataframe,distributed]")
+        else:
+            raise AssertionError
         try:
             fastmlp.nonsense
         except AttributeError as error:

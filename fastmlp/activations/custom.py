@@ -7,6 +7,9 @@ from types import FunctionType
 
 from .kinds import Activation
 
+#: What `takes` says of functions that are called, for which Numba's own error has no advice.
+MAY_CALL = "may call other functions of yours only if these are decorated with Numba's njit,"
+
 
 def check_function(custom: object, name: str, arguments: str) -> None:
     """Raise a ValueError if a function of a `Custom` cannot be compiled, or called as needed.
@@ -49,8 +52,9 @@ class Custom(Activation):
     Compiled functions use the values that their global variables, and the variables of enclosing
     functions, had when a fit or a prediction began. After a change, the next fit or prediction
     compiles them again. A function that Numba had already compiled keeps the values in the
-    functions that it calls. An exception in a function ends the fit, except on a GPU, where nothing
-    can be raised. The functions are called only with the values z of the network's units.
+    functions that it calls. Other Python functions can be called if they are decorated with
+    Numba's ``njit``. An exception in a function ends the fit, except on a GPU, where nothing can be
+    raised. The functions are called only with the values z of the network's units.
 
     Parameters
     ----------
@@ -85,7 +89,7 @@ class Custom(Activation):
     name = "custom"
     custom = True
     #: Part of the error message for functions that cannot be compiled.
-    takes = "Its functions take and return one number each"
+    takes = f"Its functions take and return one number each, {MAY_CALL}"
 
     def __post_init__(self):
         for name in ("function", "derivative"):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sklearn.callback import CallbackContext
 
 #: The beginning of a file, with the number of its format.
-_HEAD = b"fastmlp checkpoint 1\n"
+_HEAD = b"fastmlp checkpoint 2\n"
 
 
 class Checkpoint(Callback):
@@ -30,18 +30,25 @@ class Checkpoint(Callback):
     that was never killed. A fit that had ended already ends at once, with the same result. To
     begin from the start, delete the file.
 
+    A fit that ended at `max_iter` goes on if that is larger now, with the same bits as one that had
+    the larger one from the start. This needs a fit in which `max_iter` decides nothing but the end.
+    It also decides about the learning rates of schedules that end, such as "cosine" and
+    "one_cycle", unless they are objects with `epochs` of their own; and about an `averaging_start`
+    that is a fraction of it. Then another `max_iter` is refused, as is one below the file's epochs.
+
     In a search, or in anything else that fits several times, the path is a folder: each fit has a
     file of its own there, named by what is fitted. A search that was killed is run again in the
-    same way, and goes on with the fits that it had not ended. Let `random_state` be a number: two
-    fits with None that are otherwise the same have one file.
+    same way, and goes on with the fits that it had not ended. There a fit with another `max_iter`
+    has a file of its own, and begins from the start. Let `random_state` be a number: two fits with
+    None that are otherwise the same have one file.
 
     The file has everything that the rest of the fit depends on, besides the data: weights, the
     optimiser's moments and step, the schedule's state, the state of the random generator, the
     order of the rows, loss curves and best weights, the average, and the key of dropout. These must
-    be as before: parameters of the estimator, except `n_jobs`, `verbose`, and a `random_state` that
-    is no number; the rows, their targets and weights; the weights that a warm start begins with;
-    the device. Custom functions are compared by what they compute, other objects by their text.
-    Validation rows are not compared.
+    be as before: parameters of the estimator, except `n_jobs`, `verbose`, `max_iter` as above, and
+    a `random_state` that is no number; the rows, their targets and weights; the weights that a warm
+    start begins with; the device. Custom functions are compared by what they compute, other objects
+    by their text. Validation rows are not compared.
 
     Parameters
     ----------
@@ -85,6 +92,9 @@ class Checkpoint(Callback):
     ...     network = MLPRegressor(solver="sgd", random_state=0).set_callbacks(checkpoint)
     ...     once = network.fit(X, y).loss_curve_
     ...     network.fit(X, y).loss_curve_ == once  # at once, as the file has the end
+    ...     longer = network.set_params(max_iter=300).fit(X, y).loss_curve_
+    True
+    >>> longer[: len(once)] == once  # it has gone on from there
     True
     """
 

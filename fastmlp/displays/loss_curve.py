@@ -9,6 +9,7 @@ from sklearn.base import is_classifier
 from ..estimators.base import BaseMLP
 from ..estimators.fitted import model_of
 from ..estimators.problem import check_fitted
+from ..estimators.state import scored_by
 from ._axes import BLUE, ORANGE, axes_of
 
 Curve: TypeAlias = Sequence[float] | np.ndarray
@@ -91,7 +92,7 @@ class LossCurveDisplay:
             name or "score",
             estimator.validation_loss_curve_,
             estimator.best_iteration_,
-            kept=estimator.early_stopping,
+            kept=estimator.best_loss_ is None,  # of a fit with early stopping
         )
         return display.plot(ax, **kwargs)
 
@@ -153,7 +154,7 @@ def _plot_last(ax, epochs, values, settings):
 
 def _score_name(estimator):
     """Return what the validation scores are called, or None if they are the loss."""
-    scoring = estimator.scoring
+    scoring = scored_by(estimator)
     if isinstance(scoring, str):
         return None if scoring == "loss" else scoring
     if scoring is not None:

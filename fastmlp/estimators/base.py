@@ -168,9 +168,9 @@ class BaseMLP(CallbackSupportMixin, Portable, ABC):
                     parameters = minimise(self, *start)
                 else:
                     parameters = descend(self, *start, incremental, random_state)
-            take_weights(self, network, finite(parameters))
-            if hooks is not None:
-                hooks.finish()
+                take_weights(self, network, finite(parameters))
+                if hooks is not None:
+                    hooks.finish()  # the generator is still this fit's: a callback may keep it
         return self
 
     def _encoded(self, X, y, sample_weight, fresh, incremental):

@@ -82,7 +82,8 @@ def network_to_go_on_with(
     Raises
     ------
     ValueError
-        If weights, activations and `out_activation_`, which may be set by hand, are inconsistent.
+        If weights, activations and `out_activation_`, which may be set by hand, are inconsistent,
+        or a parameter was changed that decides how many weights there are.
     """
     units = _units_of(estimator.coefs_)
     hidden = activations.resolve_layers(estimator.activation, len(units) - 2)
@@ -95,8 +96,42 @@ def network_to_go_on_with(
         network = fitted  # it has computed its sizes already
     else:
         network = Network(*parts)
+        if fitted is not None:
+            _check_changes(estimator, fitted, network)
     name = _output_by_hand(estimator, network)
     return network if name is None else replace(network, output_activation=name)
+
+
+def _check_changes(estimator, fitted, network):
+    """Raise a ValueError if a parameter set since the fit needs other weights than the fit's."""
+    arrays = getattr(estimator, "activation_params_", None) or ()
+    learned = [np.shape(array) for array in arrays if array is not None]
+    of_the_fit = [np.shape(weights) for weights in estimator.coefs_], learned
+    if of_the_fit == _shapes(fitted) != _shapes(network):
+        before, now = _as_parameter(fitted.activation), _as_parameter(network.activation)
+        raise _change("activation", before, now)
+    # y decides how many targets there are; of these there may be as many as in the fit.
+    before, now = fitted.loss.outputs_per_target, network.loss.outputs_per_target
+    outputs = network.units[-1]
+    if before != now and estimator.n_outputs_ * before == outputs * now:
+        raise _change("loss", fitted.loss, network.loss)
+
+
+def _shapes(network):
+    """Return the shapes of all weights, and of what activations learn."""
+    return network.shapes, [(count,) for count in network.learned if count]
+
+
+def _as_parameter(kinds):
+    return kinds[0] if len(set(kinds)) == 1 else list(kinds)
+
+
+def _change(name, before, now):
+    return ValueError(
+        f"Training cannot go on: {name} was {before!r} in the fit, and is {now!r} now, which needs "
+        "weights of other shapes. Set it back, or fit a clone of the estimator "
+        "(sklearn.base.clone) from the start."
+    )
 
 
 def _units_of(coefs):

@@ -86,8 +86,11 @@ def _numbers(chosen, n, place):
     """Return the numbers of the rows that one entry of `rows` chooses, or None for all."""
     if chosen is None:
         return None
+    index = np.asarray(chosen)
+    if index.shape == (0,) and index.dtype.kind != "b":
+        index = index.astype(np.intp)  # an empty list has no integers: NumPy makes floats of it
     try:
-        numbers = np.arange(n)[np.asarray(chosen)]
+        numbers = np.arange(n)[index]
     except IndexError as error:
         raise ValueError(
             f"rows[{place}] must be row numbers below {n}, a boolean mask of shape ({n},), or "

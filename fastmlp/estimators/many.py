@@ -71,7 +71,8 @@ def fit_many(
     Raises
     ------
     TypeError
-        If one is not an estimator of this package, for instance a pipeline, or one on a cluster.
+        If this is no iterable, or one is not an estimator of this package, for instance a pipeline,
+        or one on a cluster.
     ValueError
         If one is there twice, or `rows` does not choose rows of X for each.
     Exception
@@ -120,6 +121,11 @@ def fit_many(
     >>> np.mean([member.predict_proba(X) for member in bag], axis=0).shape
     (150, 2)
     """
+    if not isinstance(estimators, Iterable):
+        given = "a class" if isinstance(estimators, type) else f"one {type(estimators).__name__}"
+        raise TypeError(
+            f"fit_many fits a list of estimators, got {given}: write fit_many([estimator], X, y)."
+        )
     chosen = list(estimators)
     _check(chosen)
     folds = Folds(X, y, devices.on_host(sample_weight), rows, len(chosen))

@@ -255,7 +255,7 @@ def hidden_units(sizes: SizesLike) -> list[int]:
     if np.any(np.array(sizes) <= 0):
         raise ValueError(f"hidden_layer_sizes must be > 0, got {sizes}.")
     for size in sizes:
-        if not isinstance(size, Integral):
+        if not isinstance(size, Integral) or isinstance(size, bool):
             raise TypeError(f"hidden_layer_sizes must be integers, got {sizes}.")
     return [int(size) for size in sizes]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from hashlib import sha256
 from numbers import Integral
@@ -16,7 +16,7 @@ from scipy.sparse import issparse
 from ..devices import on_host
 from ..devices.device import Device
 from ..devices.functions import contents
-from ..training import EpochState, OptimizerState, Rows
+from ..training import Averaging, EpochState, OptimizerState, Rows
 from .parameters import defaults
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 #: Parameters that change no bit of the result, or are described by something else.
 _FREE = {"random_state", "n_jobs", "verbose", "device", "client"}
+#: The parameter in which the rest of a fit may differ.
+_LENGTH = "parameter max_iter"
 #: Most bytes of X that are copied at once.
 _BLOCK_BYTES = 1 << 22
 
@@ -46,6 +48,8 @@ class Snapshot:
         Order of the rows, progress, average, and the best weights.
     dropout_seed : int
         Key of the dropout masks.
+    planned : dict of str
+        What `max_iter` has decided from the start: see `planned`.
     """
 
     of: Mapping[str, str]
@@ -55,9 +59,16 @@ class Snapshot:
     optimizer: OptimizerState
     state: EpochState
     dropout_seed: int
+    planned: Mapping[str, str]
 
-    def check(self, of: Mapping[str, str], defaults: Mapping[str, str]) -> None:
-        """Check that it is of this same fit.
+    def check(
+        self,
+        of: Mapping[str, str],
+        defaults: Mapping[str, str],
+        planned: Mapping[str, str],
+        max_iter: int,
+    ) -> None:
+        """Check that it is of this same fit, or of its first epochs.
 
         Parameters
         ----------
@@ -65,6 +76,10 @@ class Snapshot:
             What is fitted now.
         defaults : dict of str
             What stands for a parameter that there was not yet when the snapshot was taken.
+        planned : dict of str
+            What `max_iter` decides from the start.
+        max_iter : int
+            It may be another one, if it decides nothing but the end, which is still to come.
 
         Raises
         ------
@@ -72,14 +87,31 @@ class Snapshot:
             If a parameter or the data differ: the result would be that of neither fit.
         """
         before = {**defaults, **self.of}
-        names = sorted(name for name in {*before, *of} if before.get(name) != of.get(name))
+        names = {name for name in {*before, *of} if before.get(name) != of.get(name)}
+        reason = self._other_length(planned, max_iter) if names == {_LENGTH} else ""
+        if names == {_LENGTH} and not reason:
+            return
         if names:
-            changes = "; ".join(f"{name}: {before.get(name)}, now {of.get(name)}" for name in names)
-            raise ValueError(
-                f"The checkpoint is of another fit. {changes}. Fit with what it was made with, or "
-                "delete it to begin from the start. For several fits, as in a search, let the path "
-                "of the Checkpoint be a folder: each fit then has a file of its own."
+            changes = "; ".join(
+                f"{name}: {before.get(name)}, now {of.get(name)}" for name in sorted(names)
             )
+            raise ValueError(
+                f"The checkpoint is of another fit. {changes}. {reason}Fit with what it was made "
+                "with, or delete it to begin from the start. For several fits, as in a search, let "
+                "the path of the Checkpoint be a folder: each fit then has a file of its own."
+            )
+
+    def _other_length(self, planned, max_iter):
+        """Return why the fit cannot go on with this `max_iter`, as a sentence, or nothing."""
+        names = [name for name in planned if planned[name] != self.planned.get(name)]
+        if names:
+            return (
+                f"Here max_iter decides not only the end, but also {' and '.join(names)} from the "
+                "first epoch on. "
+            )
+        if max_iter < self.state.progress.epochs:
+            return f"It has {self.state.progress.epochs} epochs already. "
+        return ""
 
 
 @dataclass
@@ -101,6 +133,8 @@ class Snapshots:
         The random generator of the fit.
     first_draws : dict
         Its state before the fit drew anything.
+    planned : dict of str
+        What `max_iter` decides from the start.
     """
 
     estimator: BaseMLP
@@ -110,6 +144,7 @@ class Snapshots:
     fresh: bool
     random_state: np.random.RandomState
     first_draws: dict[str, Any]
+    planned: Mapping[str, str]
 
     def __call__(self) -> Snapshot | None:
         """Return a snapshot, or None after an interrupt: its parts are of different times.
@@ -126,11 +161,38 @@ class Snapshots:
             with_moments(self.device),
             self.state,
             self.device.dropout_seed,
+            self.planned,
         )
 
     @cached_property
     def _description(self):
         return description(self.estimator, self.device.name, self.rows, self.fresh)
+
+
+def planned(
+    optimizer: OptimizerState, averaging: Averaging | None, batches: int, max_iter: int
+) -> dict[str, str]:
+    """Return what `max_iter` decides of a fit from the start, besides its end.
+
+    Parameters
+    ----------
+    optimizer : OptimizerState
+        The optimiser that the fit begins with.
+    averaging : Averaging or None
+        The average that it begins with.
+    batches : int
+        Number of batches of an epoch.
+    max_iter : int
+        The most epochs.
+
+    Returns
+    -------
+    planned : dict of str
+        By the names of the parameters, whatever they are: a schedule's plan, for instance.
+    """
+    plan = asdict(optimizer.schedule.planned(batches, max_iter))
+    first = None if averaging is None else averaging.first
+    return {"learning_rate": _without_addresses(repr(plan)), "averaging_start": str(first)}
 
 
 def with_moments(device: Device) -> OptimizerState:

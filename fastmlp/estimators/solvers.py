@@ -12,7 +12,7 @@ from ..notices import warn
 from ..training import UNOBSERVED, EpochState, Plan, Printer, Weights, fit_epochs, fit_lbfgs
 from .parameters import batch_rows, check_schedule_of_lbfgs
 from .scoring import measurement
-from .snapshots import Snapshots, description, usual, with_moments
+from .snapshots import Snapshots, description, planned, usual, with_moments
 from .state import (
     keep_progress,
     keep_validation,
@@ -143,10 +143,12 @@ def descend(
     state = EpochState(order, progress, next_averaging(estimator, first))
     start = first.trained
     epochs = 1 if incremental else estimator.max_iter
+    if hooks is not None:
+        plan = planned(optimizer, state.averaging, batches, estimator.max_iter)
     if hooks is not None and hooks.saved is not None:
         name = estimator._device_name(network, rows.X, epochs, batch_size)
         of = description(estimator, name, rows, fresh)
-        hooks.saved.check(of, usual(estimator))
+        hooks.saved.check(of, usual(estimator), plan, estimator.max_iter)
         start, optimizer, state = hooks.saved.parameters, hooks.saved.optimizer, hooks.saved.state
         dropout_seed = hooks.saved.dropout_seed
         random_state.set_state(hooks.saved.draws)
@@ -168,7 +170,8 @@ def descend(
     unscored = first if estimator.early_stopping and fresh and _have_weight(validation) else None
     descent = Descent(estimator, device, state, unscored)
     if hooks is not None:
-        snapshot = Snapshots(estimator, device, state, rows, fresh, random_state, hooks.first_draws)
+        draws = random_state, hooks.first_draws
+        snapshot = Snapshots(estimator, device, state, rows, fresh, *draws, plan)
         hooks.follow(network, state.progress, descent.keep, snapshot)
     validate = validation and measurement(estimator, device, validation)
     exhausted = fit_epochs(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from numbers import Integral
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -148,6 +148,11 @@ def next_progress(estimator: BaseMLP, fresh: bool, validated: bool) -> Progress:
         progress.best_epoch = getattr(estimator, "best_iteration_", None)
         progress.validation_losses = list(getattr(estimator, "validation_loss_curve_", None) or [])
     return progress
+
+
+def scored_by(estimator: BaseMLP) -> Any:
+    """Return the parameter `scoring` that the validation scores are of: it may be set since."""
+    return getattr(estimator, "_scored_by", estimator.scoring)
 
 
 def keep_progress(estimator: BaseMLP, progress: Progress) -> None:

@@ -69,12 +69,6 @@ TAKEN_PAIR = """\
     out[1] = out[0];
     out[0] = 1 - out[1];
 """
-_KEYWORDS = re.findall(
-    r"\w+",
-    "auto break case char const continue default do double else enum extern float for goto if "
-    "inline int long main register restrict return short signed sizeof static struct switch "
-    "typedef union unsigned void volatile while",
-)
 
 
 def to_c(estimator: BaseMLP, name: str = "network") -> str:
@@ -92,7 +86,8 @@ def to_c(estimator: BaseMLP, name: str = "network") -> str:
         A fitted estimator. Of a pipeline, this is the last step: what comes before it is not
         exported.
     name : str, default="network"
-        What all names in the file begin with: a C identifier.
+        What all names in the file begin with: letters of ASCII, digits and underscores, the first
+        one a letter.
 
     Returns
     -------
@@ -106,8 +101,8 @@ def to_c(estimator: BaseMLP, name: str = "network") -> str:
     NotFittedError
         If the estimator has not been fitted.
     ValueError
-        If the name cannot be used in C, weights are not finite, or an activation is a function of
-        your own.
+        If names in C cannot begin with the name, weights are not finite, or an activation is a
+        function of your own.
 
     Examples
     --------
@@ -122,8 +117,11 @@ def to_c(estimator: BaseMLP, name: str = "network") -> str:
     """
     model = fitted_network(estimator)
     refuse_custom(model.network, "C")
-    if not re.fullmatch("[A-Za-z][A-Za-z0-9_]*", name) or name in _KEYWORDS:
-        raise ValueError(f"The name must be a C identifier, such as 'network', got {name!r}.")
+    if not re.fullmatch("[A-Za-z][A-Za-z0-9_]*", name):  # a keyword, too: all names are longer
+        raise ValueError(
+            "The name must be letters, digits and underscores, the first one a letter, such as "
+            f"'network', got {name!r}."
+        )
     if not all(np.isfinite(part).all() for part in model.parts()):
         raise ValueError("The network has weights that are not finite, which C cannot write.")
     return _Text(model, name).file(_about(estimator))

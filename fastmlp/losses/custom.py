@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..activations.custom import check_function
+from ..activations.custom import MAY_CALL, check_function
 from .base import Loss
 
 
@@ -46,7 +46,10 @@ class Custom(Loss):
     name = "custom"
     custom = True
     #: Part of the error message for functions that cannot be compiled.
-    takes = "Its functions take two numbers, a prediction and its target, and return one each"
+    takes = (
+        "Its functions take two numbers, a prediction and its target, and return one each, "
+        f"{MAY_CALL}"
+    )
 
     def __post_init__(self):
         for name in ("function", "derivative"):
