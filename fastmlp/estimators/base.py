@@ -25,7 +25,7 @@ from .hooks import Hooks, finite, torn_down
 from .parameters import check_parameters, hidden_units, name_the_nearest, per_layer
 from .portable import Portable
 from .scoring import BLOCK
-from .solvers import descend, minimise
+from .solvers import Beginning, descend, minimise
 from .state import begin, warn_of_unused
 from .types import MatrixLike
 from .validation import (
@@ -163,11 +163,11 @@ class BaseMLP(CallbackSupportMixin, Portable, ABC):
                 if hooks is not None:
                     hooks.draws_begin(random_state)
                 network, parameters = self._start(fresh, rows.X, hidden, random_state)
-                start = network, parameters, training, validation, fresh, hooks
+                start = Beginning(network, parameters, training, validation, fresh, hooks)
                 if self.solver == "lbfgs":
-                    parameters = minimise(self, *start)
+                    parameters = minimise(self, start)
                 else:
-                    parameters = descend(self, *start, incremental, random_state)
+                    parameters = descend(self, start, incremental, random_state)
                 take_weights(self, network, finite(parameters))
                 if hooks is not None:
                     hooks.finish()  # the generator is still this fit's: a callback may keep it
