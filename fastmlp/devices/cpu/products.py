@@ -31,7 +31,6 @@ def panel_product(C, X, Y, how, G):
     Whole tiles are computed, also past the end of C. To be multiplied with C, X Y must be complete
     at once, so Y then has at most `DEPTH` rows.
     """
-    never_inlined()
     for k in range(0, Y.rows, DEPTH):
         for i in range(0, C.rows, ROWS):
             tile(C, X, panel_block(Y, k), i, k, ROWS, how_block(Y, k, how), G)
