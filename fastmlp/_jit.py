@@ -5,7 +5,8 @@ Four decorators mark the kinds of compiled functions:
 ``formula``
     Scalar maths, or another short function, inlined into every kernel that calls it.
 ``kernel``
-    A loop nest over arrays, called from other compiled code. Python cannot call it.
+    A loop nest over arrays, called from other compiled code. Python cannot call it. It allocates
+    nothing and returns no array, since references are not counted in it.
 ``glue``
     A sequence of calls to kernels, copied into its caller before types are known. It cannot leave
     code out by the type of an argument, as the other kinds can: ``if dropping is not None``.
@@ -45,18 +46,22 @@ _OPTIONS = {
     "fastmath": FASTMATH,
 }
 
+# Wrappers for calls from Python and C take time to compile, and memory that is not freed until the
+# process ends: 3 MB of the 3.6 MB of an activation's loop.
+_UNCALLED = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+
 # Guarded, because it relies on Numba internals that may change.
 try:
-    from ._linking import EntryCompiler, PartCompiler
+    from ._linking import UNCOUNTED, EntryCompiler, PartCompiler, UsersPartCompiler
 except (ImportError, AttributeError):
-    _ENTRY_OPTIONS = _PART_OPTIONS = _OPTIONS
+    _ENTRY_OPTIONS = _PART_OPTIONS = _USERS_OPTIONS = _OPTIONS
+    UNCOUNTED = {}
 else:
-    _ENTRY_OPTIONS = _OPTIONS | {"pipeline_class": EntryCompiler}
-    _PART_OPTIONS = _OPTIONS | {
-        "pipeline_class": PartCompiler, "no_cpython_wrapper": True, "no_cfunc_wrapper": True,
-    }  # fmt: skip
+    _ENTRY_OPTIONS = _OPTIONS | {"pipeline_class": EntryCompiler, "no_cfunc_wrapper": True}
+    _PART_OPTIONS = _OPTIONS | _UNCALLED | UNCOUNTED | {"pipeline_class": PartCompiler}
+    _USERS_OPTIONS = _OPTIONS | _UNCALLED | {"pipeline_class": UsersPartCompiler}
     if config.ENABLE_CUDASIM:  # whose kernels are Python's, and call formulas
-        _PART_OPTIONS = _OPTIONS
+        _PART_OPTIONS = _USERS_OPTIONS = _OPTIONS
 
 kernel = njit(**_PART_OPTIONS)
 glue = njit(inline="always", **_OPTIONS)
@@ -75,29 +80,24 @@ def formula(function: Callable) -> Callable:
     if not JIT_DISABLED:
         # The CPU's compiler has its options; numba-cuda copies this attribute. It takes any
         # fastmath as leave to estimate quotients, which are 0 for divisors of 2^126 and more.
-        options = dispatcher.targetoptions.items()
-        dispatcher.targetoptions = {name: of for name, of in options if name != "fastmath"}
+        options, left_out = dispatcher.targetoptions.items(), {"fastmath", *UNCOUNTED}
+        dispatcher.targetoptions = {name: of for name, of in options if name not in left_out}
     return dispatcher
 
 
 # Like an entry, but not kept: for tests and benchmarks.
 called = njit(**_ENTRY_OPTIONS)
+#: Like an entry, but called only by its address, and not kept.
+addressed = njit(**_ENTRY_OPTIONS | _UNCALLED)
+own_formula = njit(forceinline=True, **_USERS_OPTIONS | _UNCALLED)  # for user-defined functions
 
 
-def entry(function: Callable) -> Callable:
+def entry(function: Callable, compiler: Callable = called) -> Callable:
     """Compile `function` as a kernel that Python calls, kept in the disk cache."""
-    dispatcher = called(function)
+    dispatcher = compiler(function)
     if not JIT_DISABLED:
         keep(dispatcher, DiskCache, f"{function.__module__}.{function.__qualname__}")
     return dispatcher
-
-
-# For user-defined functions and the loops over them. Memory allocated by compiling is not freed
-# until the process ends: 3.6 MB per activation, and a seventh of that without the wrappers for
-# calls from Python and C.
-_UNCALLED = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-own_formula = njit(forceinline=True, **_PART_OPTIONS | _UNCALLED)
-own_entry = njit(**_ENTRY_OPTIONS, **_UNCALLED)
 
 
 def intrinsic(python: Callable) -> Callable:
@@ -122,6 +122,19 @@ def whole_vectors(typing):
     def build(context, builder, sig, args):
         # llvmlite's `add` accepts only the names it knows, none of which is one with a value.
         builder.function.attributes.update({'"prefer-vector-width"="512"'})
+        return context.get_dummy_value()
+
+    return types.void(), build
+
+
+@intrinsic(lambda: None)
+def never_inlined(typing):
+    """Have LLVM call the calling kernel: for a large one, of which one copy is enough."""
+
+    def build(context, builder, sig, args):
+        # Which Numba adds if a formula is the first caller: its options are handed on.
+        builder.function.attributes.discard("alwaysinline")
+        builder.function.attributes.add("noinline")
         return context.get_dummy_value()
 
     return types.void(), build

@@ -7,22 +7,11 @@ import sys
 import numpy as np
 import pytest
 from llvmlite.binding import Linkage
-from numba import njit, types
+from numba import njit
 
-from fastmlp._jit import entry, intrinsic, kernel
+from fastmlp._jit import entry, kernel, never_inlined
 
 pytestmark = pytest.mark.compiled
-
-
-@intrinsic(lambda: None)
-def never_inlined(typing):
-    """Have LLVM call the calling kernel."""
-
-    def build(context, builder, signature, arguments):
-        builder.function.attributes.add("noinline")
-        return context.get_dummy_value()
-
-    return types.void(), build
 
 
 @kernel

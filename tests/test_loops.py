@@ -71,6 +71,23 @@ def test_own_functions_equal_reference(dtype):
     assert_equals_reference("cpu", network, make_data(network, 20, dtype), CLOSE[dtype])
 
 
+def mean_power(z):
+    shifted = [z + shift for shift in (0.0, 1.0, 2.0)]
+    return sum([(lambda x: x * x)(each) for each in shifted]) / len(shifted)
+
+
+def mean_power_slope(z):
+    return 2 * (np.array([0.0, 1.0, 2.0]) + z).mean()
+
+
+def test_own_functions_may_contain_what_ours_do_not():
+    """Lists, closures and arrays: ours are compiled without what these need."""
+    own = activations.Custom(mean_power, mean_power_slope)
+    network = Network((3, 5, 2), (own,), "squared_error")
+    data = make_data(network, 20, np.float64)
+    assert_equals_reference("cpu", network, data, CLOSE[np.float64])
+
+
 def test_compiled_functions_may_be_given():
     compiled = activations.Custom(njit(bump), njit(bump_slope))
     network = Network((3, 5, 2), (compiled,), "squared_error")

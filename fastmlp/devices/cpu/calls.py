@@ -11,7 +11,7 @@ from numba import from_dtype, types
 from numba.core import cgutils
 from numba.core.errors import NumbaTypeError
 
-from ..._jit import JIT_DISABLED, entry, intrinsic
+from ..._jit import JIT_DISABLED, addressed, entry, intrinsic
 from ...optimizers import MOST_NUMBERS
 
 
@@ -84,10 +84,10 @@ call_loop, call_sum = _caller(types.void), _caller(types.float64)
 
 
 def kept_as(name):
-    """Return a compiler like `entry`, whose file in the disk cache has this name."""
+    """Return a compiler of loops, which are kept in the disk cache under this name."""
 
     def compiler(loop):
         loop.__qualname__ = name
-        return entry(loop)
+        return entry(loop, addressed)
 
     return compiler

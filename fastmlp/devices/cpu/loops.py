@@ -15,10 +15,10 @@ from numba.core.errors import NumbaTypeError
 from ... import activations, losses
 from ..._jit import (
     JIT_DISABLED,
+    addressed,
     entry,
     formula,
     intrinsic,
-    own_entry,
     own_formula,
     plain,
     whole_vectors,
@@ -143,7 +143,7 @@ def _maxout(work):
 
 _FUNCTIONS = {
     **{name: elementwise(pair, kept_as(f"activation_{name}")) for name, pair in PAIRS.items()},
-    "maxout": entry(_maxout),
+    "maxout": entry(_maxout, addressed),
 }
 _LEARNING = {
     name: _learning(PAIRS[name], slope, kept_as(f"activation_{name}_learning"))
@@ -219,7 +219,7 @@ def _own_loop(custom, make, work, dtype) -> Loop:
     key = make, dtype, Own.of(custom)
     if key not in _OWN:
         try:
-            loop = Loop(own_entry(make(custom)), work, dtype)
+            loop = Loop(addressed(make(custom)), work, dtype)
         except Exception as error:  # of many types, most of them Numba's
             raise ValueError(
                 f"{custom!r} could not be compiled. {custom.takes} and may use what Numba supports "
@@ -320,7 +320,7 @@ def _drop(work):
             data[row + j] = data[row + j] * work.scale if kept else zero
 
 
-_DROP = entry(_drop)
+_DROP = entry(_drop, addressed)
 
 
 @lru_cache

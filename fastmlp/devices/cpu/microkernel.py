@@ -23,7 +23,7 @@ from numba.core import cgutils
 from numba.core.errors import RequireLiteralValue
 
 from ..._jit import intrinsic
-from .panels import Transposed
+from .panels import Panels, Transposed
 from .vectors import REGISTERS, VECTOR_BYTES, VECTORS, lanes
 
 # Enough accumulators to hide an addition's latency on two units, few enough to stay in registers
@@ -48,7 +48,6 @@ def _tile_python(C, X, Y, i, k, rows, how, G):
     x = X.data[X.start + places]
     y = Y.data[Y.start + np.add.outer((depth - k) * Y.row_stride, np.arange(width))]
     target = C.start + np.add.outer(height * C.row_stride, np.arange(width))
-    gate = G.start + np.add.outer(height * G.row_stride, np.arange(width))
     product = (x.T if is_transposed else x) @ y
     if how & ADD:
         product += C.data[target]
@@ -57,6 +56,7 @@ def _tile_python(C, X, Y, i, k, rows, how, G):
     if how & RECTIFY:
         product[product < 0] = 0
     if how & GATE:
+        gate = G.start + np.add.outer(height * G.row_stride, np.arange(width))
         product[~(G.data[gate] > 0)] = 0
     C.data[target] = product
 
@@ -253,9 +253,10 @@ class _Emitter:
 
         sums, target = self.depth(X, Y, i, k, height), self.places(C, i, height)
         sums = self.changed(wanted(ADD), b.fadd, sums, target)
-        sums = self.changed(wanted(MULTIPLY), b.fmul, sums, target)
-        sums = self.changed(wanted(RECTIFY), rectified, sums)
-        sums = self.changed(wanted(GATE), gated, sums, self.places(G, i, height))
+        if G is not None:
+            sums = self.changed(wanted(MULTIPLY), b.fmul, sums, target)
+            sums = self.changed(wanted(RECTIFY), rectified, sums)
+            sums = self.changed(wanted(GATE), gated, sums, self.places(G, i, height))
         for value, place in zip(sums, target, strict=True):
             self.store(value, place)
 
@@ -291,13 +292,17 @@ class _Transposed(_Panels):
         return self.address(emit, offset), 1, emit.panel, emit.integer(0)
 
 
+_KINDS = {Panels: _Panels, Transposed: _Transposed}
+
+
 @intrinsic(_tile_python)
 def tile(typingctx, C, X, Y, i, k, rows, how, G):
     """Compute rows [i, i + rows) of C = X Y.
 
     `how` says what happens to the product, in this order: C is added to it (`ADD`); it is
     multiplied with C element by element (`MULTIPLY`); it becomes 0 if negative (`RECTIFY`), or
-    unless the element of G is positive (`GATE`). Then it is stored. G is read only if it is needed.
+    unless the element of G is positive (`GATE`). Then it is stored. G is read only if it is needed;
+    without G, which is then None, nothing but `ADD` is possible, and the code is shorter.
 
     The columns of X from k on, where a panel begins, are multiplied with the rows of Y. `rows` is a
     literal. X is `Panels` or `Transposed`, with a row stride of one panel width. Nothing is
@@ -311,13 +316,9 @@ def tile(typingctx, C, X, Y, i, k, rows, how, G):
     def codegen(context, builder, signature, args):
         b = builder
         dtype = signature.args[0].types[0].dtype
-        C, X, Y, G = (cgutils.unpack_tuple(b, args[position]) for position in (0, 1, 2, 7))
-        transposed = signature.args[1].instance_class is Transposed
         C, X, Y, G = (
-            _Panels(*C),
-            (_Transposed if transposed else _Panels)(*X),
-            _Panels(*Y),
-            _Panels(*G),
+            None if kind == types.none else _KINDS[kind.instance_class](*cgutils.unpack_tuple(b, M))
+            for kind, M in ((signature.args[place], args[place]) for place in (0, 1, 2, 7))
         )
         narrow = b.icmp_signed("==", Y.columns, ir.IntType(64)(lanes(dtype.name)))
         with b.if_else(narrow) as branches:

@@ -1,6 +1,6 @@
 """Matrix products, tile by tile, on panels."""
 
-from ..._jit import kernel
+from ..._jit import kernel, never_inlined
 from .block_sizes import DEPTH
 from .microkernel import ADD, ROWS, tile
 from .panels import Panels, panel_of, panel_width
@@ -40,20 +40,22 @@ def panel_product(C, X, Y, how, G):
 def exact_product(C, X, Y, first, how):
     """Compute rows from `first` on, where a tile begins, of C = X Y, for one panel Y.
 
-    The last rows are computed by tiles of fewer rows: nothing is written past the end of C.
+    The last rows are computed by tiles of fewer rows: nothing is written past the end of C. The
+    product is only stored, or added to C.
     """
+    never_inlined()
     left = (C.rows - first) % ROWS
     whole = C.rows - left
     for k in range(0, Y.rows, DEPTH):
         block, then = panel_block(Y, k), how_block(Y, k, how)
         for i in range(first, whole, ROWS):
-            tile(C, X, block, i, k, ROWS, then, C)
+            tile(C, X, block, i, k, ROWS, then, None)
         if left & 4:
-            tile(C, X, block, whole, k, 4, then, C)
+            tile(C, X, block, whole, k, 4, then, None)
         if left & 2:
-            tile(C, X, block, whole + (left & 4), k, 2, then, C)
+            tile(C, X, block, whole + (left & 4), k, 2, then, None)
         if left & 1:
-            tile(C, X, block, C.rows - 1, k, 1, then, C)
+            tile(C, X, block, C.rows - 1, k, 1, then, None)
 
 
 @kernel

@@ -11,7 +11,7 @@ import numpy as np
 from numba import from_dtype, types
 from numba.np.arrayobj import populate_array
 
-from ..._jit import intrinsic, kernel
+from ..._jit import intrinsic, kernel, never_inlined
 from .calls import call_loop
 from .loops import Units
 from .output_layer import softmax
@@ -81,6 +81,7 @@ def affine(layer, values, x, z):
 
     It takes four inputs at a time, so that z is read and written a quarter as often.
     """
+    never_inlined()
     fan_in, fan_out = layer["fan_in"], layer["fan_out"]
     weights = array_at(layer["weights"], fan_in * fan_out, z[0])
     biases = array_at(layer["biases"], fan_out, z[0])

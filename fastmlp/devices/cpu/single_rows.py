@@ -58,7 +58,10 @@ def predict_rows(plan, X, out, form):
 
 @entry
 def predict_sources(plan, sources, out, sparse):
-    """Predict all rows of the user's X into `out`, (rows, outputs)."""
+    """Predict all rows of the user's X into `out`, (rows, outputs).
+
+    `sparse` is True, or None for a dense X: Numba then leaves out the code of sparse rows.
+    """
     source = sources[FEATURES]
     size, longest = rooms(plan)
     scratch = np.empty(room_of_a_row(plan), out.dtype)
@@ -66,7 +69,7 @@ def predict_sources(plan, sources, out, sparse):
     z = beyond(a, size)
     unread, outputs = beyond(z, longest), out.shape[1]
     for r in range(out.shape[0]):
-        if sparse:
+        if sparse is not None:
             affine_sparse(plan[0], source, r, z)
             activate_row(plan[0], a, ZERO, z, unread)
             x = forward_row(plan, ONE, a, ZERO, z, unread, ZERO)
@@ -147,7 +150,7 @@ class SingleRows:
         """
         check_finite(X)
         sources = Sources(self._network, X)
-        predict_sources(self.plan, sources.table, out, bool(sources.sparse))
+        predict_sources(self.plan, sources.table, out, True if sources.sparse else None)
 
     def predict(self, X, out, form):
         """Predict contiguous rows, or a single one, into `out`, in one of the forms above.

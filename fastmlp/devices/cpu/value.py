@@ -24,7 +24,7 @@ from numba.extending import (
 from numba.np.numpy_support import as_dtype
 
 from ..._cache import CACHE
-from ..._jit import entry, intrinsic
+from ..._jit import addressed, entry, intrinsic
 from ...formulas.results import PAIR
 from .calls import Loop, call_loop
 from .row import array_at, plan_at
@@ -66,7 +66,7 @@ def _gradient(work):
 
 
 #: What `warmup` compiles.
-LOOPS = entry(_predict), entry(_gradient)
+LOOPS = entry(_predict, addressed), entry(_gradient, addressed)
 
 
 def compile_all(dtype: np.dtype) -> list[Loop]:
