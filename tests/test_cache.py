@@ -594,7 +594,7 @@ def test_compiling_that_takes_long_is_announced_once(cache, untold, monkeypatch,
     printed = capsys.readouterr()
     assert printed.out == ""
     (line,) = printed.err.splitlines()
-    for part in ("10 to 20 seconds", "once on this machine", "python -m fastmlp warmup"):
+    for part in ("5 to 15 seconds", "once on this machine", "python -m fastmlp warmup"):
         assert part in line
 
 

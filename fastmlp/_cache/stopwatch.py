@@ -57,11 +57,11 @@ class Stopwatch(Listener):
 
 
 _KEPT = (
-    "fastmlp: compiling for this processor. This takes 10 to 20 seconds for each of float32 and "
+    "fastmlp: compiling for this processor. This takes 5 to 15 seconds for each of float32 and "
     "float64, once on this machine. To compile in advance: python -m fastmlp warmup"
 )
 _NOT_KEPT = (
-    "fastmlp: compiling for this processor. This takes 10 to 20 seconds for each of float32 and "
+    "fastmlp: compiling for this processor. This takes 5 to 15 seconds for each of float32 and "
     "float64, and again in every process, because no folder for compiled code is writable. Set "
     "FASTMLP_CACHE_DIR to one that is, then run: python -m fastmlp warmup"
 )

@@ -94,7 +94,7 @@ def run(settings: Settings | None = None) -> None:
     print(_machine(), flush=True)
     kept_before = cache_files()
     if not kept_before and devices.choose(settings.device) == "cpu":
-        print("Nothing is compiled yet: the first fit takes 10 to 20 seconds.\n", flush=True)
+        print("Nothing is compiled yet: the first fit takes 5 to 15 seconds.\n", flush=True)
     # One thread each, otherwise the times would compare machines instead of code.
     with threadpool_limits(1):
         datas = [_data(example, settings) for example in EXAMPLES]
