@@ -12,7 +12,7 @@ from typing import NamedTuple
 from unittest import mock
 
 import numpy as np
-from laws import EVERYTHING, REGIMES, make_data, make_parameters, run_epochs
+from laws import EVERYTHING, REGIMES, make_data, make_optimizer, make_parameters, run_epochs
 from sklearn.exceptions import ConvergenceWarning
 
 from fastmlp import MLPClassifier, activations, devices, fit_many, losses
@@ -138,8 +138,10 @@ def gradients():
     data = Rows(*make_data(network, 100, np.float32))
     parameters = make_parameters(network, np.float32)
 
+    optimizer = make_optimizer("sgd", parameters)  # of a kind that is compiled already
+
     def gradient(name="cuda"):
-        device = devices.load(name)(network, parameters)
+        device = devices.load(name)(network, parameters, optimizer=optimizer)
         return loss_and_gradient(device, parameters, data)
 
     with mock.patch.object(layered, "LONGEST_BLOCK", 40):
