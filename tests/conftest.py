@@ -21,6 +21,8 @@ if config.ENABLE_CUDASIM:
 collect_ignore = ["stand_in"]
 #: Fixtures that take seconds: processes that compile a package of their own, and PyTorch.
 SLOW = {"fresh", "warmed_once", "torch"}
+#: Fixtures of tests that need compiled kernels: processes would take minutes without.
+COMPILED = {"connected"}
 #: Of every law in the first files, `-m gpu` has rows with each value of each parameter; of those in
 #: the other one, it has one row: test_cuda.py has most of them, too.
 OF_A_GPU, OF_ALL_DEVICES = ("test_gpu.py", "test_cuda.py"), "test_devices.py"
@@ -39,10 +41,15 @@ def pytest_collection_modifyitems(items):
             item.add_marker("cuda")
         if not SLOW.isdisjoint(getattr(item, "fixturenames", ())):
             item.add_marker("slow")
+        if not COMPILED.isdisjoint(getattr(item, "fixturenames", ())):
+            item.add_marker("compiled")
         if JIT_DISABLED and item.get_closest_marker("compiled"):
             item.add_marker(compiled)
         elif JIT_DISABLED and parameters.get("device") == "reference":
             item.add_marker(same)
+        # pytest-cov doubles the time of compiling; what runs as plain Python is measured there.
+        if not JIT_DISABLED and not item.get_closest_marker("compiled"):
+            item.add_marker("no_cover")
 
     choose_for_a_gpu([item for item in items if item.get_closest_marker("cuda")])
     # The longest come first, lest the last of several processes ends long after the others.

@@ -36,7 +36,7 @@ if os.name == "posix":
 
 posix = pytest.mark.skipif(os.name != "posix", reason="permissions and limits as POSIX has them")
 as_root = pytest.mark.skipif(not ROOT, reason="only root can act for other users")
-compiled = pytest.mark.compiled
+pytestmark = pytest.mark.compiled
 
 
 @pytest.fixture
@@ -153,7 +153,6 @@ def test_code_with_and_without_bounds_checks_is_kept_apart(warm):
 
 
 @posix
-@compiled
 def test_code_that_holds_an_address_is_not_kept(cache):
     """Numba's own cache warns of it; taken from the disk, it would jump to where nothing is."""
     absolute = ctypes.CDLL(None).labs
@@ -169,7 +168,6 @@ def test_code_that_holds_an_address_is_not_kept(cache):
     assert not cache.files()
 
 
-@compiled
 def test_recompiling_writes_the_file_anew(cache):
     function, other = kept(), kept(largest)
     function(X), other(X)
@@ -214,7 +212,6 @@ def under_another_versions_name(cache, monkeypatch):
     return file_of(other, total).read_bytes()
 
 
-@compiled
 @pytest.mark.parametrize(
     "foreign_file",
     [under_another_functions_name, under_another_signatures_name, under_another_versions_name],
@@ -248,7 +245,6 @@ CORRUPTIONS = {
 }
 
 
-@compiled
 @pytest.mark.parametrize("corrupt", CORRUPTIONS.values(), ids=CORRUPTIONS)
 def test_a_corrupted_file_is_compiled_anew_and_replaced(cache, corrupt):
     kept()(X)
@@ -264,7 +260,6 @@ def test_a_corrupted_file_is_compiled_anew_and_replaced(cache, corrupt):
     assert hits_and_misses(function) == (1, 0)
 
 
-@compiled
 @pytest.mark.parametrize("value", [{"not": "code"}, tuple(range(9))])
 def test_a_file_that_is_intact_but_no_code_is_compiled_anew(cache, monkeypatch, value):
     with monkeypatch.context() as patch:
@@ -294,7 +289,6 @@ SETTINGS = {
 }
 
 
-@compiled
 @pytest.mark.parametrize("name", SETTINGS)
 def test_where_the_installation_is_read_only_the_cache_lies_elsewhere(monkeypatch, tmp_path, name):
     """As nothing is read-only for root, nothing can be made: the folder above is a file."""
@@ -421,7 +415,6 @@ def test_code_is_the_same_in_another_place_and_differs_in_what_it_does():
         assert repr(code_of(source.replace(old, new))) != repr(same)
 
 
-@compiled
 def test_code_that_a_loader_does_not_show_means_no_cache(cache, monkeypatch):
     hidden = ModuleSpec("fastmlp.devices.hidden", SimpleNamespace(get_code=lambda name: None))
     with pytest.raises(ImportError):
@@ -441,7 +434,6 @@ def test_a_file_in_the_folders_place_harms_nobody(fresh):
     assert fresh.home in Path(fresh.run().path).parents
 
 
-@compiled
 def test_a_folder_removed_between_two_calls_is_done_without(cache):
     function = kept()
     assert function(X) == 10
@@ -475,7 +467,6 @@ FAILURES = {
 
 
 @posix
-@compiled
 @pytest.mark.parametrize("fail", FAILURES.values(), ids=FAILURES)
 def test_a_failed_write_leaves_nothing_behind(cache, fail):
     cache.path.iterdir()
@@ -502,7 +493,6 @@ PRIVATE_NAMES = {
 }
 
 
-@compiled
 @pytest.mark.parametrize("raises", [False, True], ids=["missing", "raising"])
 @pytest.mark.parametrize("name", PRIVATE_NAMES)
 def test_a_numba_that_has_changed_inside_compiles_without_the_cache(
@@ -522,14 +512,12 @@ def test_a_numba_that_has_changed_inside_compiles_without_the_cache(
     assert not leftovers(cache)
 
 
-@compiled
 @pytest.mark.parametrize("name", ["Linkage", "_Part", "_Whole"])
 def test_a_numba_that_links_otherwise_compiles(monkeypatch, name):
     monkeypatch.setattr(_linking, name, property(gone))  # neither called, nor has attributes
     assert _jit.entry(largest)(X) == 4
 
 
-@compiled
 def test_a_dispatcher_that_takes_no_cache_compiles_without_it(cache, monkeypatch):
     def take(self, cache):
         if not isinstance(cache, NullCache):
@@ -587,7 +575,6 @@ def seconds_of_patience(monkeypatch, seconds):
     monkeypatch.setattr(stopwatch, "PATIENCE", seconds)
 
 
-@compiled
 def test_compiling_that_takes_long_is_announced_once(cache, untold, monkeypatch, capsys):
     seconds_of_patience(monkeypatch, 0)
     kept()(X), kept(largest)(X)
@@ -598,7 +585,6 @@ def test_compiling_that_takes_long_is_announced_once(cache, untold, monkeypatch,
         assert part in line
 
 
-@compiled
 def test_what_is_quick_or_compiled_already_is_not_announced(cache, untold, monkeypatch, capsys):
     seconds_of_patience(monkeypatch, np.inf)
     kept()(X)
@@ -609,7 +595,6 @@ def test_what_is_quick_or_compiled_already_is_not_announced(cache, untold, monke
     assert capsys.readouterr().err == ""
 
 
-@compiled
 def test_the_seconds_of_all_functions_are_added(cache, untold, monkeypatch, capsys):
     """By a clock that advances by one second a function, and stands still outside of them."""
     seconds_of_patience(monkeypatch, 3)
@@ -631,7 +616,6 @@ def test_the_seconds_of_all_functions_are_added(cache, untold, monkeypatch, caps
     assert reached == [False, False, True, False]
 
 
-@compiled
 def test_where_nothing_is_kept_the_line_says_so(untold, monkeypatch, capsys):
     monkeypatch.setattr(_cache, "places", list)
     monkeypatch.setattr(_cache, "CACHE", _cache.CacheFolders())
@@ -642,7 +626,6 @@ def test_where_nothing_is_kept_the_line_says_so(untold, monkeypatch, capsys):
     assert "FASTMLP_CACHE_DIR" in line
 
 
-@compiled
 def test_nothing_is_announced_of_the_functions_of_a_gpu(cache, untold, monkeypatch, capsys):
     seconds_of_patience(monkeypatch, 0)
     monkeypatch.setattr(DiskCache, "is_announced", False)
@@ -650,7 +633,6 @@ def test_nothing_is_announced_of_the_functions_of_a_gpu(cache, untold, monkeypat
     assert capsys.readouterr().err == ""
 
 
-@compiled
 def test_threads_announce_once_and_leave_nothing_behind(cache, untold, monkeypatch, capsys):
     seconds_of_patience(monkeypatch, 0)
     functions = [kept(), kept(), kept(largest)]
@@ -663,14 +645,12 @@ def test_threads_announce_once_and_leave_nothing_behind(cache, untold, monkeypat
     assert not event._registered["numba:run_pass"]
 
 
-@compiled
 def test_a_function_that_fails_to_compile_is_not_measured_for_ever(cache, untold):
     with pytest.raises(TypingError):
         kept(lambda x: x.nonsense)(X)
     assert not event._registered["numba:run_pass"]
 
 
-@compiled
 def test_a_numba_that_does_not_tell_its_passes_compiles_in_silence(
     cache, untold, monkeypatch, capsys
 ):
@@ -842,7 +822,6 @@ def test_processes_at_once_on_an_empty_cache(fresh, removed):
             assert sorted(each.misses for each in outcomes) == [0, 0, 1]
 
 
-@compiled
 def test_threads_of_one_process_compile_once_and_do_not_wait_for_each_other(cache):
     functions = [kept(), kept(), kept(largest)]
     results = {}
@@ -862,7 +841,6 @@ def test_threads_of_one_process_compile_once_and_do_not_wait_for_each_other(cach
     assert not leftovers(cache)
 
 
-@compiled
 def test_a_compilation_that_raises_ends_its_turn(cache):
     function = kept()
     with pytest.raises(TypingError):
@@ -946,7 +924,6 @@ def have_no_locks(monkeypatch):
 
 
 @posix
-@compiled
 @pytest.mark.parametrize("hinder", [refuse_lock_files, refuse_locks, have_no_locks])
 def test_where_locks_do_not_work_it_goes_on_without(cache, monkeypatch, hinder):
     hinder(monkeypatch)

@@ -222,6 +222,7 @@ def test_commands_on_what_is_no_file(capsys, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.compiled
+@pytest.mark.no_cover  # nearly all of it is compiling
 def test_warmup(capsys):
     output_of(capsys, "warmup")
     text = output_of(capsys, "warmup", "--dtype", "float32")

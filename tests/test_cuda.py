@@ -473,8 +473,9 @@ def test_classifier(settings):
 # Most options are the host's business.
 @pytest.mark.spanned("task", "dtype")
 @pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("task", "settings", "along"), OPTIONS.values(), ids=OPTIONS)
+@covering(
+    "task settings along, dtype", OPTIONS.values(), DTYPES, apart=[{0, 1}] if SIMULATED else []
+)
 def test_every_option(task, settings, along, dtype):
     """It does what it does on the reference."""
     few = {"rows": 15, "batch_size": 6, "hidden_layer_sizes": (3,), "validation_fraction": 0.5}

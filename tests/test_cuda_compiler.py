@@ -7,6 +7,7 @@ from numba import types
 pytestmark = [
     pytest.mark.compiled,
     pytest.mark.slow,
+    pytest.mark.no_cover,  # the simulator shows which lines run
     pytest.mark.skipif(bool(missing()), reason=missing()),
 ]
 

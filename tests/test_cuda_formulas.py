@@ -14,6 +14,7 @@ from fastmlp.optimizers import MOST_NUMBERS, OPTIMIZERS
 pytestmark = [
     pytest.mark.compiled,
     pytest.mark.slow,
+    pytest.mark.no_cover,  # the simulator shows which lines run
     pytest.mark.skipif(bool(missing()), reason=missing()),
 ]
 

@@ -20,6 +20,7 @@ from fastmlp.regularization import Regularization
 pytestmark = [
     pytest.mark.compiled,
     pytest.mark.slow,
+    pytest.mark.no_cover,  # the simulator shows which lines run
     pytest.mark.skipif(bool(missing()), reason=missing()),
 ]
 
@@ -118,33 +119,54 @@ def test_phases(kind, dtype, cc):
         assert ".approx.f32" not in code.ptx, name
 
 
-def kernels_of(kind, dtype, in_place):
-    """Of each kernel that multiplies, what it is made with and the types of its arguments.
+#: The kernels that multiply, and whether each is the first layer's: it reads rows where they are.
+WAYS = [
+    ("forward", True), ("forward", False), ("backward", False), ("gradient", True),
+    ("gradient", False),
+]  # fmt: skip
 
-    `in_place`: the first layer's, which reads rows where they are, and which is also the last one.
+
+def maker_of(verb, in_place, dtype):
+    """What makes such a kernel, with which choices, and the types of the kernel's arguments.
+
+    The first layer's is also the last one here.
     """
-    real, vector, matrix, position, order, network = types_of(dtype)
-    judged = matrix, vector, order, vector, real, vector, boolean
-    yield products.forward_kernel, (in_place, in_place), (*network, int64, vector, *judged)
-    if not in_place:
-        yield products.backward_kernel, (), (*network, int64)
+    _, vector, matrix, position, order, network = types_of(dtype)
+    judged = matrix, vector, order, vector, from_dtype(np.dtype(dtype)), vector, boolean
     tables = position, int64[:, ::1], matrix, vector, vector
-    yield products.gradient_kernel, (in_place,), (*tables, int64, boolean, vector, order)
+    return {
+        "forward": (
+            products.forward_kernel, (in_place, in_place), (*network, int64, vector, *judged),
+        ),
+        "backward": (products.backward_kernel, (), (*network, int64)),
+        "gradient": (
+            products.gradient_kernel, (in_place,), (*tables, int64, boolean, vector, order),
+        ),
+    }[verb]  # fmt: skip
 
 
-@covering("dtype tile, in_place, kind, cc", EVERY_TILE, [False, True], KINDS, GPUS)
-def test_products(dtype, tile, in_place, kind, cc):
+def compiled_product(made, tile, verb, in_place, cc):
+    make, choices, signature = maker_of(verb, in_place, made.dtype)
+    return compiled(make(made, tile, *choices), signature, cc)
+
+
+def kinds_of_inputs(verb, in_place):
+    """How many there are, each with a loop of its own."""
+    return 2 if in_place and verb == "gradient" else 1
+
+
+@covering("dtype tile, verb in_place, kind, cc", EVERY_TILE, WAYS, KINDS, GPUS)
+def test_products(dtype, tile, verb, in_place, kind, cc):
     made = kind_of(kind, dtype)
-    for make, choices, signature in kernels_of(kind, dtype, in_place):
-        code = compiled(make(made, tile, *choices), signature, cc)
-        blocks = 8 // made.dtype.itemsize
-        assert_stays_in_registers(code, dtype, min(255, 65536 // (blocks * tile.threads)))
-        assert code.shared <= 48 << 10
-        # Several steps are unrolled; both factors come out of shared memory by sixteen bytes.
-        steps = min(tiles.UNROLLED // tile.square, tile.depth // tile.groups)
-        both = 2 if in_place and make is products.gradient_kernel else 1  # kinds of inputs
-        assert code.count("LDS.128") == both * steps * 2 * tile.square * made.dtype.itemsize // 16
-        assert code.count("FFMA" if dtype == np.float32 else "DFMA") >= steps * tile.square**2
+    code = compiled_product(made, tile, verb, in_place, cc)
+    blocks = 8 // made.dtype.itemsize
+    assert_stays_in_registers(code, dtype, min(255, 65536 // (blocks * tile.threads)))
+    assert code.shared <= 48 << 10
+    # Several steps are unrolled; both factors come out of shared memory by sixteen bytes.
+    steps = min(tiles.UNROLLED // tile.square, tile.depth // tile.groups)
+    loads = steps * 2 * tile.square * made.dtype.itemsize // 16
+    assert code.count("LDS.128") == kinds_of_inputs(verb, in_place) * loads
+    assert code.count("FFMA" if dtype == np.float32 else "DFMA") >= steps * tile.square**2
 
 
 #: HMMA in a loop's body, by precision: each pass of a warp's sums over a depth of 8, or of 16.
@@ -152,21 +174,21 @@ PASSES = {"float32": 3, "tf32": 1, "bf16": 1}
 
 
 @covering(
-    "sides, precision, aligned in_place, kind, cc",
-    [] if missing() else tensor.SIDES, PASSES, [(True, True), (True, False), (False, True)],
-    KINDS, GPUS,
+    "verb in_place aligned, precision, sides, kind, cc",
+    # Only rows can lie at places that are no multiples of four.
+    [(*way, True) for way in WAYS] + [(*way, False) for way in WAYS if way[1]],
+    PASSES, [] if missing() else tensor.SIDES, KINDS, GPUS,
 )  # fmt: skip
-def test_products_on_tensor_cores(sides, precision, aligned, in_place, kind, cc):
+def test_products_on_tensor_cores(verb, in_place, aligned, precision, sides, kind, cc):
     made, tile = kind_of(kind, np.float32), tensor.TensorTile(*sides, precision, aligned)
-    for make, choices, signature in kernels_of(kind, np.float32, in_place):
-        code = compiled(make(made, tile, *choices), signature, cc)
-        assert_stays_in_registers(code, np.float32, 255)
-        assert code.shared <= 48 << 10
-        both = 2 if in_place and make is products.gradient_kernel else 1  # kinds of inputs
-        step = both * PASSES[precision] * (tile.high // 16) * (tile.wide // 8)
-        assert code.count("HMMA") in (step, 2 * step)  # if the steps of a slice are unrolled
-        copied = both * tile.depth * (tile.rows + tile.columns) // tile.threads
-        assert code.count("LDGSTS") == copied // (4 if aligned else 1)
+    code = compiled_product(made, tile, verb, in_place, cc)
+    assert_stays_in_registers(code, np.float32, 255)
+    assert code.shared <= 48 << 10
+    both = kinds_of_inputs(verb, in_place)
+    step = both * PASSES[precision] * (tile.high // 16) * (tile.wide // 8)
+    assert code.count("HMMA") in (step, 2 * step)  # if the steps of a slice are unrolled
+    copied = both * tile.depth * (tile.rows + tile.columns) // tile.threads
+    assert code.count("LDGSTS") == copied // (4 if aligned else 1)
 
 
 #: The kernels in which blocks train a small network in their shared memory, with a GPU for each.
@@ -265,7 +287,7 @@ def test_a_spill_would_be_seen():
     """The same kernel for more threads than there are registers for."""
     kind = kind_of("full", np.float64)
     large = tiles.TILES[8][0]
-    make, choices, signature = next(kernels_of("full", np.float64, True))
+    make, choices, signature = maker_of("forward", True, np.float64)
     kernel = make(kind, large, *choices)
     kernel.targetoptions["launch_bounds"] = 1024
     try:

@@ -16,7 +16,6 @@ from sklearn.metrics import log_loss
 from sklearn.model_selection import GridSearchCV
 
 from fastmlp import MLPClassifier, MLPRegressor, devices
-from fastmlp._jit import JIT_DISABLED
 from fastmlp.callbacks import Callback, Checkpoint, EpochLog
 
 da = pytest.importorskip("dask.array", reason="needs the extra dask")
@@ -47,8 +46,6 @@ SMALL = {"hidden_layer_sizes": (8,), "max_iter": 4, "batch_size": 64, "random_st
 
 @pytest.fixture(scope="module")
 def connected():
-    if JIT_DISABLED:
-        pytest.skip("needs compiled kernels, and NUMBA_DISABLE_JIT is set")
     with (
         distributed.LocalCluster(
             n_workers=2, threads_per_worker=1, dashboard_address=":0", silence_logs=50

@@ -12,6 +12,7 @@ from fastmlp import _jit
 from fastmlp._jit import FASTMATH, called
 from fastmlp.devices.cpu.vectors import keep, pointer
 
+pytestmark = pytest.mark.compiled
 LIMIT = 60  # seconds a process may take: far more than it does, for a machine that is busy
 
 

@@ -1,6 +1,7 @@
 """Searches over a pipeline: the same results on every backend, with two workers."""
 
 import contextlib
+from functools import cache
 
 import numpy as np
 import pytest
@@ -41,6 +42,11 @@ def results():
     return found
 
 
+@cache
+def results_alone():
+    return results()
+
+
 @contextlib.contextmanager
 def dask_threads():
     """A scheduler with two threads of this process as its workers."""
@@ -50,6 +56,8 @@ def dask_threads():
         yield
 
 
+# Kernels as plain Python would take minutes.
+@pytest.mark.compiled
 @pytest.mark.parametrize(
     "backend",
     [
@@ -59,7 +67,7 @@ def dask_threads():
     ],
 )
 def test_searches_find_the_same_on_every_backend(backend):
-    expected = results()
+    expected = results_alone()
     cluster = dask_threads() if backend == "dask" else contextlib.nullcontext()
     with cluster, parallel_config(backend, n_jobs=2):
         found = results()

@@ -50,21 +50,17 @@ def install() -> None:
 
 
 def _get_cubin(library, cc=None):
+    from cuda.core import ObjectCode
+
     if None not in library._cubin_cache:  # nor comes it from a disk
-        _set_image(library, translation.image_of(_modules(library)))
+        image = translation.image_of(_modules(library))
+        library._cubin_cache[None] = ObjectCode.from_cubin(image)
         compiled.append(library)
     return library._cubin_cache[None]
 
 
 def _modules(library):
     return sorted(set(library.llvm_strs))  # in no order, and some of them twice
-
-
-def _set_image(library, image):
-    from cuda.core import ObjectCode
-
-    library._cubin_cache[None] = ObjectCode.from_cubin(image)
-    library._cufunc_cache.clear()  # what is loaded, of another image
 
 
 def orders(threads: int = ASCENDING, streams: int = AT_ONCE, seed: int = 0) -> None:
@@ -86,10 +82,13 @@ def barriers_of(library) -> list[str]:
 
 @contextmanager
 def without_barrier(library, number: int):
-    """Leave a barrier out of a kernel inside of the context: its index in `barriers_of`."""
-    image = library._cubin_cache[None].code
-    _set_image(library, translation.image_of(_modules(library), number))
+    """Leave a barrier out of a kernel inside of the context: its index in `barriers_of`.
+
+    The driver passes it over: the kernel is not compiled again.
+    """
+    (name,) = translation.kernels_of(_modules(library))
+    compiler.driver().standin_leave_out(name.encode(), number)
     try:
         yield
     finally:
-        _set_image(library, image)
+        compiler.driver().standin_leave_out(None, 0)

@@ -6,6 +6,7 @@ program keeps as the kernel's "cubin".
 
 import json
 import re
+from itertools import count
 
 from llvmlite import binding as llvm
 
@@ -41,27 +42,25 @@ def barriers_in(modules: list[str]) -> list[str]:
     ]
 
 
-def _without_barrier(modules, number):
-    """Return the modules without one of their barriers: a bug that tests plant."""
-    left = number
+def _numbered(modules):
+    """Return the modules with a call before each barrier, which says its number to threads.c."""
+    numbers = count()
 
-    def keep_or_drop(match):
-        nonlocal left
-        left -= 1
-        return "" if left == -1 else match[0]
+    def numbered(barrier):
+        return f"  call void @standin_number(i32 {next(numbers)})\n{barrier[0]}"
 
-    return [_BARRIER.sub(keep_or_drop, text) for text in modules]
+    return [
+        f"{_BARRIER.sub(numbered, text)}\ndeclare void @standin_number(i32)" for text in modules
+    ]
 
 
-def image_of(modules: list[str], without: int | None = None) -> bytes:
+def image_of(modules: list[str]) -> bytes:
     """Translate the IR of a kernel and of what it calls.
 
     Parameters
     ----------
     modules : list of str
         LLVM IR for NVVM.
-    without : int, optional
-        The number of a barrier to leave out, to see whether a test notices.
 
     Returns
     -------
@@ -73,11 +72,9 @@ def image_of(modules: list[str], without: int | None = None) -> bytes:
     UnknownInstructionError
         If a kernel has an instruction that `instructions` does not know.
     """
-    if without is not None:
-        modules = _without_barrier(modules, without)
-    kernels = _kernels_of(modules)
+    kernels = kernels_of(modules)
     calls: dict[str, str] = {}  # functions that stand for instructions
-    module, *others = (llvm.parse_assembly(_translated(text, calls)) for text in modules)
+    module, *others = (llvm.parse_assembly(_translated(text, calls)) for text in _numbered(modules))
     for other in others:
         module.link_in(other)
     for written in (*calls.values(), *(_entry(module, name) for name in kernels)):
@@ -101,7 +98,7 @@ def _triple():
     return f'target triple = "{host().triple}"\n'
 
 
-def _kernels_of(modules):
+def kernels_of(modules: list[str]) -> dict[str, int]:
     """Return the most threads of a block, by the names of kernels."""
     found = [match for text in modules for match in _ANNOTATION.findall(text)]
     most = {name: int(number) for name, what, number in found if what.startswith("maxntid")}

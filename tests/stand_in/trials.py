@@ -12,7 +12,7 @@ from typing import NamedTuple
 from unittest import mock
 
 import numpy as np
-from laws import EVERYTHING, REGIMES, make_data, make_parameters, run_epochs
+from laws import EVERYTHING, REGIMES, make_data, make_optimizer, make_parameters, run_epochs
 from sklearn.exceptions import ConvergenceWarning
 
 from fastmlp import MLPClassifier, activations, devices, fit_many, losses
@@ -29,7 +29,7 @@ LIMITED = replace(EVERYTHING, max_norm=0.3)
 
 
 class Case(NamedTuple):
-    """Networks of one dtype here are of one kind: their kernels are compiled once."""
+    """Networks of one dtype and optimizer are of one kind here: their kernels are compiled once."""
 
     dtype: type
     rows: int
@@ -66,9 +66,10 @@ CASES = {
     "streamed rows": Case(
         np.float64, 200, 33, patches=((runs, "SHARE", 0), (runs, "BLOCK_BYTES", 1 << 15))
     ),
+    "plain": Case(np.float32, 790, 40, regimes=("cluster",)),
     # Batches enough for a graph of sixteen, and for those of one that are left.
-    "plain": Case(np.float32, 790, 40),
-    # Not by Adam, whose steps hang on the rounding of gradients close to 0.
+    "graphs": Case(np.float32, 790, 40, optimizer="sgd", regimes=("many blocks",)),
+    # Of the same kind: not by Adam, whose steps hang on the rounding of gradients close to 0.
     "tensor cores": Case(
         np.float32, 200, 130, optimizer="sgd", regimes=("many blocks",),
         patches=(
@@ -137,8 +138,10 @@ def gradients():
     data = Rows(*make_data(network, 100, np.float32))
     parameters = make_parameters(network, np.float32)
 
+    optimizer = make_optimizer("sgd", parameters)  # of a kind that is compiled already
+
     def gradient(name="cuda"):
-        device = devices.load(name)(network, parameters)
+        device = devices.load(name)(network, parameters, optimizer=optimizer)
         return loss_and_gradient(device, parameters, data)
 
     with mock.patch.object(layered, "LONGEST_BLOCK", 40):
@@ -150,14 +153,15 @@ def gradients():
 def groups():
     """Fit small networks in one launch, on parts of the rows, in all orders; and each by itself."""
     rng = np.random.default_rng(0)
-    X, rows = rng.standard_normal((60, 5)), [None, rng.permutation(60)[:45], None, np.arange(50)]
+    X = rng.standard_normal((60, 5), dtype=np.float32)
+    rows = [None, rng.permutation(60)[:45], None, np.arange(50)]
     y = X[:, 0] > X[:, 1]
 
-    def fitted(fit):
+    def fitted(fit, device="cuda"):
         estimators = [
             MLPClassifier(
                 (7,), batch_size=20, max_iter=2 + seed, random_state=seed, alpha=0.1 * seed,
-                learning_rate_init=0.01 * (1 + seed), device="cuda",
+                learning_rate_init=0.01 * (1 + seed), device=device,
             )
             for seed in range(len(rows))
         ]  # fmt: skip
@@ -174,14 +178,13 @@ def groups():
             own = slice(None) if own is None else own
             estimator.fit(X[own], y[own])
 
-    expected = fitted(each_by_itself)
     results, different = in_all_orders(
         lambda: fitted(lambda estimators: fit_many(estimators, X, y, rows=rows))
     )
-    if bits(results) != bits(expected):
+    if bits(results) != bits(fitted(each_by_itself)):
         different.append("each by itself")
-    say(program="networks", case="group", dtype="float64", different=different,
-        distance=distance(results, expected))  # fmt: skip
+    apart = distance(results, fitted(each_by_itself, "reference"))
+    say(program="networks", case="group", dtype="float32", different=different, distance=apart)
 
 
 def is_seen(case, regime, before):
