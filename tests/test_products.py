@@ -175,11 +175,11 @@ def test_dots(vectors, dtype):
     A, B = random(rng, dtype, i + ROWS, columns), random(rng, dtype, 5, columns)
     panels, C, term = spaced(A, len(A)), random(rng, dtype, len(A), full), dtype(0.5)
     old, same = C.copy(), np.empty_like(C)
-    rows_dots(C, panels.ravel(), B.ravel(), columns, panels[0].size, i, j, term)
+    rows_dots(C.ravel(), panels.ravel(), B.ravel(), columns, panels[0].size, i, j, term)
     expected = A[i:].astype(np.float64) @ B[j] + term
     np.testing.assert_allclose(C[i:, j], expected, **close(dtype, columns))
     turned = spaced(A[[0, 1, 2, *range(len(A) - 1, 2, -1)]], len(A))
-    rows_dots(same, turned.ravel(), B.ravel(), columns, panels[0].size, i, j, term)
+    rows_dots(same.ravel(), turned.ravel(), B.ravel(), columns, panels[0].size, i, j, term)
     np.testing.assert_array_equal(same[i:, j][::-1], C[i:, j])
     old[i:, j] = C[i:, j]
     np.testing.assert_array_equal(C, old)
