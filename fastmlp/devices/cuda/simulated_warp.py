@@ -13,7 +13,7 @@ class _Warp:
 
     def __init__(self):
         self.meeting, self.shown = threading.Barrier(32), ([None] * 32, [None] * 32)
-        self.turns = [0] * 32
+        self.turns, self.threads = [0] * 32, [None] * 32
 
 
 _warps_lock = threading.Lock()
@@ -30,8 +30,13 @@ def of_all_lanes(value):
     warp = warps[number]
     shown = warp.shown[warp.turns[lane] % 2]
     warp.turns[lane] += 1
-    shown[lane] = value
-    warp.meeting.wait(timeout=120)  # an error, if a lane never comes
+    shown[lane], warp.threads[lane] = value, thread
+    try:
+        warp.meeting.wait(timeout=120)  # an error, if a lane never comes
+    except threading.BrokenBarrierError:
+        # The simulator may miss the error of a thread that has ended by it.
+        errors = [other.exception for other in warp.threads if other and other.exception]
+        raise next((error for error, _ in errors), None) or RuntimeError("a lane waits") from None
     return lane, shown
 
 
