@@ -154,10 +154,8 @@ class BaseClassifier(ClassifierMixin, BaseMLP):
 
         Raises
         ------
-        NotFittedError
-            If the estimator has not been fitted.
-        ValueError
-            If X does not have the features of the fit, or is not finite.
+        NotFittedError, ValueError
+            As `predict`.
         """
         model, outputs = self._forward(X)
         if self._has_one_class:
@@ -197,7 +195,7 @@ class BaseClassifier(ClassifierMixin, BaseMLP):
         Raises
         ------
         NotFittedError, ValueError
-            As `predict_proba`.
+            As `predict`.
         """
         probabilities = self.predict_proba(X)
         return np.log(probabilities, out=probabilities)

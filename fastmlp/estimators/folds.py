@@ -42,7 +42,6 @@ class Folds:
 
     def __init__(self, X: Any, y: Any, sample_weight: Any, rows: Any, count: int):
         self.X, self._all = X, Part(X, y, sample_weight, None)
-        self._shape = getattr(X, "shape", ())
         self._numbers = [None] * count
         if rows is not None:
             self._numbers = _all_numbers(self._all, list(rows), count)
@@ -50,8 +49,8 @@ class Folds:
 
     def shape(self, number: int) -> tuple[int, ...]:
         """Return the shape of the rows for the estimator of this number; () if X has none."""
-        numbers = self._numbers[number]
-        return self._shape if numbers is None else (len(numbers), *self._shape[1:])
+        shape, numbers = getattr(self.X, "shape", ()), self._numbers[number]
+        return shape if numbers is None else (len(numbers), *shape[1:])
 
     def of(self, number: int) -> Part:
         """Return the rows for the estimator of this number."""

@@ -13,7 +13,7 @@ from scipy import sparse
 
 from ..._jit import intrinsic, kernel
 from ..compressed import check_indices
-from .vectors import VECTOR_BYTES, itemsize, lanes
+from .vectors import VECTOR_BYTES, ZERO, itemsize, lanes
 
 ABSENT, FLOAT32, FLOAT64, BOOL, INT64 = range(5)
 FEATURES, TARGETS, WEIGHTS, ORDER = range(4)
@@ -259,7 +259,7 @@ def prefetch_rows(source, order, position, count):
         return
     end = source["rows"] if order["kind"] == ABSENT else order["rows"]
     for place in range(position, min(position + count, end)):
-        address = source["address"] + row_number(order, place) * source["row"]
+        address = address_of(source, row_number(order, place), ZERO)
         for line in range(address, address + size + LINE - 1, LINE):
             prefetch(line)
 
